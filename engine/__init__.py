@@ -1,0 +1,1 @@
+"""Purser's engine."""

@@ -1,0 +1,22 @@
+"""The single write path for credits: load, decide, save.
+
+`post` runs inside its caller's transaction and takes the wallets' locks first. A single command is a batch of one.
+Refusals are values in the answer; only a database error raises, and then nothing of the batch was stored.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlmodel import Session
+
+from engine.rules.commands import Command, Outcome
+from engine.rules.decisions import Terms, decide_all
+from engine.store import books
+
+
+def post(session: Session, commands: Sequence[Command], terms: Terms, now: datetime) -> list[Outcome]:
+    """Carry out the commands in order, each all or nothing; outcomes stand in the same order."""
+    pages = books.load(session, commands, now)
+    outcomes = decide_all(pages, commands, terms)
+    books.save(session, pages.values())
+    return outcomes

@@ -1,0 +1,1 @@
+"""What is allowed: pure functions on frozen values. No SQL, no network, no clock, no randomness."""

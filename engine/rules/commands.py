@@ -1,0 +1,226 @@
+"""The commands: everything that may move credits, and what comes back.
+
+A command is a value. `engine/book.py` is the only place that carries commands out; `rules/decisions.py` says what
+each of them does. `key` is the caller's idempotency key (`None`: the caller has its own guard); two commands with
+the same account, operation and key are the same request only if their fingerprints agree.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar, Literal
+
+import msgspec
+
+from engine.rules.errors import Refusal
+from engine.rules.ledger import Transaction
+from engine.rules.lots import Bucket, Draw
+
+GrantType = Literal[
+    "deposit",
+    "auto_recharge",
+    "volume_discount",
+    "coupon_credit",
+    "promo_credit",
+    "monthly_credit",
+    "commit_credit",
+    "admin_credit",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """Create one lot of `credits`. `cost_minor` is the money paid for it (0 for a gift)."""
+
+    operation: ClassVar[str] = "grant"
+    account_id: str
+    actor: str
+    type: GrantType
+    source: str
+    bucket: Bucket
+    credits: int
+    description: str
+    expires_at: datetime | None = None
+    reference_type: str | None = None
+    reference_id: str | None = None
+    purchase_id: str | None = None
+    cost_minor: int = 0
+    cost_currency: str | None = None
+    metadata: str = "{}"
+    key: str | None = None
+
+    def identity(self) -> tuple[object, ...]:
+        return (
+            self.type,
+            self.source,
+            self.bucket,
+            self.credits,
+            self.description,
+            self.expires_at,
+            self.metadata,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spend:
+    """Draw `credits` in spend order, all or nothing. `dry_run` plans and writes nothing."""
+
+    operation: ClassVar[str] = "spend"
+    account_id: str
+    actor: str
+    credits: int
+    description: str = ""
+    provider_id: str | None = None
+    provider_name: str | None = None
+    capability_id: str | None = None
+    outcome: str | None = None
+    call_id: str | None = None
+    metadata: str = "{}"
+    dry_run: bool = False
+    key: str | None = None
+
+    def identity(self) -> tuple[object, ...]:
+        return (
+            self.credits,
+            self.description,
+            self.provider_id,
+            self.provider_name,
+            self.capability_id,
+            self.outcome,
+            self.call_id,
+            self.metadata,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reverse:
+    """Undo a spend, whole (`credits=None`: all that is left of it) or in part, to the very lots, last drawn first."""
+
+    operation: ClassVar[str] = "reversal"
+    account_id: str
+    actor: str
+    transaction_id: str
+    credits: int | None
+    description: str
+    metadata: str = "{}"
+    key: str | None = None
+
+    def identity(self) -> tuple[object, ...]:
+        return (self.transaction_id, self.credits, self.description, self.metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeBack:
+    """Take `credits` of a purchase back because its money went back: bonus lot first, what remains.
+
+    With `owe`, the part that was spent (held counts as spent) becomes debt, which the wallet's other lots pay at
+    once; what expired or was forfeited is not owed. Without it (a dispute still open) only what remains is taken.
+    """
+
+    operation: ClassVar[str] = "take_back"
+    account_id: str
+    actor: str
+    type: Literal["refund", "dispute"]
+    purchase_id: str
+    credits: int
+    owe: bool
+    description: str
+    reference_type: str | None = None
+    reference_id: str | None = None
+    metadata: str = "{}"
+    key: str | None = None
+
+    def identity(self) -> tuple[object, ...]:
+        return (self.type, self.purchase_id, self.credits, self.owe, self.metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GiveBack:
+    """Undo a `TakeBack`: first the debt this purchase caused, then the very lots."""
+
+    operation: ClassVar[str] = "give_back"
+    account_id: str
+    actor: str
+    type: Literal["refund_failed", "dispute_won"]
+    purchase_id: str
+    credits: int
+    description: str
+    reference_type: str | None = None
+    reference_id: str | None = None
+    metadata: str = "{}"
+    key: str | None = None
+
+    def identity(self) -> tuple[object, ...]:
+        return (self.type, self.purchase_id, self.credits, self.metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expire:
+    """Let go what has expired. Every command does this first; on its own it is the sweeper's touch."""
+
+    operation: ClassVar[str] = "expire"
+    account_id: str
+    actor: str
+    key: str | None = None
+
+    def identity(self) -> tuple[object, ...]:
+        return ()
+
+
+Command = Grant | Spend | Reverse | TakeBack | GiveBack | Expire
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A command carried out: its rows in order. `replayed`: an earlier call did it, these are its rows."""
+
+    transactions: tuple[Transaction, ...]
+    replayed: bool = False
+
+    @property
+    def balance_after(self) -> int:
+        return self.transactions[-1].balance_after
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a dry run would have drawn, and the available balance it would have left."""
+
+    draws: tuple[Draw, ...]
+    balance_after: int
+
+
+Outcome = Posted | Planned | Refusal
+
+
+def fingerprint(command: Command) -> str:
+    """128 bits that name the request behind a key: what it asks, not who asked or when."""
+    text = msgspec.json.encode((command.operation, command.identity()))
+    return hashlib.sha256(text).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What must be loaded before a command can be decided: lots in spend order worth `open_credits`, …"""
+
+    open_credits: int = 0
+    purchase_id: str | None = None
+    transaction_id: str | None = None
+
+
+def reach(command: Command) -> Reach:
+    """The part of the wallet a command can touch, beside what has expired.
+
+    A `TakeBack` takes from its purchase's lots and may draw as much again from others to pay the debt.
+    """
+    match command:
+        case Spend():
+            return Reach(open_credits=command.credits)
+        case Reverse():
+            return Reach(transaction_id=command.transaction_id)
+        case TakeBack():
+            return Reach(open_credits=2 * command.credits, purchase_id=command.purchase_id)
+        case GiveBack():
+            return Reach(purchase_id=command.purchase_id)
+        case _:
+            return Reach()

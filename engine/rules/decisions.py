@@ -1,0 +1,404 @@
+"""What each command does to a wallet: guards in order of precedence, then effects that must succeed.
+
+`decide_all` is a pure function of the loaded pages, the commands and the terms: it changes only the pages it is
+given (which the store saves) and makes no other effect. A refusal is a value: it changes nothing but what time
+had changed anyway (lots past their expiry leave first), and it never stops the command after it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from msgspec.structs import force_setattr
+
+from engine.rules import commands as c
+from engine.rules.errors import (
+    IdempotencyMismatch,
+    InsufficientCredits,
+    Invalid,
+    NotFound,
+    Refusal,
+    SpendAlreadyReversed,
+    WalletInDebt,
+    WalletNotActive,
+)
+from engine.rules.ledger import Entry, Mint, Page, Transaction, chain_hash
+from engine.rules.lots import NEVER, Lot, draw
+from engine.rules.money import CREDITS_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What deciding needs beside the pages: an id maker, the chain's key, the catalogue's words for expiry."""
+
+    mint: Mint
+    chain_key: bytes
+    expiry_description: str = "Credits expired"
+    debt_description: str = "Debt repaid"
+
+
+def decide_all(pages: Mapping[str, Page], commands: Sequence[c.Command], terms: Terms) -> list[c.Outcome]:
+    """Decide each command in order on its wallet's page; outcomes stand in the same order."""
+    outcomes = [decide(pages.get(command.account_id), command, terms) for command in commands]
+    for page in pages.values():
+        seal(page, terms.chain_key)
+    return outcomes
+
+
+def decide(page: Page | None, command: c.Command, terms: Terms) -> c.Outcome:
+    """One command on one page: the earlier answer, a refusal, or what was posted."""
+    if page is None:
+        return NotFound("account")
+    settle_expiry(page, terms)
+    if command.key is not None:
+        earlier = page.answered.get((command.operation, command.key))
+        if earlier is not None:
+            if earlier[0].fingerprint != c.fingerprint(command):
+                return IdempotencyMismatch()
+            return c.Posted(earlier, replayed=True)
+    start = len(page.written)
+    try:
+        planned = _carry_out(page, command, terms)
+    except Refusal as refusal:
+        assert len(page.written) == start, "a refusal comes before any effect"
+        return refusal
+    if planned is not None:
+        return planned
+    pay_debt(page, command.actor, terms)
+    return _close(page, command, start)
+
+
+def _carry_out(page: Page, command: c.Command, terms: Terms) -> c.Planned | None:
+    match command:
+        case c.Spend():
+            return spend(page, command, terms)
+        case c.Grant():
+            grant(page, command, terms)
+        case c.Reverse():
+            reverse(page, command, terms)
+        case c.TakeBack():
+            take_back(page, command, terms)
+        case c.GiveBack():
+            give_back(page, command, terms)
+        case c.Expire():
+            pass
+    return None
+
+
+def spend(page: Page, command: c.Spend, terms: Terms) -> c.Planned | None:
+    wallet = page.wallet
+    if command.credits < 1:
+        raise Invalid("amountCredits", "A spend is at least one credit.")
+    if wallet.status != "active":
+        raise WalletNotActive(wallet.status)
+    if wallet.debt_credits > 0:
+        raise WalletInDebt(wallet.debt_credits)
+    if command.credits > wallet.available_credits:
+        raise InsufficientCredits(command.credits, wallet.available_credits)
+    draws = draw(page.order, command.credits)
+    if command.dry_run:
+        return c.Planned(draws, wallet.available_credits - command.credits)
+    # From here the spend must succeed.
+    entries = tuple(page.move(page.lots[d.lot_id], -d.credits) for d in draws)
+    row = write(
+        page,
+        terms,
+        command.actor,
+        type="debit",
+        amount_credits=-command.credits,
+        entries=entries,
+        description=command.description,
+        reference_type="spend",
+        reference_id=command.call_id,
+        provider_id=command.provider_id,
+        provider_name=command.provider_name,
+        capability_id=command.capability_id,
+        outcome=command.outcome,
+        call_id=command.call_id,
+        metadata=command.metadata,
+    )
+    page.debits[row.transaction_id] = row
+    _count_spent(page, command.credits, row.created_at)
+    return None
+
+
+def grant(page: Page, command: c.Grant, terms: Terms) -> None:
+    wallet = page.wallet
+    if wallet.status == "closed":
+        raise WalletNotActive(wallet.status)
+    if not 0 < command.credits <= CREDITS_MAX:
+        raise Invalid("amountCredits", f"A grant is between 1 and {CREDITS_MAX} credits.")
+    if wallet.available_credits + sum(wallet.held) + command.credits > CREDITS_MAX:
+        raise Invalid("amountCredits", f"A wallet holds at most {CREDITS_MAX} credits.")
+    expires_at = command.expires_at or NEVER
+    if expires_at <= page.at:
+        raise Invalid("expiresAt", "The expiry must lie in the future.")
+    # From here the grant must succeed.
+    lot = Lot(
+        lot_id=terms.mint("lot", page.at),
+        granted_seq=wallet.seq + 1,
+        bucket=command.bucket,
+        source=command.source,
+        expires_at=expires_at,
+        granted_credits=command.credits,
+        remaining_credits=0,
+        purchase_id=command.purchase_id,
+        cost_minor=command.cost_minor,
+        cost_currency=command.cost_currency,
+        granted_at=page.at,
+    )
+    page.lots[lot.lot_id] = lot
+    page.new_lots.append(lot)
+    write(
+        page,
+        terms,
+        command.actor,
+        type=command.type,
+        amount_credits=command.credits,
+        entries=(page.move(lot, command.credits),),
+        source=command.source,
+        description=command.description,
+        reference_type=command.reference_type,
+        reference_id=command.reference_id,
+        purchase_id=command.purchase_id,
+        metadata=command.metadata,
+    )
+
+
+def reverse(page: Page, command: c.Reverse, terms: Terms) -> None:
+    if page.wallet.status == "closed":
+        raise WalletNotActive(page.wallet.status)
+    spent = page.debits.get(command.transaction_id)
+    if spent is None or spent.type != "debit":
+        raise NotFound("spend")
+    undone = page.reversed.setdefault(command.transaction_id, {})
+    left = [(d.lot_id, d.credits - undone.get(d.lot_id, 0)) for d in spent.draws()]
+    reversible = sum(credits for _, credits in left)
+    if command.credits is not None and command.credits < 1:
+        raise Invalid("amountCredits", "A reversal gives back at least one credit.")
+    wanted = reversible if command.credits is None else command.credits
+    if reversible == 0 or wanted > reversible:
+        raise SpendAlreadyReversed(wanted or -spent.amount_credits, reversible)
+    # From here the reversal must succeed.
+    entries = []
+    missing = wanted
+    for lot_id, credits in reversed(left):
+        part = min(credits, missing)
+        if part > 0:
+            entries.append(page.move(page.lots[lot_id], part))
+            undone[lot_id] = undone.get(lot_id, 0) + part
+            missing -= part
+    row = write(
+        page,
+        terms,
+        command.actor,
+        type="debit_reversal",
+        amount_credits=wanted,
+        entries=tuple(entries),
+        description=command.description,
+        reference_type="spend",
+        reference_id=spent.transaction_id,
+        reverses_id=spent.transaction_id,
+        provider_id=spent.provider_id,
+        capability_id=spent.capability_id,
+        metadata=command.metadata,
+    )
+    if spent.created_at.date() == row.created_at.date():
+        _count_spent(page, -wanted, row.created_at)
+    settle_expiry(page, terms)
+
+
+def take_back(page: Page, command: c.TakeBack, terms: Terms) -> None:
+    lots = page.purchase_lots(command.purchase_id)
+    if not lots:
+        raise NotFound("purchase")
+    # From here it must succeed: money that went back is a fact.
+    entries = []
+    missing = command.credits
+    for lot in reversed(lots):
+        part = min(lot.remaining_credits, missing)
+        if part > 0:
+            entries.append(page.move(lot, -part))
+            lot.taken_credits += part
+            missing -= part
+    owed = 0
+    if command.owe:
+        for lot in reversed(lots):
+            part = min(lot.spent_credits + lot.held_credits - lot.owed_credits, missing)
+            if part > 0:
+                lot.owed_credits += part
+                page.touched[lot.lot_id] = lot
+                owed += part
+                missing -= part
+    page.wallet.debt_credits += owed
+    _write_purchase_row(page, command, tuple(entries), terms)
+
+
+def give_back(page: Page, command: c.GiveBack, terms: Terms) -> None:
+    lots = page.purchase_lots(command.purchase_id)
+    if not lots:
+        raise NotFound("purchase")
+    # From here it must succeed.
+    missing = command.credits
+    for lot in lots:
+        part = min(lot.owed_credits, page.wallet.debt_credits, missing)
+        if part > 0:
+            lot.owed_credits -= part
+            page.touched[lot.lot_id] = lot
+            page.wallet.debt_credits -= part
+            missing -= part
+    entries = []
+    for lot in lots:
+        taken = min(lot.taken_credits, missing)
+        repaid = min(lot.owed_credits, missing - taken)
+        if taken + repaid > 0:
+            lot.taken_credits -= taken
+            lot.owed_credits -= repaid
+            entries.append(page.move(lot, taken + repaid))
+            missing -= taken + repaid
+    _write_purchase_row(page, command, tuple(entries), terms)
+    settle_expiry(page, terms)
+
+
+def _write_purchase_row(page: Page, command: c.TakeBack | c.GiveBack, entries: tuple[Entry, ...], terms: Terms) -> None:
+    write(
+        page,
+        terms,
+        command.actor,
+        type=command.type,
+        amount_credits=sum(e.credits for e in entries),
+        entries=entries,
+        description=command.description,
+        reference_type=command.reference_type,
+        reference_id=command.reference_id,
+        purchase_id=command.purchase_id,
+        metadata=command.metadata,
+    )
+
+
+def settle_expiry(page: Page, terms: Terms) -> None:
+    """Let what is past its expiry leave, one row a lot, in spend order; nothing if nothing is due."""
+    if page.wallet.next_expiry_at > page.at:
+        return
+    due = [lot for lot in page.order if lot.expires_at <= page.at and lot.remaining_credits > 0]
+    page.order = [lot for lot in page.order if lot.expires_at > page.at]
+    live = (lot.expires_at for lot in page.order if lot.remaining_credits > 0)
+    page.wallet.next_expiry_at = min(page.later_expiry, min(live, default=NEVER))
+    page.is_changed = True
+    for lot in due:
+        left = lot.remaining_credits
+        lot.expired_credits += left
+        write(
+            page,
+            terms,
+            "system",
+            type="expiry",
+            amount_credits=-left,
+            entries=(page.move(lot, -left),),
+            source=lot.source,
+            description=terms.expiry_description,
+            purchase_id=lot.purchase_id,
+        )
+
+
+def pay_debt(page: Page, actor: str, terms: Terms) -> None:
+    """Debt is paid first, in spend order, from whatever is available; only the rest stays."""
+    wallet = page.wallet
+    payment = min(wallet.debt_credits, wallet.available_credits)
+    if payment == 0:
+        return
+    draws = draw(page.order, payment)
+    wallet.debt_credits -= payment
+    write(
+        page,
+        terms,
+        actor,
+        type="debt_repayment",
+        amount_credits=-payment,
+        entries=tuple(page.move(page.lots[d.lot_id], -d.credits) for d in draws),
+        description=terms.debt_description,
+    )
+
+
+def write(
+    page: Page,
+    terms: Terms,
+    actor: str,
+    *,
+    type: str,
+    amount_credits: int,
+    entries: tuple[Entry, ...],
+    source: str | None = None,
+    description: str = "",
+    reference_type: str | None = None,
+    reference_id: str | None = None,
+    reverses_id: str | None = None,
+    purchase_id: str | None = None,
+    provider_id: str | None = None,
+    provider_name: str | None = None,
+    capability_id: str | None = None,
+    outcome: str | None = None,
+    call_id: str | None = None,
+    metadata: str = "{}",
+) -> Transaction:
+    """Append one row to the page: the next `seq`, the running balance and debt. `_close` puts it on the chain."""
+    assert sum(e.credits for e in entries) == amount_credits
+    wallet = page.wallet
+    wallet.seq += 1
+    row = Transaction(
+        account_id=wallet.account_id,
+        seq=wallet.seq,
+        transaction_id=terms.mint("txn", page.at),
+        type=type,
+        amount_credits=amount_credits,
+        balance_after=wallet.available_credits,
+        debt_after=wallet.debt_credits,
+        source=source,
+        description=description,
+        reference_type=reference_type,
+        reference_id=reference_id,
+        reverses_id=reverses_id,
+        purchase_id=purchase_id,
+        provider_id=provider_id,
+        provider_name=provider_name,
+        capability_id=capability_id,
+        outcome=outcome,
+        call_id=call_id,
+        actor=actor,
+        metadata=metadata,
+        entries=entries,
+        created_at=page.at,
+        operation=None,
+        idempotency_key=None,
+        fingerprint=None,
+        command_rows=1,
+    )
+    page.written.append(row)
+    page.is_changed = True
+    wallet.last_at = page.at
+    return row
+
+
+def _close(page: Page, command: c.Command, start: int) -> c.Posted:
+    """Note the key on the command's first row, so that the same request is answered by the same rows for good."""
+    rows = tuple(page.written[start:])
+    if command.key is not None and rows:
+        force_setattr(rows[0], "operation", command.operation)
+        force_setattr(rows[0], "idempotency_key", command.key)
+        force_setattr(rows[0], "fingerprint", c.fingerprint(command))
+        force_setattr(rows[0], "command_rows", len(rows))
+        page.answered[(command.operation, command.key)] = rows
+    return c.Posted(rows)
+
+
+def seal(page: Page, chain_key: bytes) -> None:
+    """Put the rows the batch wrote on the wallet's chain, in order; nobody has seen them before this."""
+    for row in page.written:
+        force_setattr(row, "hash", chain_hash(chain_key, page.wallet.head, row))
+        page.wallet.head = row.hash
+
+
+def _count_spent(page: Page, credits: int, at: datetime) -> None:
+    """Keep the wallet's total of the UTC day; a reversal gives room back only on the day of its debit."""
+    page.wallet.spent_credits = page.wallet.spent_today(at.date()) + credits
+    page.wallet.spent_on = at.date()

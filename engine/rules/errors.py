@@ -1,0 +1,218 @@
+"""Everything Purser may refuse, as a closed tree: one class, one stable code, the facts that explain it.
+
+```
+Refusal
+├── Invalid                 INVALID           a field is malformed, missing or unknown
+├── NotFound                NOT-FOUND         no such object, or not one of yours
+├── Unauthenticated         AUTH-001          credential missing, wrong or revoked
+├── Forbidden               AUTH-002          this credential may not do that
+├── InsufficientCredits     CREDIT-001        the wallet holds less than was asked
+├── BelowMinimum            BILLING-001       a top-up below the catalogue's least
+├── AboveMaximum            BILLING-002       a top-up above the catalogue's most
+├── MalformedAmount         BILLING-003       not an amount of money
+├── ReturnUrlRefused        BILLING-004       a return URL outside the configured origins
+├── QuoteRefused            QUOTE-001         a quote token that is forged, ended or about something else
+├── CouponUnknown           COUPON-001        no such coupon
+├── TopUpNotInPlan          PLAN-001          the plan may not top up
+├── SpendAlreadyReversed    SPEND-001         nothing of that spend is left to reverse
+├── AccountExists           ACCOUNT-001       the account id is taken
+├── WalletNotActive         WALLET-001        suspended or closed
+├── WalletInDebt            WALLET-002        credits are owed first
+├── IdempotencyKeyMissing   IDEMPOTENCY-001   missing or malformed key
+├── IdempotencyMismatch     IDEMPOTENCY-002   the same key named another request
+├── RefundWindowClosed      REFUND-001        the 24 hours are over
+├── RefundCreditsTouched    REFUND-002        some of the purchase's credits were used
+├── AlreadyRefunded         REFUND-003        refunded or disputed before
+├── RefundNotPossible       REFUND-004        not by this policy or provider
+├── OwnApproval             REFUND-005        nobody approves their own proposal
+├── WebhookRefused          WEBHOOK-001       signature, age or shape of a provider's event
+└── Unavailable             UNAVAILABLE       not now; the request was not stored, or its key tells its fate
+```
+
+A refusal changes nothing. `detail` is a sentence for a person; `facts` are named values for a program,
+already in the form the HTTP contract gives them (credits as text of digits, money as integer minor units).
+"""
+
+from typing import ClassVar
+
+Fact = str | int | bool | None
+
+
+class Refusal(Exception):
+    """A request that is understood and declined."""
+
+    code: ClassVar[str]
+
+    def __init__(self, detail: str, **facts: Fact) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.facts = facts
+
+
+class Invalid(Refusal):
+    code = "INVALID"
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail, field=field)
+
+
+class NotFound(Refusal):
+    code = "NOT-FOUND"
+
+    def __init__(self, what: str = "object") -> None:
+        super().__init__(f"There is no such {what}.")
+
+
+class Unauthenticated(Refusal):
+    code = "AUTH-001"
+
+
+class Forbidden(Refusal):
+    code = "AUTH-002"
+
+
+class InsufficientCredits(Refusal):
+    code = "CREDIT-001"
+
+    def __init__(self, needed_credits: int, available_credits: int) -> None:
+        super().__init__(
+            f"{needed_credits} credits are needed and {available_credits} are available.",
+            neededCredits=str(needed_credits),
+            availableCredits=str(available_credits),
+            shortfallCredits=str(needed_credits - available_credits),
+        )
+
+
+class BelowMinimum(Refusal):
+    code = "BILLING-001"
+
+    def __init__(self, amount_minor: int, min_minor: int, currency: str) -> None:
+        super().__init__(
+            "The amount is below the least that can be bought at once.",
+            amountMinor=amount_minor,
+            minMinor=min_minor,
+            currency=currency,
+        )
+
+
+class AboveMaximum(Refusal):
+    code = "BILLING-002"
+
+    def __init__(self, amount_minor: int, max_minor: int, currency: str) -> None:
+        super().__init__(
+            "The amount is above the most that can be bought at once.",
+            amountMinor=amount_minor,
+            maxMinor=max_minor,
+            currency=currency,
+        )
+
+
+class MalformedAmount(Refusal):
+    code = "BILLING-003"
+
+
+class ReturnUrlRefused(Refusal):
+    code = "BILLING-004"
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail, field=field)
+
+
+class QuoteRefused(Refusal):
+    code = "QUOTE-001"
+
+
+class CouponUnknown(Refusal):
+    code = "COUPON-001"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such coupon.")
+
+
+class TopUpNotInPlan(Refusal):
+    code = "PLAN-001"
+
+    def __init__(self, plan: str, required_plan: str, upgrade_url: str) -> None:
+        super().__init__(
+            "This plan does not include top-ups.",
+            plan=plan,
+            requiredPlan=required_plan,
+            upgradeUrl=upgrade_url,
+        )
+
+
+class SpendAlreadyReversed(Refusal):
+    code = "SPEND-001"
+
+    def __init__(self, requested_credits: int, reversible_credits: int) -> None:
+        super().__init__(
+            "That spend was already reversed, or less of it is left than was asked.",
+            requestedCredits=str(requested_credits),
+            reversibleCredits=str(reversible_credits),
+        )
+
+
+class AccountExists(Refusal):
+    code = "ACCOUNT-001"
+
+    def __init__(self, account_id: str) -> None:
+        super().__init__("An account with this id exists.", accountId=account_id)
+
+
+class WalletNotActive(Refusal):
+    code = "WALLET-001"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"The wallet is {status}.", walletStatus=status)
+
+
+class WalletInDebt(Refusal):
+    code = "WALLET-002"
+
+    def __init__(self, debt_credits: int) -> None:
+        super().__init__(
+            "Credits are owed for a payment that was taken back; they are paid first.",
+            debtCredits=str(debt_credits),
+        )
+
+
+class IdempotencyKeyMissing(Refusal):
+    code = "IDEMPOTENCY-001"
+
+
+class IdempotencyMismatch(Refusal):
+    code = "IDEMPOTENCY-002"
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key was used for another request.")
+
+
+class RefundWindowClosed(Refusal):
+    code = "REFUND-001"
+
+
+class RefundCreditsTouched(Refusal):
+    code = "REFUND-002"
+
+
+class AlreadyRefunded(Refusal):
+    code = "REFUND-003"
+
+
+class RefundNotPossible(Refusal):
+    code = "REFUND-004"
+
+
+class OwnApproval(Refusal):
+    code = "REFUND-005"
+
+    def __init__(self) -> None:
+        super().__init__("A proposal is approved by a second person, never by the one who made it.")
+
+
+class WebhookRefused(Refusal):
+    code = "WEBHOOK-001"
+
+
+class Unavailable(Refusal):
+    code = "UNAVAILABLE"

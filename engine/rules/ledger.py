@@ -1,0 +1,195 @@
+"""The ledger: records that are never changed, the page a wallet's batch is decided on, and the hash chain.
+
+Invariants of a page, before and after every command:
+
+* `sum(available) ` = Σ `remaining_credits` of its lots that have not left by expiry = `balance_after` of its last row;
+* `debt > 0` only while nothing is available: whatever comes in pays debt first;
+* `seq` grows by one a row, `created_at` never runs backwards, and every row's hash covers the row before it.
+"""
+
+import hmac
+from bisect import insort
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Protocol
+
+import msgspec
+
+from engine.rules.lots import BUCKETS, NEVER, Bucket, Draw, Lot, spend_order
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """One leg of a transaction: signed credits of one lot."""
+
+    lot_id: str
+    bucket: Bucket
+    credits: int
+
+
+class Transaction(msgspec.Struct, frozen=True):
+    """One ledger row. `amount_credits` is signed and equals Σ of its entries; `metadata` is JSON text.
+
+    A row that opens a keyed command also carries the key, the request's fingerprint and how many rows the
+    command wrote (`command_rows`), so that the first answer can be given again for good.
+    """
+
+    account_id: str
+    seq: int
+    transaction_id: str
+    type: str
+    amount_credits: int
+    balance_after: int
+    debt_after: int
+    source: str | None
+    description: str
+    reference_type: str | None
+    reference_id: str | None
+    reverses_id: str | None
+    purchase_id: str | None
+    provider_id: str | None
+    provider_name: str | None
+    capability_id: str | None
+    outcome: str | None
+    call_id: str | None
+    actor: str
+    metadata: str
+    entries: tuple[Entry, ...]
+    created_at: datetime
+    operation: str | None
+    idempotency_key: str | None
+    fingerprint: str | None
+    command_rows: int
+    hash: bytes = b""
+
+    def draws(self) -> tuple[Draw, ...]:
+        """The entries of a debit as positive draws, in the order they were taken."""
+        return tuple(Draw(e.lot_id, e.bucket, -e.credits) for e in self.entries)
+
+
+def chain_hash(key: bytes, before: bytes, row: Transaction) -> bytes:
+    """HMAC-SHA256 over the hash before and the row's canonical text (its fields in order as a JSON array)."""
+    return hmac.digest(key, before + canonical(row), "sha256")
+
+
+def canonical(row: Transaction) -> bytes:
+    """The bytes the chain covers: every column but the hash itself, prefixed with the form's version."""
+    return b"1" + msgspec.json.encode(
+        (
+            row.account_id,
+            row.seq,
+            row.transaction_id,
+            row.type,
+            row.amount_credits,
+            row.balance_after,
+            row.debt_after,
+            row.source,
+            row.description,
+            row.reference_type,
+            row.reference_id,
+            row.reverses_id,
+            row.purchase_id,
+            row.provider_id,
+            row.provider_name,
+            row.capability_id,
+            row.outcome,
+            row.call_id,
+            row.actor,
+            row.metadata,
+            row.entries,
+            row.created_at,
+            row.operation,
+            row.idempotency_key,
+            row.fingerprint,
+            row.command_rows,
+        )
+    )
+
+
+class Mint(Protocol):
+    """Makes ids: `mint("lot", at)`. The real one is `engine.clock.new_id`; tests pass a counter."""
+
+    def __call__(self, prefix: str, at: datetime) -> str: ...
+
+
+@dataclass(slots=True)
+class Wallet:
+    """The wallet row: the unit of locking, with totals that spare a spend from reading every lot."""
+
+    account_id: str
+    status: str
+    seq: int
+    head: bytes
+    debt_credits: int
+    available: list[int]
+    held: list[int]
+    next_expiry_at: datetime
+    last_at: datetime
+    spent_on: date
+    spent_credits: int
+
+    @property
+    def available_credits(self) -> int:
+        return sum(self.available)
+
+    def spent_today(self, today: date) -> int:
+        """Credits debited on the UTC day `today`, less what was reversed on that same day."""
+        return self.spent_credits if self.spent_on == today else 0
+
+
+@dataclass(slots=True)
+class Page:
+    """A wallet as loaded for a batch, and what the batch has written on it so far.
+
+    `order` holds lots with something to draw, in spend order: all of them, or at least enough for every draw of
+    the batch. `lots` also holds those that the batch reaches by purchase or by an earlier transaction.
+    """
+
+    wallet: Wallet
+    at: datetime
+    lots: dict[str, Lot] = field(default_factory=dict)
+    order: list[Lot] = field(default_factory=list)
+    later_expiry: datetime = NEVER
+    debits: dict[str, Transaction] = field(default_factory=dict)
+    reversed: dict[str, dict[str, int]] = field(default_factory=dict)
+    answered: dict[tuple[str, str], tuple[Transaction, ...]] = field(default_factory=dict)
+    written: list[Transaction] = field(default_factory=list)
+    new_lots: list[Lot] = field(default_factory=list)
+    touched: dict[str, Lot] = field(default_factory=dict)
+    is_changed: bool = False
+
+    def move(self, lot: Lot, credits: int) -> Entry:
+        """Change what remains of a lot, and the bucket's total with it; the leg of the row that says so."""
+        was_open = lot.remaining_credits > 0
+        lot.remaining_credits += credits
+        assert 0 <= lot.remaining_credits <= lot.granted_credits, "a lot holds between nothing and what it was"
+        self.wallet.available[BUCKETS.index(lot.bucket)] += credits
+        self.touched[lot.lot_id] = lot
+        if not was_open and lot.remaining_credits > 0:
+            self.open(lot)
+        return Entry(lot.lot_id, lot.bucket, credits)
+
+    def open(self, lot: Lot) -> None:
+        """Put a lot that has credits again (or anew) at its place in the spend order."""
+        if not any(other is lot for other in self.order):
+            insort(self.order, lot, key=spend_order)
+        self.wallet.next_expiry_at = min(self.wallet.next_expiry_at, lot.expires_at)
+
+    def purchase_lots(self, purchase_id: str) -> list[Lot]:
+        """The lots one purchase was granted, base before bonus."""
+        lots = [lot for lot in self.lots.values() if lot.purchase_id == purchase_id]
+        return sorted(lots, key=lambda lot: lot.granted_seq)
+
+
+def pages_in_order(pages: Iterable[Page]) -> list[Page]:
+    """Pages by account id: the order in which wallets are locked and saved."""
+    return sorted(pages, key=lambda page: page.wallet.account_id)
+
+
+def first_broken_row(key: Sequence[bytes], rows: Iterable[Transaction], before: bytes = b"") -> Transaction | None:
+    """The first row whose hash no key explains, or `None`; rows are one wallet's, in order of `seq`."""
+    for row in rows:
+        if not any(hmac.compare_digest(chain_hash(k, before, row), row.hash) for k in key):
+            return row
+        before = row.hash
+    return None

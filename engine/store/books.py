@@ -1,0 +1,305 @@
+"""Loading and saving the pages of a batch: a few statements, however many commands.
+
+`load` locks the wallets in id order in one statement and reads everything else in the next ones, so what it reads is
+what the lock protects. A page gets the lots its commands can reach and no more: 100,000 lots cost what ten cost.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import groupby
+
+import msgspec
+from sqlmodel import Session
+
+from engine.rules.commands import Command, reach
+from engine.rules.ledger import Entry, Page, Transaction, Wallet, pages_in_order
+from engine.rules.lots import BUCKETS, NEVER, Lot, spend_order
+from engine.store.bulk import Row, insert_rows, select_first, select_rows, update_rows
+
+WALLET = (
+    "account_id",
+    "status",
+    "seq",
+    "head",
+    "debt_credits",
+    *(f"available_{bucket}" for bucket in BUCKETS),
+    *(f"held_{bucket}" for bucket in BUCKETS),
+    "next_expiry_at",
+    "last_at",
+    "spent_on",
+    "spent_credits",
+)
+LOT = (
+    "account_id",
+    "lot_id",
+    "granted_seq",
+    "bucket",
+    "source",
+    "expires_at",
+    "granted_credits",
+    "remaining_credits",
+    "held_credits",
+    "taken_credits",
+    "owed_credits",
+    "expired_credits",
+    "purchase_id",
+    "cost_minor",
+    "cost_currency",
+    "granted_at",
+)
+LOT_CHANGES = (
+    "remaining_credits",
+    "is_open",
+    "held_credits",
+    "taken_credits",
+    "owed_credits",
+    "expired_credits",
+)
+TRANSACTION = tuple(f if f != "metadata" else "metadata_json" for f in Transaction.__struct_fields__)
+ORDER = "bucket_order, expires_at, granted_seq"
+FIRST_LOTS = 8
+_entries = msgspec.json.Decoder(tuple[Entry, ...])
+
+
+def load(session: Session, commands: Sequence[Command], now: datetime) -> dict[str, Page]:
+    """Lock the wallets the commands name and load a page for each that exists, by account id."""
+    pages = lock_wallets(session, {command.account_id for command in commands}, now)
+    if not pages:
+        return pages
+    demand: dict[str, int] = defaultdict(int)
+    purchases: set[Row] = set()
+    debits: set[Row] = set()
+    keys: set[Row] = set()
+    for command in commands:
+        if command.account_id not in pages:
+            continue
+        needs = reach(command)
+        demand[command.account_id] += needs.open_credits
+        if needs.purchase_id is not None:
+            purchases.add((command.account_id, needs.purchase_id))
+        if needs.transaction_id is not None:
+            debits.add((command.account_id, needs.transaction_id))
+        if command.key is not None:
+            keys.add((command.account_id, command.operation, command.key))
+    _load_answers(session, pages, keys)
+    _load_due(session, pages)
+    _load_debits(session, pages, debits)
+    _load_lots(session, pages, ("account_id", "purchase_id"), purchases)
+    _load_open(session, pages, demand)
+    for page in pages.values():
+        page.order = sorted((lot for lot in page.lots.values() if lot.remaining_credits > 0), key=spend_order)
+    return pages
+
+
+def lock_wallets(session: Session, account_ids: Iterable[str], now: datetime) -> dict[str, Page]:
+    """Take the wallets' locks in id order, in one statement; every flow does this before it reads anything else."""
+    found = select_rows(session, "wallets", WALLET, ("account_id",), [(a,) for a in account_ids], lock=True)
+    pages = {}
+    for row in found:
+        wallet = wallet_of(row)
+        pages[wallet.account_id] = Page(wallet=wallet, at=max(now, wallet.last_at))
+    return pages
+
+
+def wallet_of(row: Row) -> Wallet:
+    return Wallet(
+        account_id=row[0],
+        status=row[1],
+        seq=row[2],
+        head=bytes(row[3]),
+        debt_credits=row[4],
+        available=list(row[5:8]),
+        held=list(row[8:11]),
+        next_expiry_at=row[11],
+        last_at=row[12],
+        spent_on=row[13],
+        spent_credits=row[14],
+    )
+
+
+def lot_of(row: Row) -> Lot:
+    return Lot(*row[1:])
+
+
+def transaction_of(row: Row) -> Transaction:
+    values = list(row)
+    values[ENTRIES] = _entries.decode(values[ENTRIES])
+    values[-1] = bytes(values[-1])
+    return Transaction(*values)
+
+
+ENTRIES = TRANSACTION.index("entries")
+
+
+def _add_lots(pages: dict[str, Page], rows: Iterable[Row]) -> None:
+    for row in rows:
+        lot = lot_of(row)
+        pages[row[0]].lots.setdefault(lot.lot_id, lot)
+
+
+def _load_answers(session: Session, pages: dict[str, Page], keys: set[Row]) -> None:
+    """The rows that answered a key before: its first row says how many follow it."""
+    columns = ("account_id", "operation", "idempotency_key")
+    firsts = select_rows(session, "transactions", TRANSACTION, columns, list(keys))
+    for first in map(transaction_of, firsts):
+        assert first.operation is not None and first.idempotency_key is not None
+        rest = [(first.account_id, first.seq + n) for n in range(1, first.command_rows)]
+        more = select_rows(session, "transactions", TRANSACTION, ("account_id", "seq"), rest)
+        answer = (first, *sorted(map(transaction_of, more), key=lambda row: row.seq))
+        pages[first.account_id].answered[(first.operation, first.idempotency_key)] = answer
+
+
+def _load_due(session: Session, pages: dict[str, Page]) -> None:
+    """Lots past their expiry, and when the next one comes after them."""
+    due = [page for page in pages.values() if page.wallet.next_expiry_at <= page.at]
+    if not due:
+        return
+    owners = [page.wallet.account_id for page in due]
+    bounds: list[Row] = [(page.at,) for page in due]
+    expired = select_first(
+        session,
+        "lots",
+        LOT,
+        owners,
+        where="is_open AND expires_at <= {0}",
+        bounds=bounds,
+        order=ORDER,
+        limit=1_000_000,
+    )
+    _add_lots(pages, expired)
+    later = select_first(
+        session,
+        "lots",
+        ("account_id", "expires_at"),
+        owners,
+        where="is_open AND expires_at > {0}",
+        bounds=bounds,
+        order="expires_at",
+        limit=1,
+    )
+    for account_id, expires_at in later:
+        pages[account_id].later_expiry = expires_at
+
+
+def _load_debits(session: Session, pages: dict[str, Page], wanted: set[Row]) -> None:
+    """Spends to be reversed, what was reversed of them before, and the lots they drew from."""
+    if not wanted:
+        return
+    found = select_rows(session, "transactions", TRANSACTION, ("account_id", "transaction_id"), list(wanted))
+    lots: set[Row] = set()
+    for row in map(transaction_of, found):
+        page = pages[row.account_id]
+        page.debits[row.transaction_id] = row
+        page.reversed[row.transaction_id] = {}
+        lots.update((row.account_id, entry.lot_id) for entry in row.entries)
+    earlier = select_rows(session, "transactions", TRANSACTION, ("account_id", "reverses_id"), list(wanted))
+    for row in map(transaction_of, earlier):
+        assert row.reverses_id is not None
+        undone = pages[row.account_id].reversed[row.reverses_id]
+        for entry in row.entries:
+            undone[entry.lot_id] = undone.get(entry.lot_id, 0) + entry.credits
+    _load_lots(session, pages, ("account_id", "lot_id"), lots)
+
+
+def _load_lots(session: Session, pages: dict[str, Page], keys: tuple[str, ...], wanted: set[Row]) -> None:
+    _add_lots(pages, select_rows(session, "lots", LOT, keys, list(wanted)))
+
+
+def _load_open(session: Session, pages: dict[str, Page], demand: dict[str, int]) -> None:
+    """Live lots in spend order until they cover the demand or none is left, a few more each round."""
+    wanting = [a for a, credits in demand.items() if credits > 0 and pages[a].wallet.available_credits > 0]
+    limit = FIRST_LOTS
+    while wanting:
+        bounds: list[Row] = [(pages[a].at,) for a in wanting]
+        rows = select_first(
+            session, "lots", LOT, wanting, where="is_open AND expires_at > {0}", bounds=bounds, order=ORDER, limit=limit
+        )
+        _add_lots(pages, rows)
+        short = []
+        for account_id, group in groupby(sorted(rows, key=lambda row: str(row[0])), key=lambda row: str(row[0])):
+            loaded = list(group)
+            remaining = sum(row[LOT.index("remaining_credits")] for row in loaded)
+            if len(loaded) == limit and remaining < demand[account_id]:
+                short.append(account_id)
+        wanting = short
+        limit *= 8
+
+
+def save(session: Session, pages: Iterable[Page]) -> None:
+    """Write what the batch changed: one row a wallet, one a lot, one a transaction."""
+    changed = [page for page in pages_in_order(pages) if page.is_changed]
+    update_rows(session, "wallets", ("account_id",), WALLET[2:], [_wallet_row(page.wallet) for page in changed])
+    new_lots: list[Row] = []
+    lot_changes: list[Row] = []
+    written: list[Row] = []
+    for page in changed:
+        account_id = page.wallet.account_id
+        for lot in page.new_lots:
+            page.touched.pop(lot.lot_id, None)
+            new_lots.append((*_lot_row(account_id, lot), BUCKETS.index(lot.bucket), lot.remaining_credits > 0))
+        lot_changes.extend(_lot_change(account_id, lot) for lot in page.touched.values())
+        written.extend(map(transaction_row, page.written))
+    insert_rows(session, "lots", (*LOT, "bucket_order", "is_open"), new_lots)
+    update_rows(session, "lots", ("account_id", "lot_id"), LOT_CHANGES, lot_changes)
+    insert_rows(session, "transactions", TRANSACTION, written)
+
+
+def _wallet_row(wallet: Wallet) -> Row:
+    return (
+        wallet.account_id,
+        wallet.seq,
+        wallet.head,
+        wallet.debt_credits,
+        *wallet.available,
+        *wallet.held,
+        wallet.next_expiry_at,
+        wallet.last_at,
+        wallet.spent_on,
+        wallet.spent_credits,
+    )
+
+
+def _lot_row(account_id: str, lot: Lot) -> Row:
+    return (
+        account_id,
+        lot.lot_id,
+        lot.granted_seq,
+        lot.bucket,
+        lot.source,
+        lot.expires_at,
+        lot.granted_credits,
+        lot.remaining_credits,
+        lot.held_credits,
+        lot.taken_credits,
+        lot.owed_credits,
+        lot.expired_credits,
+        lot.purchase_id,
+        lot.cost_minor,
+        lot.cost_currency,
+        lot.granted_at,
+    )
+
+
+def _lot_change(account_id: str, lot: Lot) -> Row:
+    return (
+        account_id,
+        lot.lot_id,
+        lot.remaining_credits,
+        lot.remaining_credits > 0,
+        lot.held_credits,
+        lot.taken_credits,
+        lot.owed_credits,
+        lot.expired_credits,
+    )
+
+
+def transaction_row(row: Transaction) -> Row:
+    values = list(msgspec.structs.astuple(row))
+    values[ENTRIES] = msgspec.json.encode(row.entries).decode()
+    return tuple(values)
+
+
+def new_wallet_row(account_id: str, now: datetime) -> Row:
+    """The row of an empty wallet, in the order of `WALLET`."""
+    return (account_id, "active", 0, b"", 0, 0, 0, 0, 0, 0, 0, NEVER, now, now.date(), 0)

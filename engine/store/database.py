@@ -1,0 +1,235 @@
+"""Opening a database and working in it: SQLite or PostgreSQL. The only file that knows which.
+
+`writing` is a transaction that commits at the end of its block, `reading` one that never writes. `transact` runs a
+whole function again after a serialization failure, a deadlock or a busy database, with jitter, until the deadline;
+a database that does not answer by then is given up (`Unavailable`) and its connection cut, so nobody hangs on it.
+
+SQLite has one writer connection in one process (Debian's 3.40 can corrupt a WAL that two connections write), which
+alone checkpoints; a lock file keeps a second server out and every other connection is `query_only`.
+"""
+
+import fcntl
+import os
+import random
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TypeVar
+
+from sqlalchemy import Engine, QueuePool, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlmodel import Session
+
+from engine import clock
+from engine.rules.errors import Unavailable
+
+T = TypeVar("T")
+
+DEADLINE_SECONDS = 10.0
+RETRY_STATES = frozenset({"40001", "40P01", "55P03"})
+"""PostgreSQL: serialization failure, deadlock detected, lock not available."""
+
+
+@dataclass
+class Database:
+    """Two doors to one database: `writer` for transactions that change it, `reader` for those that never do."""
+
+    writer: Engine
+    reader: Engine
+    is_sqlite: bool
+    deadline_seconds: float = DEADLINE_SECONDS
+    watchdog: "Watchdog | None" = None
+    lock_file: IO[str] | None = field(default=None, repr=False)
+
+    def close(self) -> None:
+        """Return every connection; on SQLite the writer closes last, so that it alone checkpoints."""
+        self.reader.dispose()
+        self.writer.dispose()
+        if self.lock_file is not None:
+            self.lock_file.close()
+
+
+class DatabaseLocked(Exception):
+    """Another process holds this SQLite file."""
+
+
+def open_database(url: str, *, deadline_seconds: float = DEADLINE_SECONDS, pool_size: int = 12) -> Database:
+    """Open `sqlite:///FILE` or `postgresql://…`; nothing is created but the SQLite file itself."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise ValueError("SQLite needs a file: a database in memory would lose credits")
+        return _open_sqlite(Path(parsed.database), deadline_seconds)
+    if parsed.get_backend_name() != "postgresql":
+        raise ValueError(f"{parsed.get_backend_name()} is not a database Purser knows")
+    return _open_postgresql(url, deadline_seconds, pool_size)
+
+
+def _open_sqlite(path: Path, deadline_seconds: float) -> Database:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock_file = path.with_name(path.name + ".lock").open("a+")
+    try:
+        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as held:
+        lock_file.close()
+        raise DatabaseLocked(f"{path} is in use by another Purser process") from held
+    options = {"check_same_thread": False, "isolation_level": None, "timeout": deadline_seconds}
+    writer = create_engine(
+        f"sqlite:///{path}",
+        connect_args=options,
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=deadline_seconds,
+    )
+    reader = create_engine(f"sqlite:///{path}", connect_args=options, poolclass=QueuePool, pool_size=4, max_overflow=12)
+    event.listen(writer, "connect", _on_sqlite_writer)
+    event.listen(reader, "connect", _on_sqlite_reader)
+    event.listen(writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    event.listen(reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    return Database(writer, reader, True, deadline_seconds, None, lock_file)
+
+
+def _on_sqlite_writer(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "cache_size = -65536"):
+        cursor.execute(f"PRAGMA {pragma}")
+    mode = cursor.execute("PRAGMA journal_mode").fetchone()
+    level = cursor.execute("PRAGMA synchronous").fetchone()
+    assert mode == ("wal",) and level == (2,), "an acknowledged commit must survive a power cut"
+    cursor.close()
+
+
+def _on_sqlite_reader(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA query_only = ON")
+    cursor.execute("PRAGMA wal_autocheckpoint = 0")
+    cursor.close()
+
+
+def _open_postgresql(url: str, deadline_seconds: float, pool_size: int) -> Database:
+    milliseconds = int(deadline_seconds * 1000)
+    settings = f"-c timezone=UTC -c lock_timeout={milliseconds} -c idle_in_transaction_session_timeout=60000"
+    parsed = make_url(url).set(drivername="postgresql+psycopg")
+    engine = create_engine(
+        parsed,
+        connect_args={"options": settings, "connect_timeout": max(2, int(deadline_seconds))},
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=deadline_seconds,
+        pool_pre_ping=False,
+    )
+    return Database(engine, engine, False, deadline_seconds, Watchdog(), None)
+
+
+@contextmanager
+def writing(db: Database) -> Iterator[Session]:
+    """One transaction: commits when the block ends, rolls back when it raises."""
+    with Session(db.writer, expire_on_commit=False) as session, _watched(db, session):
+        yield session
+        session.commit()
+
+
+@contextmanager
+def reading(db: Database) -> Iterator[Session]:
+    """One snapshot-like read; whatever the block does, nothing is written."""
+    with Session(db.reader, expire_on_commit=False) as session, _watched(db, session):
+        yield session
+        session.rollback()
+
+
+def transact(db: Database, work: Callable[[Session], T]) -> T:
+    """Run `work` in a transaction and commit, again from the start while the database asks for it.
+
+    Raises `Unavailable` after the deadline or when the connection is lost: then nothing was stored, or the
+    request's idempotency key tells. Refusals and bugs pass through, rolled back.
+    """
+    ends = clock.monotonic() + db.deadline_seconds
+    attempt = 0
+    while True:
+        try:
+            with writing(db) as session:
+                return work(session)
+        except PoolTimeout as error:
+            raise Unavailable("The database is busy; try again.") from error
+        except DBAPIError as error:
+            if is_gone(error):
+                raise Unavailable("The database does not answer; try again.") from error
+            if not is_retryable(error) or clock.monotonic() > ends:
+                raise
+            attempt += 1
+            clock.sleep(min(0.25, 0.002 * 2**attempt) * (0.5 + random.random()))
+
+
+def is_retryable(error: DBAPIError) -> bool:
+    """Whether the same transaction, run again, may well succeed."""
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return state in RETRY_STATES
+    return isinstance(error, OperationalError) and "database is locked" in str(error.orig)
+
+
+def is_gone(error: DBAPIError) -> bool:
+    """Whether the connection, not the statement, failed."""
+    if error.connection_invalidated or isinstance(error, InterfaceError):
+        return True
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return str(state).startswith(("08", "57P"))
+    message = str(error.orig)
+    return isinstance(error, OperationalError) and ("connection" in message or "server" in message)
+
+
+@contextmanager
+def _watched(db: Database, session: Session) -> Iterator[None]:
+    """Cut the connection when the block outlives the deadline: no time-out of the driver sees a frozen server."""
+    if db.watchdog is None:
+        yield
+        return
+    driver = session.connection().connection.driver_connection
+    token = db.watchdog.watch(driver.fileno(), clock.monotonic() + db.deadline_seconds)  # type: ignore[union-attr]
+    try:
+        yield
+    finally:
+        db.watchdog.forget(token)
+
+
+class Watchdog:
+    """One thread that shuts down sockets whose deadline has passed, which wakes whoever waits on them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watched: dict[int, tuple[int, float]] = {}
+        self._next = 0
+        self._thread: threading.Thread | None = None
+
+    def watch(self, fd: int, deadline: float) -> int:
+        with self._lock:
+            self._next += 1
+            self._watched[self._next] = (fd, deadline)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="database-watchdog", daemon=True)
+                self._thread.start()
+            return self._next
+
+    def forget(self, token: int) -> None:
+        with self._lock:
+            self._watched.pop(token, None)
+
+    def _run(self) -> None:
+        while True:
+            clock.sleep(0.25)
+            now = clock.monotonic()
+            with self._lock:
+                late = [token for token, (_, deadline) in self._watched.items() if deadline < now]
+                for token in late:
+                    fd, _ = self._watched.pop(token)
+                    with suppress(OSError), socket.socket(fileno=os.dup(fd)) as cut:
+                        cut.shutdown(socket.SHUT_RDWR)

@@ -195,8 +195,12 @@ Outcome = Posted | Planned | Refusal
 
 def fingerprint(command: Command) -> str:
     """128 bits that name the request behind a key: what it asks, not who asked or when."""
-    text = msgspec.json.encode((command.operation, command.identity()))
-    return hashlib.sha256(text).hexdigest()[:32]
+    return fingerprint_of(command.operation, command.identity())
+
+
+def fingerprint_of(operation: str, identity: tuple[object, ...]) -> str:
+    """The same for any keyed request: 128 bits of SHA-256 over its canonical JSON, as hex."""
+    return hashlib.sha256(msgspec.json.encode((operation, identity))).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)

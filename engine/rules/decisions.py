@@ -6,12 +6,13 @@ had changed anyway (lots past their expiry leave first), and it never stops the 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from msgspec.structs import force_setattr
 
 from engine.rules import commands as c
+from engine.rules.descriptions import Descriptions, describe
 from engine.rules.errors import (
     IdempotencyMismatch,
     InsufficientCredits,
@@ -23,18 +24,17 @@ from engine.rules.errors import (
     WalletNotActive,
 )
 from engine.rules.ledger import Entry, Mint, Page, Transaction, chain_hash
-from engine.rules.lots import NEVER, Lot, draw
+from engine.rules.lots import BUCKET_NAMES, NEVER, Lot, draw
 from engine.rules.money import CREDITS_MAX
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What deciding needs beside the pages: an id maker, the chain's key, the catalogue's words for expiry."""
+    """What deciding needs beside the pages: an id maker, the chain's key, the catalogue's words."""
 
     mint: Mint
     chain_key: bytes
-    expiry_description: str = "Credits expired"
-    debt_description: str = "Debt repaid"
+    descriptions: Descriptions = field(default_factory=Descriptions)
 
 
 def decide_all(pages: Mapping[str, Page], commands: Sequence[c.Command], terms: Terms) -> list[c.Outcome]:
@@ -296,7 +296,7 @@ def settle_expiry(page: Page, terms: Terms) -> None:
             amount_credits=-left,
             entries=(page.move(lot, -left),),
             source=lot.source,
-            description=terms.expiry_description,
+            description=describe(terms.descriptions.expiry, bucket=BUCKET_NAMES[lot.bucket]),
             purchase_id=lot.purchase_id,
         )
 
@@ -316,7 +316,7 @@ def pay_debt(page: Page, actor: str, terms: Terms) -> None:
         type="debt_repayment",
         amount_credits=-payment,
         entries=tuple(page.move(page.lots[d.lot_id], -d.credits) for d in draws),
-        description=terms.debt_description,
+        description=terms.descriptions.debt_repayment,
     )
 
 

@@ -170,9 +170,14 @@ class Page:
         return Entry(lot.lot_id, lot.bucket, credits)
 
     def open(self, lot: Lot) -> None:
-        """Put a lot that has credits again (or anew) at its place in the spend order."""
+        """Put a lot that has credits again (or anew) at its place in the spend order.
+
+        One past its expiry makes the page due: the expiry that was next before stays known as the one after it.
+        """
         if not any(other is lot for other in self.order):
             insort(self.order, lot, key=spend_order)
+        if lot.expires_at <= self.at < self.wallet.next_expiry_at:
+            self.later_expiry = min(self.later_expiry, self.wallet.next_expiry_at)
         self.wallet.next_expiry_at = min(self.wallet.next_expiry_at, lot.expires_at)
 
     def purchase_lots(self, purchase_id: str) -> list[Lot]:

@@ -9,6 +9,9 @@ Bucket = Literal["limited_time", "monthly", "recharge"]
 BUCKETS: tuple[Bucket, ...] = get_args(Bucket)
 """Spend order of the buckets; the index is the lot's `bucket_order`."""
 
+BUCKET_NAMES: dict[Bucket, str] = {"limited_time": "Limited-time", "monthly": "Monthly", "recharge": "Recharge"}
+"""The buckets' names as people read them."""
+
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 """`expires_at` of a lot that never expires: a far-future instant, so that one index serves the spend order."""
 

@@ -35,6 +35,8 @@ T = TypeVar("T")
 DEADLINE_SECONDS = 10.0
 RETRY_STATES = frozenset({"40001", "40P01", "55P03"})
 """PostgreSQL: serialization failure, deadlock detected, lock not available."""
+UNIQUE_VIOLATION = "23505"
+"""Two transactions claimed one thing at once: run again once, the loser finds the winner's row."""
 
 
 @dataclass
@@ -162,7 +164,8 @@ def transact(db: Database, work: Callable[[Session], T]) -> T:
         except DBAPIError as error:
             if is_gone(error):
                 raise Unavailable("The database does not answer; try again.") from error
-            if not is_retryable(error) or clock.monotonic() > ends:
+            lost_a_race = getattr(error.orig, "sqlstate", None) == UNIQUE_VIOLATION and attempt == 0
+            if not (is_retryable(error) or lost_a_race) or clock.monotonic() > ends:
                 raise
             attempt += 1
             clock.sleep(min(0.25, 0.002 * 2**attempt) * (0.5 + random.random()))

@@ -242,6 +242,7 @@ class PurchaseRow(Base, table=True):
             "paid",
             "failed",
             "expired",
+            "cancelled",
             "partially_refunded",
             "refunded",
             "unclaimed",

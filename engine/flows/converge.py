@@ -1,0 +1,288 @@
+"""Making the books agree with what a provider has said: the one place where a payment becomes credits.
+
+Everything that brings facts ends here: webhooks, fetches by the sweeper, our own refunds before and after the
+provider's answer. Facts are upserted, the rules judge the whole set, and the difference is posted, in the caller's
+transaction and under the wallet's lock. Saying the same again changes nothing.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlmodel import Session
+
+from engine import book
+from engine.payments import PaymentProvider
+from engine.rules.catalog import PROVIDER_NAMES
+from engine.rules.commands import Command, GiveBack, Grant, Posted, TakeBack
+from engine.rules.descriptions import describe, money_label
+from engine.rules.errors import Refusal
+from engine.rules.facts import Fact
+from engine.rules.money import Money
+from engine.rules.purchases import KnownFact, Terms, Verdict, converge, merge
+from engine.runtime import Runtime
+from engine.store import books, documents, outbox, purchases
+from engine.store.tables import PurchaseRow, ReversalRow
+
+
+def apply_facts(
+    session: Session, runtime: Runtime, account_id: str, purchase_id: str, facts: Iterable[Fact], actor: str
+) -> PurchaseRow | None:
+    """Take the wallet's lock, then the purchase's, keep what is new and post what follows; the purchase, if any."""
+    books.lock_wallets(session, [account_id], runtime.clock.now())
+    purchase = purchases.get_purchase(session, account_id, purchase_id, lock=True)
+    if purchase is None:
+        return None
+    now = runtime.clock.now()
+    for fact in facts:
+        known = purchases.known_facts(session, account_id, purchase_id)
+        kept = merge(known, fact)
+        if kept is not None:
+            purchases.keep_fact(session, account_id, purchase_id, kept, now)
+        if fact.receipt_url and fact.kind == "payment":
+            purchase.receipt_url = fact.receipt_url
+    settle(session, runtime, purchase, actor)
+    return purchase
+
+
+def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str) -> None:
+    """Post the difference between what the facts demand and what the ledger has; the wallet is locked."""
+    provider = runtime.providers[purchase.provider]
+    known = purchases.known_facts(session, purchase.account_id, purchase.purchase_id)
+    terms = Terms(
+        amount=Money(purchase.amount_minor, purchase.currency),
+        base_credits=purchase.base_credits,
+        bonus_credits=purchase.bonus_credits,
+        has_landed=purchase.landed_at is not None,
+    )
+    verdict = converge(terms, known, provider.is_live)
+    now = runtime.clock.now()
+    if verdict.paid_by is not None and purchase.landed_at is None:
+        verdict = _land(session, runtime, purchase, provider, verdict, actor)
+    if purchase.landed_at is not None:
+        _post_difference(session, runtime, purchase, verdict, actor)
+    _note_status(session, runtime, purchase, verdict, now)
+    _note_refunds(session, runtime, purchase, known, now)
+    session.add(purchase)
+    session.flush()
+
+
+def _land(
+    session: Session, runtime: Runtime, purchase: PurchaseRow, provider: PaymentProvider, verdict: Verdict, actor: str
+) -> Verdict:
+    """Grant what the purchase says, once for this payment in the whole service; else the verdict with a problem."""
+    now = runtime.clock.now()
+    payment = verdict.paid_by
+    assert payment is not None and payment.object_id is not None
+    mode = "live" if payment.is_live else "test"
+    claimed = purchases.claim_object(
+        session, provider.name, provider.account, mode, "payment", payment.object_id, purchase, now
+    )
+    if not claimed:
+        return _quarantined("this payment belongs to another purchase")
+    purchase.provider_reference = payment.object_id
+    outcomes = book.post(session, _grants(runtime, purchase, payment.object_id, actor), runtime.terms, now)
+    refused = next((outcome for outcome in outcomes if isinstance(outcome, Refusal)), None)
+    if refused is not None:
+        assert outcomes[0] is refused, "base and bonus are granted together or not at all"
+        return _quarantined(f"{refused.code}: {refused.detail}")
+    purchase.landed_at = now
+    purchase.problem = None
+    outbox.enqueue(
+        session, purchase.account_id, "document", {"purchaseId": purchase.purchase_id, "kind": "receipt"}, now
+    )
+    outbox.emit(
+        session,
+        purchase.account_id,
+        "purchase.completed",
+        {
+            "purchaseId": purchase.purchase_id,
+            "creditsGranted": str(terms_credits(purchase)),
+            "amountMinor": purchase.amount_minor,
+            "currency": purchase.currency,
+            "provider": purchase.provider,
+        },
+        now,
+    )
+    return verdict
+
+
+def terms_credits(purchase: PurchaseRow) -> int:
+    """What the purchase grants, bonus included."""
+    return purchase.base_credits + purchase.bonus_credits
+
+
+def _quarantined(problem: str) -> Verdict:
+    return Verdict("quarantined", False, None, 0, 0, problem)
+
+
+def _grants(runtime: Runtime, purchase: PurchaseRow, payment_id: str, actor: str) -> list[Command]:
+    """Base first, then bonus: two lots, two rows. The whole price is the base lot's cost."""
+    amount = money_label(Money(purchase.amount_minor, purchase.currency))
+    words = runtime.catalog.descriptions
+    name = PROVIDER_NAMES[purchase.provider]
+    commands: list[Command] = [
+        Grant(
+            account_id=purchase.account_id,
+            actor=actor,
+            type="deposit",
+            source="custom_credits",
+            bucket="recharge",
+            credits=purchase.base_credits,
+            description=purchase.description,
+            reference_type=f"{purchase.provider}_payment",
+            reference_id=payment_id,
+            purchase_id=purchase.purchase_id,
+            cost_minor=purchase.amount_minor,
+            cost_currency=purchase.currency,
+            key=f"purchase:{purchase.purchase_id}:base",
+        )
+    ]
+    if purchase.bonus_credits > 0:
+        percent = f"{purchase.bonus_credits * 100 / purchase.base_credits:.4g}"
+        commands.append(
+            Grant(
+                account_id=purchase.account_id,
+                actor=actor,
+                type="volume_discount",
+                source="volume_discount",
+                bucket="recharge",
+                credits=purchase.bonus_credits,
+                description=describe(words.volume_discount, amount=amount, provider=name, percent=percent),
+                reference_type=f"{purchase.provider}_payment",
+                reference_id=payment_id,
+                purchase_id=purchase.purchase_id,
+                key=f"purchase:{purchase.purchase_id}:bonus",
+            )
+        )
+    return commands
+
+
+def _post_difference(session: Session, runtime: Runtime, purchase: PurchaseRow, verdict: Verdict, actor: str) -> None:
+    """Take back or give back until `credits_out` is what the facts demand.
+
+    An open dispute takes only what remains, so `credits_out` may stay below the target until it is lost.
+    """
+    missing = verdict.out_credits - purchase.credits_out
+    if missing < 0:
+        _give_back(session, runtime, purchase, verdict, -missing, actor)
+        return
+    firm = max(0, verdict.firm_credits - purchase.credits_out)
+    if firm > 0:
+        _take_back(session, runtime, purchase, firm, owe=True, kind=_cause(session, purchase), actor=actor)
+        purchase.credits_out += firm
+    soft = verdict.out_credits - purchase.credits_out
+    if soft > 0:
+        purchase.credits_out += _take_back(session, runtime, purchase, soft, owe=False, kind="dispute", actor=actor)
+
+
+def _cause(session: Session, purchase: PurchaseRow) -> str:
+    """Whether credits go for good because of a lost dispute or of a refund."""
+    facts = purchases.known_facts(session, purchase.account_id, purchase.purchase_id)
+    return "dispute" if any(fact.kind == "dispute" and fact.state == "lost" for fact in facts) else "refund"
+
+
+def _take_back(
+    session: Session, runtime: Runtime, purchase: PurchaseRow, credits: int, *, owe: bool, kind: str, actor: str
+) -> int:
+    """Post a `TakeBack`; the credits it found in the purchase's lots or made into debt."""
+    words = runtime.catalog.descriptions
+    template = words.refund if kind == "refund" else words.dispute
+    lots = purchases.purchase_lots(session, purchase.account_id, purchase.purchase_id)
+    if not owe and not any(lot.remaining_credits for lot in lots):
+        return 0
+    command = TakeBack(
+        account_id=purchase.account_id,
+        actor=actor,
+        type="refund" if kind == "refund" else "dispute",
+        purchase_id=purchase.purchase_id,
+        credits=credits,
+        owe=owe,
+        description=_words(template, purchase),
+        reference_type=f"{purchase.provider}_payment",
+        reference_id=purchase.provider_reference,
+    )
+    posted = _posted(book.post(session, [command], runtime.terms, runtime.clock.now())[0])
+    return -posted.transactions[0].amount_credits
+
+
+def _give_back(
+    session: Session, runtime: Runtime, purchase: PurchaseRow, verdict: Verdict, credits: int, actor: str
+) -> None:
+    words = runtime.catalog.descriptions
+    facts = purchases.known_facts(session, purchase.account_id, purchase.purchase_id)
+    is_dispute = any(fact.kind == "dispute" and fact.state in ("won", "prevented") for fact in facts)
+    has_failed = any(fact.kind == "refund" and fact.state == "failed" for fact in facts)
+    won = is_dispute and not has_failed
+    command = GiveBack(
+        account_id=purchase.account_id,
+        actor=actor,
+        type="dispute_won" if won else "refund_failed",
+        purchase_id=purchase.purchase_id,
+        credits=credits,
+        description=_words(words.dispute_won if won else words.refund_failed, purchase),
+        reference_type=f"{purchase.provider}_payment",
+        reference_id=purchase.provider_reference,
+    )
+    _posted(book.post(session, [command], runtime.terms, runtime.clock.now())[0])
+    purchase.credits_out = verdict.out_credits
+
+
+def _words(template: str, purchase: PurchaseRow) -> str:
+    amount = money_label(Money(purchase.amount_minor, purchase.currency))
+    return describe(template, amount=amount, provider=PROVIDER_NAMES[purchase.provider])
+
+
+def _posted(outcome: object) -> Posted:
+    assert isinstance(outcome, Posted), f"money that moved is a fact, not {outcome!r}"
+    return outcome
+
+
+def _note_status(session: Session, runtime: Runtime, purchase: PurchaseRow, verdict: Verdict, now: datetime) -> None:
+    before = (purchase.status, purchase.is_disputed)
+    if verdict.status == "open" and purchase.status in ("expired", "cancelled", "failed", "created"):
+        return
+    purchase.status = verdict.status
+    purchase.is_disputed = verdict.is_disputed
+    if verdict.problem is not None:
+        purchase.problem = verdict.problem[:500]
+    if before == (purchase.status, purchase.is_disputed):
+        return
+    purchase.updated_at = now
+    event = {
+        "failed": "purchase.failed",
+        "refunded": "purchase.refunded",
+        "partially_refunded": "purchase.refunded",
+    }.get(purchase.status)
+    if purchase.is_disputed and not before[1]:
+        event = "purchase.disputed"
+    if event is not None:
+        data: dict[str, object] = {"purchaseId": purchase.purchase_id, "status": purchase.status}
+        outbox.emit(session, purchase.account_id, event, data, now)
+
+
+def _note_refunds(
+    session: Session, runtime: Runtime, purchase: PurchaseRow, known: Iterable[KnownFact], now: datetime
+) -> None:
+    """A refund that succeeded gets a credit note; our own reversal learns how it ended."""
+    for fact in known:
+        if fact.kind != "refund":
+            continue
+        reversal = session.get(ReversalRow, (purchase.account_id, fact.fact_id))
+        if reversal is not None and reversal.status == "refunding" and fact.state in ("succeeded", "failed"):
+            reversal.status = fact.state
+            reversal.updated_at = now
+            session.add(reversal)
+        elif reversal is not None and reversal.status == "succeeded" and fact.state == "failed":
+            reversal.status = "failed"
+            reversal.updated_at = now
+            session.add(reversal)
+        if fact.state == "succeeded" and not documents.has_document(
+            session, purchase.account_id, purchase.purchase_id, "credit_note", fact.fact_id
+        ):
+            outbox.enqueue(
+                session,
+                purchase.account_id,
+                "document",
+                {"purchaseId": purchase.purchase_id, "kind": "credit_note", "cause": fact.fact_id},
+                now,
+            )

@@ -1,0 +1,172 @@
+"""Provider events: stored as they came, processed until their facts are in the books, parked while unclaimed."""
+
+from datetime import datetime, timedelta
+
+import structlog
+from sqlmodel import Session
+
+from engine.flows.converge import apply_facts
+from engine.payments import Event, PaymentProvider, ProviderRefused, ProviderUnreachable
+from engine.rules.facts import Fact
+from engine.runtime import Runtime
+from engine.store import books, purchases
+from engine.store.database import reading, transact
+from engine.store.tables import ProviderEventRow, PurchaseRow
+
+log = structlog.get_logger()
+PARKED_TRIES = 10
+"""After about a day and a half of doubling waits, an object nobody knows is ignored (its event stays)."""
+
+
+def store(runtime: Runtime, provider: PaymentProvider, event: Event, now: datetime) -> bool:
+    """Keep a verified event; `False` if it came before. The answer to the provider waits for nothing else."""
+    return transact(
+        runtime.db,
+        lambda session: purchases.store_event(session, provider.name, event.event_id, event.type, event.payload, now),
+    )
+
+
+def process_due(runtime: Runtime, now: datetime, limit: int = 100) -> int:
+    """Process stored events that are due; how many were looked at."""
+    with reading(runtime.db) as session:
+        rows = purchases.events_due(session, now, limit)
+    for row in rows:
+        provider = runtime.providers.get(row.provider)
+        if provider is None:
+            _finish(runtime, row, "ignored", "the provider is off", now)
+            continue
+        try:
+            process(runtime, provider, row, now)
+        except Exception as error:
+            log.exception("provider event failed", provider=row.provider, event_id=row.event_id)
+            _later(runtime, row, "stored", f"{type(error).__name__}: {error}", now)
+    return len(rows)
+
+
+def process(runtime: Runtime, provider: PaymentProvider, row: ProviderEventRow, now: datetime) -> None:
+    """Turn one event into facts (fetching what must be fetched) and carry them out with the event marked done."""
+    event = Event(row.event_id, row.type, row.payload)
+    try:
+        facts = provider.facts(event)
+    except ProviderUnreachable as error:
+        _later(runtime, row, "stored", str(error), now)
+        return
+    except ProviderRefused as error:
+        _later(runtime, row, "parked", str(error), now)
+        return
+    if not facts:
+        _finish(runtime, row, "ignored", None, now)
+        return
+    unknown = carry_out(runtime, provider, facts, row)
+    if unknown:
+        _later(runtime, row, "parked", "no purchase is known for it", now)
+
+
+def carry_out(
+    runtime: Runtime, provider: PaymentProvider, facts: tuple[Fact, ...], event: ProviderEventRow | None = None
+) -> bool:
+    """Apply facts, each purchase in its own transaction; whether one of them belongs to no purchase we know.
+
+    The event is marked done in the transaction of its last purchase, so a crash before that repeats all of it,
+    which changes nothing twice.
+    """
+    mode = "live" if provider.is_live else "test"
+    owners: dict[tuple[str, str], list[Fact]] = {}
+    has_unknown = False
+    with reading(runtime.db) as session:
+        for fact in facts:
+            owner = purchases.owner_of(session, provider.name, provider.account, mode, fact)
+            if owner is None:
+                has_unknown = True
+            else:
+                owners.setdefault(owner, []).append(fact)
+    last = len(owners) - 1
+    for place, ((account_id, purchase_id), mine) in enumerate(owners.items()):
+        is_last = place == last and not has_unknown
+        transact(
+            runtime.db,
+            lambda session, a=account_id, p=purchase_id, f=mine, done=is_last: _apply(  # type: ignore[misc]
+                session, runtime, provider, a, p, f, event if done else None
+            ),
+        )
+    return has_unknown
+
+
+def _apply(
+    session: Session,
+    runtime: Runtime,
+    provider: PaymentProvider,
+    account_id: str,
+    purchase_id: str,
+    facts: list[Fact],
+    event: ProviderEventRow | None,
+) -> None:
+    apply_facts(session, runtime, account_id, purchase_id, facts, f"provider:{provider.name}")
+    if event is not None:
+        _mark(session, event, "done", None, runtime.clock.now())
+
+
+def expire_sessions(runtime: Runtime, now: datetime, limit: int = 100) -> int:
+    """Purchases whose session is over: ask the provider once more, then call them expired. Late money still wins."""
+    with reading(runtime.db) as session:
+        rows = purchases.open_purchases_past(session, now, limit)
+    expired = 0
+    for row in rows:
+        provider = runtime.providers.get(row.provider)
+        if provider is not None and row.session_id is not None:
+            try:
+                carry_out(runtime, provider, provider.payment(row.session_id))
+            except (ProviderUnreachable, ProviderRefused):
+                continue
+        transact(runtime.db, lambda session, r=row: _expire(session, runtime, r, now))  # type: ignore[misc]
+        expired += 1
+    return expired
+
+
+def refresh(runtime: Runtime, purchase: PurchaseRow) -> None:
+    """Fetch a purchase's payment now, as the return page does when a webhook is late."""
+    provider = runtime.providers.get(purchase.provider)
+    if provider is None or purchase.session_id is None or purchase.status not in ("open", "processing"):
+        return
+    carry_out(runtime, provider, provider.payment(purchase.session_id))
+
+
+def _expire(session: Session, runtime: Runtime, row: PurchaseRow, now: datetime) -> None:
+    books.lock_wallets(session, [row.account_id], now)
+    purchase = purchases.get_purchase(session, row.account_id, row.purchase_id, lock=True)
+    if purchase is not None and purchase.status in ("created", "open"):
+        purchase.status = "expired"
+        purchase.updated_at = now
+        session.add(purchase)
+
+
+def _later(runtime: Runtime, row: ProviderEventRow, status: str, problem: str, now: datetime) -> None:
+    """Try again later, waiting twice as long each time; an object nobody claims is ignored in the end."""
+    if row.attempts + 1 >= PARKED_TRIES and status == "parked":
+        _finish(runtime, row, "ignored", problem, now)
+        return
+    wait = timedelta(seconds=min(3600 * 6, 2 ** (row.attempts + 1) * (1 if status == "stored" else 60)))
+
+    def work(session: Session) -> None:
+        there = session.get(ProviderEventRow, (row.provider, row.event_id))
+        if there is not None and there.status in ("stored", "parked"):
+            there.status = status
+            there.attempts += 1
+            there.problem = problem[:500]
+            there.due_at = now + wait
+            session.add(there)
+
+    transact(runtime.db, work)
+
+
+def _finish(runtime: Runtime, row: ProviderEventRow, status: str, problem: str | None, now: datetime) -> None:
+    transact(runtime.db, lambda session: _mark(session, row, status, problem, now))
+
+
+def _mark(session: Session, row: ProviderEventRow, status: str, problem: str | None, now: datetime) -> None:
+    there = session.get(ProviderEventRow, (row.provider, row.event_id))
+    assert there is not None
+    there.status = status
+    there.problem = problem
+    there.done_at = now
+    session.add(there)

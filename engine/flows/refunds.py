@@ -1,0 +1,214 @@
+"""Reversals that support asks for: credits back first, then the money, then the credit note; or given back.
+
+The proposal, with its credits taken, is one transaction. The provider is asked afterwards by a job, with an
+idempotency key made from our row, so a crash between the two only delays it. Its answer is a fact like any other.
+"""
+
+from sqlmodel import Session
+
+from engine.clock import new_id
+from engine.flows.converge import apply_facts, settle, terms_credits
+from engine.payments import Fact, ProviderRefused, RefundRequest
+from engine.rules.commands import fingerprint_of
+from engine.rules.errors import AlreadyRefunded, NotFound, OwnApproval
+from engine.rules.money import Money
+from engine.rules.purchases import KnownFact, Reversible, check_reversal
+from engine.runtime import Runtime
+from engine.store import books, outbox, purchases, replies
+from engine.store.database import reading, transact
+from engine.store.tables import PurchaseRow, ReversalRow
+
+
+def reverse_purchase(
+    runtime: Runtime, purchase_id: str, reason: str, actor: str, key: str | None = None
+) -> tuple[ReversalRow, bool]:
+    """Take an untouched purchase back within its window; the reversal, and whether this key was answered before.
+
+    Above the catalogue's `approval_above` the credits are taken now and a second person decides. The refusals
+    and their order are those of `check_reversal`; a refusal changes nothing.
+    """
+    account_id = _account_of(runtime, purchase_id)
+    identity = fingerprint_of("support reversal", (purchase_id, reason))
+
+    def work(session: Session) -> tuple[ReversalRow, bool]:
+        if key is not None:
+            reply = replies.find(session, account_id, "support reversal", key, identity)
+            if reply is not None:
+                return _reversal(session, account_id, reply.answer), True
+        reversal = _propose(session, runtime, account_id, purchase_id, reason, actor)
+        if key is not None:
+            answer, now = reversal.reversal_id, runtime.clock.now()
+            replies.keep(session, account_id, "support reversal", key, identity, 202, answer, now)
+        return reversal, False
+
+    return transact(runtime.db, work)
+
+
+def _propose(
+    session: Session, runtime: Runtime, account_id: str, purchase_id: str, reason: str, actor: str
+) -> ReversalRow:
+    now = runtime.clock.now()
+    books.lock_wallets(session, [account_id], now)
+    purchase = purchases.get_purchase(session, account_id, purchase_id, lock=True)
+    if purchase is None:
+        raise NotFound("purchase")
+    check_reversal(_reversible(session, runtime, purchase), now, runtime.catalog.refunds.window_hours)
+    # From here the reversal must succeed.
+    needs_approval = purchase.amount_minor > runtime.catalog.refunds.approval_above
+    reversal = ReversalRow(
+        account_id=account_id,
+        reversal_id=new_id("rev", now),
+        purchase_id=purchase_id,
+        kind="reversal",
+        status="pending_approval" if needs_approval else "refunding",
+        credits=terms_credits(purchase),
+        amount_minor=purchase.amount_minor,
+        currency=purchase.currency,
+        reason=reason,
+        requested_by=actor,
+        created_at=now,
+        updated_at=now,
+    )
+    session.add(reversal)
+    session.flush()
+    purchases.keep_fact(session, account_id, purchase_id, _own_fact(runtime, purchase, reversal, "pending"), now)
+    settle(session, runtime, purchase, actor)
+    if not needs_approval:
+        outbox.enqueue(session, account_id, "refund", {"reversalId": reversal.reversal_id}, now)
+    facts: dict[str, object] = {"purchaseId": purchase_id, "amountMinor": purchase.amount_minor}
+    outbox.note_act(session, account_id, actor, "reversal.proposed", reversal.reversal_id, reason, facts, now)
+    return reversal
+
+
+def _reversible(session: Session, runtime: Runtime, purchase: PurchaseRow) -> Reversible:
+    known = purchases.known_facts(session, purchase.account_id, purchase.purchase_id)
+    provider = runtime.providers.get(purchase.provider)
+    return Reversible(
+        status=purchase.status,
+        is_disputed=purchase.is_disputed,
+        has_refunds=any(
+            (f.kind == "refund" and f.state != "failed") or (f.kind == "dispute" and f.state in ("open", "lost"))
+            for f in known
+        ),
+        provider_can_refund=provider is not None and provider.can_refund,
+        provider=purchase.provider,
+        landed_at=purchase.landed_at,
+        lots=purchases.purchase_lots(session, purchase.account_id, purchase.purchase_id),
+    )
+
+
+def reversal_refusal(session: Session, runtime: Runtime, purchase: PurchaseRow) -> Exception | None:
+    """Why this purchase can't be reversed now, or `None` if it can: what the support page shows."""
+    try:
+        check_reversal(
+            _reversible(session, runtime, purchase), runtime.clock.now(), runtime.catalog.refunds.window_hours
+        )
+    except Exception as refusal:
+        return refusal
+    return None
+
+
+def decide_reversal(runtime: Runtime, reversal_id: str, actor: str, *, approve: bool, reason: str = "") -> ReversalRow:
+    """Approve or reject a proposal; never one's own. A rejected one gives the credits back."""
+    with reading(runtime.db) as session:
+        found = purchases.find_reversal(session, reversal_id)
+    if found is None:
+        raise NotFound("reversal")
+    account_id, purchase_id = found.account_id, found.purchase_id
+
+    def work(session: Session) -> ReversalRow:
+        now = runtime.clock.now()
+        books.lock_wallets(session, [account_id], now)
+        purchase = purchases.get_purchase(session, account_id, purchase_id, lock=True)
+        reversal = _reversal(session, account_id, reversal_id)
+        assert purchase is not None
+        if reversal.status != "pending_approval":
+            raise AlreadyRefunded("This reversal was decided before.", reversalStatus=reversal.status)
+        if reversal.requested_by == actor:
+            raise OwnApproval
+        # From here the decision must succeed.
+        reversal.decided_by = actor
+        reversal.updated_at = now
+        if approve:
+            reversal.status = "refunding"
+            outbox.enqueue(session, account_id, "refund", {"reversalId": reversal_id}, now)
+        else:
+            reversal.status = "rejected"
+            purchases.keep_fact(session, account_id, purchase_id, _own_fact(runtime, purchase, reversal, "failed"), now)
+        session.add(reversal)
+        session.flush()
+        settle(session, runtime, purchase, actor)
+        action = "reversal.approved" if approve else "reversal.rejected"
+        outbox.note_act(session, account_id, actor, action, reversal_id, reason, {"purchaseId": purchase_id}, now)
+        return reversal
+
+    return transact(runtime.db, work)
+
+
+def send_refund(runtime: Runtime, account_id: str, reversal_id: str) -> ReversalRow:
+    """Ask the provider for the money and note its answer; safe to repeat. `ProviderUnreachable`: try again later."""
+    with reading(runtime.db) as session:
+        reversal = _reversal(session, account_id, reversal_id)
+        purchase = purchases.get_purchase(session, account_id, reversal.purchase_id)
+    assert purchase is not None and purchase.provider_reference is not None
+    if reversal.status != "refunding":
+        return reversal
+    request = RefundRequest(
+        account_id=account_id,
+        purchase_id=purchase.purchase_id,
+        reversal_id=reversal_id,
+        payment_id=purchase.provider_reference,
+        amount=Money(reversal.amount_minor, reversal.currency),
+        idempotency_key=f"refund:{reversal_id}",
+    )
+    problem = None
+    facts: tuple[Fact, ...] = ()
+    try:
+        facts = runtime.providers[purchase.provider].refund(request)
+    except ProviderRefused as refused:
+        problem = str(refused)
+
+    def work(session: Session) -> ReversalRow:
+        now = runtime.clock.now()
+        books.lock_wallets(session, [account_id], now)
+        row = _reversal(session, account_id, reversal_id)
+        if problem is not None and row.status == "refunding":
+            row.status = "failed"
+            row.problem = problem[:500]
+            row.updated_at = now
+            session.add(row)
+            there = purchases.get_purchase(session, account_id, row.purchase_id, lock=True)
+            assert there is not None
+            purchases.keep_fact(session, account_id, row.purchase_id, _own_fact(runtime, there, row, "failed"), now)
+        apply_facts(session, runtime, account_id, row.purchase_id, facts, f"provider:{purchase.provider}")
+        return _reversal(session, account_id, reversal_id)
+
+    return transact(runtime.db, work)
+
+
+def _own_fact(runtime: Runtime, purchase: PurchaseRow, reversal: ReversalRow, state: str) -> KnownFact:
+    """Our refund as a fact: version 0, so that the first word of the provider about it is newer."""
+    return KnownFact(
+        fact_id=reversal.reversal_id,
+        kind="refund",
+        object_id=None,
+        state=state,
+        amount=Money(reversal.amount_minor, reversal.currency),
+        version=0,
+        is_live=runtime.providers[purchase.provider].is_live,
+        own_credits=reversal.credits,
+    )
+
+
+def _reversal(session: Session, account_id: str, reversal_id: str) -> ReversalRow:
+    row = purchases.get_reversal(session, account_id, reversal_id)
+    assert row is not None
+    return row
+
+
+def _account_of(runtime: Runtime, purchase_id: str) -> str:
+    with reading(runtime.db) as session:
+        account_id = purchases.find_account(session, purchase_id)
+    if account_id is None:
+        raise NotFound("purchase")
+    return account_id

@@ -1,0 +1,241 @@
+"""Top-ups: from an offer to a checkout, and from a provider's word to credits.
+
+Checkout: the purchase is written and committed, then the provider is asked with no lock held, then its reference is
+written. Credits land only in `apply_facts`, in one transaction: wallet, purchase, facts, the book, the event.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlmodel import Session
+
+from engine.clock import new_id
+from engine.payments import CheckoutRequest, PaymentProvider, ProviderRefused, ProviderUnreachable
+from engine.rules.catalog import PROVIDER_NAMES
+from engine.rules.commands import fingerprint_of
+from engine.rules.descriptions import describe, money_label
+from engine.rules.errors import (
+    CouponUnknown,
+    Invalid,
+    NotFound,
+    TopUpNotInPlan,
+    Unavailable,
+    WalletNotActive,
+)
+from engine.rules.money import Money
+from engine.rules.quotes import QuoteOffer, check_offer, make_offer, providers_for, quote, read_quote
+from engine.rules.return_urls import cancel_url, check_return_url, success_url
+from engine.runtime import Runtime
+from engine.store import books, purchases, replies
+from engine.store.database import reading, transact
+from engine.store.tables import AccountRow, PurchaseRow, WalletRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckoutOrder:
+    """What a customer asks for. URLs left out mean our own return page."""
+
+    account_id: str
+    actor: str
+    amount: Money
+    provider: str | None = None
+    success_url: str | None = None
+    cancel_url: str | None = None
+    quote_token: str | None = None
+    coupon: str | None = None
+    save_card: bool = False
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StartedCheckout:
+    """A checkout the customer can be sent to; `is_replay` when this order was placed before."""
+
+    purchase: PurchaseRow
+    is_replay: bool
+
+
+def start_checkout(runtime: Runtime, order: CheckoutOrder, platform: str = "web") -> StartedCheckout:
+    """Place an order: 201's facts, or a refusal that changed nothing.
+
+    A provider that can't be reached leaves the purchase `created`; the same key then goes on with that purchase,
+    and the provider's own idempotency key, made from the purchase's id, keeps it one checkout.
+    """
+    print_of_order = fingerprint_of(
+        "checkout",
+        (
+            order.amount.minor,
+            order.amount.currency,
+            order.provider,
+            order.success_url,
+            order.cancel_url,
+            order.quote_token,
+            order.coupon,
+            order.save_card,
+        ),
+    )
+    purchase = transact(runtime.db, lambda session: _placed_before(session, order, print_of_order))
+    is_replay = purchase is not None
+    if purchase is None:
+        checked = _check_order(runtime, order, platform)
+        purchase = transact(runtime.db, lambda session: _place(session, runtime, order, checked, print_of_order))
+    if purchase.session_id is not None:
+        return StartedCheckout(purchase, is_replay)
+    return StartedCheckout(_ask_provider(runtime, purchase, order.save_card), is_replay)
+
+
+@dataclass(frozen=True, slots=True)
+class _CheckedOrder:
+    offer: QuoteOffer
+    provider: PaymentProvider
+    success_url: str
+    cancel_url: str
+
+
+def _placed_before(session: Session, order: CheckoutOrder, print_of_order: str) -> PurchaseRow | None:
+    if order.key is None:
+        return None
+    reply = replies.find(session, order.account_id, "checkout", order.key, print_of_order)
+    return purchases.get_purchase(session, order.account_id, reply.answer) if reply else None
+
+
+def _check_order(runtime: Runtime, order: CheckoutOrder, platform: str) -> _CheckedOrder:
+    """All that can be refused, in order of precedence, before anything is written."""
+    now = runtime.clock.now()
+    catalog = runtime.catalog
+    origins = {*runtime.return_origins}
+    own = f"{runtime.base_url}/top-up-credits/return"
+    back = check_return_url("successUrl", order.success_url, origins) if order.success_url else own
+    away = check_return_url("cancelUrl", order.cancel_url, origins) if order.cancel_url else own
+    with reading(runtime.db) as session:
+        account = session.get(AccountRow, order.account_id)
+        wallet = session.get(WalletRow, order.account_id)
+    if account is None or wallet is None:
+        raise NotFound("account")
+    if wallet.status != "active":
+        raise WalletNotActive(wallet.status)
+    check_plan(runtime, account)
+    if order.coupon is not None:
+        raise CouponUnknown  # no catalogue offers coupons on a purchase
+    provider = _choose_provider(runtime, order.provider, account.country, platform)
+    if order.quote_token is not None:
+        offer = read_quote(order.quote_token, runtime.secrets.all_for("quote"), now)
+        check_offer(offer, order.account_id, order.amount, order.provider, order.coupon)
+    else:
+        priced = quote(catalog.pricing, order.amount, provider.name)
+        offer = make_offer(catalog, priced, order.account_id, order.provider, order.coupon, now)
+    return _CheckedOrder(offer, provider, back, away)
+
+
+def check_plan(runtime: Runtime, account: AccountRow) -> None:
+    """Refuse a plan that may not top up, with the plan that may and where to get it."""
+    catalog = runtime.catalog
+    if not catalog.may_top_up(account.plan):
+        assert catalog.top_up_from is not None
+        raise TopUpNotInPlan(account.plan or "", catalog.top_up_from, f"{runtime.base_url}/account/subscribe")
+
+
+def _choose_provider(runtime: Runtime, name: str | None, country: str | None, platform: str) -> PaymentProvider:
+    offered = offered_providers(runtime, country, platform)
+    if name is not None and name not in offered:
+        raise Invalid("provider", "This provider is not offered here.")
+    if not offered:
+        raise Unavailable("No payment provider is configured.")
+    return runtime.providers[name or offered[0]]
+
+
+def _place(
+    session: Session, runtime: Runtime, order: CheckoutOrder, checked: _CheckedOrder, print_of_order: str
+) -> PurchaseRow:
+    now = runtime.clock.now()
+    books.lock_wallets(session, [order.account_id], now)
+    raced = _placed_before(session, order, print_of_order)
+    if raced is not None:
+        return raced
+    purchase_id = new_id("pay", now)
+    amount = money_label(order.amount)
+    provider = PROVIDER_NAMES[checked.provider.name]
+    purchase = PurchaseRow(
+        account_id=order.account_id,
+        purchase_id=purchase_id,
+        provider=checked.provider.name,
+        amount_minor=order.amount.minor,
+        currency=order.amount.currency,
+        base_credits=checked.offer.base_credits,
+        bonus_credits=checked.offer.bonus_credits,
+        tier=checked.offer.tier,
+        description=describe(runtime.catalog.descriptions.deposit, amount=amount, provider=provider),
+        success_url=success_url(checked.success_url, purchase_id),
+        cancel_url=cancel_url(checked.cancel_url, purchase_id),
+        actor=order.actor,
+        created_at=now,
+        expires_at=now + timedelta(minutes=runtime.catalog.checkout_ttl_minutes),
+        updated_at=now,
+    )
+    session.add(purchase)
+    if order.key is not None:
+        replies.keep(session, order.account_id, "checkout", order.key, print_of_order, 201, purchase_id, now)
+    return purchase
+
+
+def _ask_provider(runtime: Runtime, purchase: PurchaseRow, save_card: bool) -> PurchaseRow:
+    """Ask for the hosted checkout, then write its reference; nothing is locked while the provider thinks."""
+    with reading(runtime.db) as session:
+        account = session.get(AccountRow, purchase.account_id)
+    assert account is not None
+    request = CheckoutRequest(
+        account_id=purchase.account_id,
+        purchase_id=purchase.purchase_id,
+        amount=Money(purchase.amount_minor, purchase.currency),
+        description=purchase.description,
+        email=account.email,
+        locale=account.locale,
+        success_url=purchase.success_url,
+        cancel_url=purchase.cancel_url,
+        expires_at=purchase.expires_at,
+        idempotency_key=f"checkout:{purchase.purchase_id}",
+        save_card=save_card,
+        bonus=purchase.bonus_credits > 0,
+    )
+    provider = runtime.providers[purchase.provider]
+    try:
+        checkout = provider.start_checkout(request)
+    except ProviderUnreachable as error:
+        raise Unavailable("The payment provider does not answer; try again with the same key.") from error
+    except ProviderRefused as refused:
+        problem = str(refused)
+        transact(runtime.db, lambda session: _refused(session, runtime, purchase, problem))
+        raise Unavailable("The payment provider declined to open a checkout; choose another or try later.") from refused
+
+    def write(session: Session) -> PurchaseRow:
+        now = runtime.clock.now()
+        books.lock_wallets(session, [purchase.account_id], now)
+        row = purchases.get_purchase(session, purchase.account_id, purchase.purchase_id, lock=True)
+        assert row is not None
+        row.session_id = checkout.session_id
+        row.checkout_url = checkout.url
+        row.expires_at = checkout.expires_at
+        if row.status == "created":
+            row.status = "open"
+        mode = "live" if provider.is_live else "test"
+        purchases.claim_object(session, provider.name, provider.account, mode, "session", checkout.session_id, row, now)
+        session.add(row)
+        return row
+
+    return transact(runtime.db, write)
+
+
+def _refused(session: Session, runtime: Runtime, purchase: PurchaseRow, problem: str) -> None:
+    now = runtime.clock.now()
+    books.lock_wallets(session, [purchase.account_id], now)
+    row = purchases.get_purchase(session, purchase.account_id, purchase.purchase_id, lock=True)
+    if row is not None and row.status == "created":
+        row.status = "failed"
+        row.problem = problem[:500]
+        row.updated_at = now
+        session.add(row)
+
+
+def offered_providers(runtime: Runtime, country: str | None, platform: str) -> tuple[str, ...]:
+    """Configured rails for this region and platform, in the catalogue's order."""
+    return providers_for(runtime.catalog, runtime.providers.keys(), country, platform)

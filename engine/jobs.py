@@ -1,0 +1,124 @@
+"""Jobs: whatever time or a commit has made due, done by one thread a process and safe to do twice.
+
+Provider events, outbox rows (refunds, documents, mails), sessions that are over, lots past their expiry, monthly
+credits. A row is leased before it is worked on, so several processes share the work; a worker that dies gives its
+row up when the lease ends. What fails is tried again with growing waits; nothing is dropped.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+import msgspec
+import structlog
+
+from engine.flows import accounts, documents, expiry, receive, refunds
+from engine.payments import ProviderUnreachable
+from engine.runtime import Runtime
+from engine.store import outbox
+from engine.store.database import reading, transact
+from engine.store.tables import OutboxRow
+
+Payload = dict[str, str]
+Handler = Callable[[Runtime, str, Payload], None]
+LEASE = timedelta(seconds=60)
+IDLE_SECONDS = 1.0
+ROUNDS_MAX = 1_000
+log = structlog.get_logger()
+
+
+def issue_document(runtime: Runtime, account_id: str, payload: Payload) -> None:
+    """Outbox kind `document`."""
+    if payload["kind"] == "receipt":
+        documents.issue_receipt(runtime, account_id, payload["purchaseId"])
+    else:
+        documents.issue_credit_note(runtime, account_id, payload["purchaseId"], payload["cause"])
+
+
+def send_refund(runtime: Runtime, account_id: str, payload: Payload) -> None:
+    """Outbox kind `refund`."""
+    refunds.send_refund(runtime, account_id, payload["reversalId"])
+
+
+class Jobs:
+    """The job loop. `handlers` adds kinds of outbox rows that an outer ring does, such as `mail`."""
+
+    def __init__(self, runtime: Runtime, handlers: Mapping[str, Handler] | None = None) -> None:
+        self._runtime = runtime
+        self._handlers: dict[str, Handler] = {
+            "document": issue_document,
+            "refund": send_refund,
+            **(handlers or {}),
+        }
+        self._wake = threading.Event()
+        self._is_stopping = False
+        self._turn = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the round under way and end the thread."""
+        self._is_stopping = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def wake(self) -> None:
+        """Say that something may be due."""
+        self._wake.set()
+
+    def run_due(self) -> int:
+        """Do everything that is due, and what that makes due, before this returns; how much was done."""
+        done = 0
+        for _ in range(ROUNDS_MAX):
+            with self._turn:
+                now = self._runtime.clock.now()
+                count = self._round(now)
+            if count == 0:
+                break
+            done += count
+        return done
+
+    def _run(self) -> None:
+        while not self._is_stopping:
+            try:
+                self.run_due()
+            except Exception:
+                log.exception("jobs failed; trying again")
+            self._wake.wait(IDLE_SECONDS)
+            self._wake.clear()
+
+    def _round(self, now: datetime) -> int:
+        runtime = self._runtime
+        count = receive.process_due(runtime, now)
+        count += self._outbox(now)
+        count += receive.expire_sessions(runtime, now)
+        count += expiry.expire_due(runtime, now, 500)
+        count += accounts.grant_due_months(runtime, now)
+        return count
+
+    def _outbox(self, now: datetime) -> int:
+        with reading(self._runtime.db) as session:
+            rows = outbox.due(session, tuple(self._handlers), now, 100)
+        return sum(self._do(row, now) for row in rows)
+
+    def _do(self, row: OutboxRow, now: datetime) -> bool:
+        """Lease one row, do it, mark it; whether it was ours."""
+        db = self._runtime.db
+        if not transact(db, lambda session: outbox.lease(session, row, now + LEASE)):
+            return False
+        payload = msgspec.json.decode(row.payload, type=Payload)
+        try:
+            self._handlers[row.kind](self._runtime, row.account_id, payload)
+        except Exception as error:
+            if not isinstance(error, ProviderUnreachable):
+                log.exception("outbox row failed", kind=row.kind, outbox_id=row.outbox_id)
+            wait = timedelta(seconds=min(3600, 2 ** (row.attempts + 1)))
+            problem = f"{type(error).__name__}: {error}"
+            transact(db, lambda session: outbox.mark_failed(session, row, problem, now + wait))
+        else:
+            transact(db, lambda session: outbox.mark_done(session, row, self._runtime.clock.now()))
+        return True

@@ -1,0 +1,205 @@
+"""What must be true of a purchase, given everything its provider has said: credit by object, not by event.
+
+The facts of a purchase are a set, one per provider object, each at its newest version. From that set alone follow
+the purchase's state and how many of its credits must be out, so duplicates, disorder, partial and repeated refunds,
+disputes after refunds, refunds that fail later and wins all end in the same books.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from engine.rules.errors import (
+    AlreadyRefunded,
+    RefundCreditsTouched,
+    RefundNotPossible,
+    RefundWindowClosed,
+)
+from engine.rules.facts import Fact
+from engine.rules.lots import Lot
+from engine.rules.money import Money, share_down
+
+FINAL_RANK = {
+    "open": 0,
+    "pending": 0,
+    "inquiry": 0,
+    "processing": 1,
+    "failed": 2,
+    "cancelled": 2,
+    "expired": 2,
+    "won": 2,
+    "prevented": 2,
+    "lost": 2,
+    "paid": 3,
+    "succeeded": 3,
+}
+"""Which of two sightings with the same version is believed: the more final one."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFact:
+    """A fact as kept. `fact_id` is the provider's object id, or our reversal's id for a refund that we made;
+    `own_credits` is what such a refund takes, exactly."""
+
+    fact_id: str
+    kind: str
+    object_id: str | None
+    state: str
+    amount: Money
+    version: int
+    is_live: bool
+    own_credits: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What was agreed: the money, the credits it buys, and whether it is real money."""
+
+    amount: Money
+    base_credits: int
+    bonus_credits: int
+    has_landed: bool
+
+    @property
+    def granted_credits(self) -> int:
+        return self.base_credits + self.bonus_credits
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What must be true now.
+
+    `status` is the purchase's state; `paid_by` the payment object to credit; `out_credits` what must be out of the
+    purchase counting open disputes, `firm_credits` the part for which spent credits are owed as well.
+    """
+
+    status: str
+    is_disputed: bool
+    paid_by: KnownFact | None
+    out_credits: int
+    firm_credits: int
+    problem: str | None = None
+
+
+def merge(known: Iterable[KnownFact], fact: Fact) -> KnownFact | None:
+    """The fact to keep after `fact` was sighted, or `None` when what is known is as new.
+
+    A refund that we made is recognised by our reversal id in it, or by the provider's id we noted before.
+    """
+    mine = next((k for k in known if k.fact_id == fact.own_reference or k.object_id == fact.object_id), None)
+    if mine is not None:
+        if fact.version < mine.version:
+            return None
+        is_same_age = fact.version == mine.version
+        if is_same_age and FINAL_RANK.get(fact.state, 1) <= FINAL_RANK.get(mine.state, 1):
+            return None
+    return KnownFact(
+        fact_id=mine.fact_id if mine else fact.object_id,
+        kind=fact.kind,
+        object_id=fact.object_id,
+        state=fact.state,
+        amount=fact.amount,
+        version=fact.version,
+        is_live=fact.live,
+        own_credits=mine.own_credits if mine else None,
+    )
+
+
+def converge(terms: Terms, facts: Iterable[KnownFact], is_live: bool) -> Verdict:
+    """Judge a purchase by all its facts. `is_live` is the mode our keys for this provider are in."""
+    known = tuple(facts)
+    payment = _best_payment(known)
+    if payment is None:
+        return Verdict("open", False, None, 0, 0)
+    if payment.state != "paid":
+        return Verdict(payment.state, False, None, 0, 0)
+    problem = None if terms.has_landed else _mismatch(terms, payment, is_live)
+    if problem is not None:
+        return Verdict("quarantined", False, None, 0, 0, problem)
+    disputes = [f for f in known if f.kind == "dispute"]
+    is_disputed = any(f.state == "open" for f in disputes)
+    out = _out_credits(terms, known, ("open", "lost"))
+    firm = _out_credits(terms, known, ("lost",))
+    gone = sum(f.amount.minor for f in known if f.kind == "refund" and f.state == "succeeded")
+    gone += sum(f.amount.minor for f in disputes if f.state == "lost")
+    status = "paid" if gone == 0 else "refunded" if gone >= terms.amount.minor else "partially_refunded"
+    return Verdict(status, is_disputed, payment, out, firm)
+
+
+def _best_payment(facts: Iterable[KnownFact]) -> KnownFact | None:
+    """The payment that speaks for the purchase: paid beats all, and of several the first known stays."""
+    rank = {"open": 1, "expired": 2, "failed": 2, "cancelled": 2, "processing": 3, "paid": 4}
+    payments = [f for f in facts if f.kind == "payment"]
+    return max(payments, key=lambda f: (rank.get(f.state, 0), -f.version), default=None)
+
+
+def _mismatch(terms: Terms, payment: KnownFact, is_live: bool) -> str | None:
+    if payment.is_live != is_live:
+        return "the payment is " + ("live" if payment.is_live else "a test") + ", this service is not"
+    if payment.amount != terms.amount:
+        return (
+            f"paid {payment.amount.minor} {payment.amount.currency}, "
+            f"agreed {terms.amount.minor} {terms.amount.currency}"
+        )
+    return None
+
+
+def _out_credits(terms: Terms, facts: Iterable[KnownFact], dispute_states: tuple[str, ...]) -> int:
+    """Credits that must be out: what our own refunds name, and the rest of the money in proportion, rounded down.
+
+    `out = min(paid, Σ effective refunds + Σ disputes)`; a refund counts until it fails, and at 100 % all is out.
+    """
+    paid = terms.amount.minor
+    own_minor = own_credits = other_minor = 0
+    for fact in facts:
+        is_refund = fact.kind == "refund" and fact.state != "failed"
+        if is_refund and fact.own_credits is not None:
+            own_minor += fact.amount.minor
+            own_credits += fact.own_credits
+        elif is_refund or (fact.kind == "dispute" and fact.state in dispute_states):
+            other_minor += fact.amount.minor
+    out_minor = min(paid, own_minor + other_minor)
+    if out_minor >= paid:
+        return terms.granted_credits
+    shared = share_down(terms.granted_credits, max(0, out_minor - own_minor), paid)
+    return min(terms.granted_credits, own_credits + shared)
+
+
+@dataclass(frozen=True, slots=True)
+class Reversible:
+    """What the 24 hour rule looks at."""
+
+    status: str
+    is_disputed: bool
+    has_refunds: bool
+    provider_can_refund: bool
+    provider: str
+    landed_at: datetime | None
+    lots: tuple[Lot, ...]
+
+
+def check_reversal(purchase: Reversible, now: datetime, window_hours: int) -> None:
+    """Whether an untouched purchase may be reversed now; refusals in the order support reads them (SPEC §4).
+
+    The window is half-open: `now < landed_at + window`. Untouched means that nothing of any of its lots, bonus
+    included, is spent, held, taken or expired.
+    """
+    if purchase.status in ("refunded", "partially_refunded") or purchase.is_disputed or purchase.has_refunds:
+        raise AlreadyRefunded("This purchase was already refunded or is disputed.")
+    if purchase.status != "paid" or purchase.landed_at is None:
+        raise RefundNotPossible("This purchase was not paid.")
+    if not purchase.provider_can_refund:
+        raise RefundNotPossible(f"{purchase.provider} decides its own refunds; they can't be made from here.")
+    ends = purchase.landed_at + timedelta(hours=window_hours)
+    if now >= ends:
+        raise RefundWindowClosed(
+            f"The {window_hours} hours after the purchase are over.",
+            windowEndedAt=ends.isoformat().replace("+00:00", "Z"),
+        )
+    if not is_untouched(purchase.lots):
+        raise RefundCreditsTouched("Some of the purchase's credits were used.")
+
+
+def is_untouched(lots: Iterable[Lot]) -> bool:
+    """Whether each lot still holds all that it was granted."""
+    return all(lot.remaining_credits == lot.granted_credits for lot in lots)

@@ -1,0 +1,36 @@
+"""First answers to keyed requests that are not ledger commands: a checkout, a new account, a reversal."""
+
+from datetime import datetime
+
+from sqlmodel import Session
+
+from engine.rules.errors import IdempotencyMismatch
+from engine.store.tables import ReplyRow
+
+
+def find(session: Session, scope: str, operation: str, key: str, fingerprint: str) -> ReplyRow | None:
+    """What this key was answered first, or `None`; `IdempotencyMismatch` if it named another request.
+
+    `scope` is the account, or the credential for what has no account yet.
+    """
+    row = session.get(ReplyRow, (scope, operation, key))
+    if row is not None and row.fingerprint != fingerprint:
+        raise IdempotencyMismatch
+    return row
+
+
+def keep(
+    session: Session, scope: str, operation: str, key: str, fingerprint: str, status: int, answer: str, now: datetime
+) -> None:
+    """Keep an answer for good, in the transaction that made it true. A race ends in a constraint error."""
+    session.add(
+        ReplyRow(
+            scope=scope,
+            operation=operation,
+            idempotency_key=key,
+            fingerprint=fingerprint,
+            status=status,
+            answer=answer,
+            created_at=now,
+        )
+    )

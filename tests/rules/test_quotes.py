@@ -1,0 +1,450 @@
+"""Quotes: the reference numbers, the laws of any tariff, and tokens that nobody else can make or reuse."""
+
+import base64
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
+from string import ascii_letters, digits
+from typing import Literal
+
+import jwt
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.catalogs import load_catalog
+from engine.rules.errors import AboveMaximum, BelowMinimum, MalformedAmount, QuoteRefused
+from engine.rules.money import Money
+from engine.rules.pricing import Pricing, Tier
+from engine.rules.quotes import (
+    NextTier,
+    Quote,
+    QuoteOffer,
+    check_offer,
+    make_offer,
+    parse_amount_cents,
+    providers_for,
+    quote,
+    read_quote,
+    sign_quote,
+)
+
+NOW = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=timezone.utc)
+SECRET, OLD_SECRET = b"s" * 48, b"o" * 48
+CATALOGS = {name: load_catalog(name) for name in ("alphio", "acn", "ecolink")}
+ALPHIO = CATALOGS["alphio"].pricing
+ACN = CATALOGS["acn"].pricing
+ECOLINK = CATALOGS["ecolink"].pricing
+GRADUATED = Pricing(
+    model="rate",
+    mode="graduated",
+    currency="USD",
+    min_minor=1,
+    max_minor=1_000_000,
+    credits_per_unit=100,
+    upsell_within=Decimal("0.2"),
+    tiers=(
+        Tier(name="A", from_minor=0, credits_per_unit=100),
+        Tier(name="B", from_minor=10_000, credits_per_unit=125),
+        Tier(name="C", from_minor=50_000, credits_per_unit=150),
+    ),
+)
+
+
+def usd(pricing: Pricing, minor: int, provider: str | None = None) -> Quote:
+    return quote(pricing, Money(minor, "USD"), provider)
+
+
+@pytest.mark.parametrize(
+    ("minor", "credits", "price", "save", "badge", "next_tier"),
+    [
+        (1_000, 1_000, "0.010000000", "0.00", None, NextTier(30_000, 29_000, 36_500, 37_500, near=False)),
+        (23_999, 23_999, "0.010000000", "0.00", None, NextTier(30_000, 6_001, 13_501, 37_500, near=False)),
+        (24_000, 24_000, "0.010000000", "0.00", None, NextTier(30_000, 6_000, 13_500, 37_500, near=True)),
+        (29_000, 29_000, "0.010000000", "0.00", None, NextTier(30_000, 1_000, 8_500, 37_500, near=True)),
+        (29_999, 29_999, "0.010000000", "0.00", None, NextTier(30_000, 1, 7_501, 37_500, near=True)),
+        (30_000, 37_500, "0.0080000000", "20.00", 20, None),
+        (30_001, 37_501, "0.0080000533", "20.00", 20, None),
+        (1_000_000, 1_250_000, "0.0080000000", "20.00", 20, None),
+    ],
+)
+def test_alphio_gives_a_better_rate_from_300_dollars(
+    minor: int, credits: int, price: str, save: str, badge: int | None, next_tier: NextTier | None
+) -> None:
+    answer = usd(ALPHIO, minor)
+    assert (answer.credits, answer.base_credits, answer.bonus_credits) == (credits, credits, 0)
+    assert (answer.price_per_credit, str(answer.save_percent), answer.save_badge) == (price, save, badge)
+    assert answer.next_tier == next_tier
+    assert answer.amount == Money(minor, "USD")
+
+
+def test_a_tier_ends_where_the_next_starts() -> None:
+    below, at = usd(ALPHIO, 29_999), usd(ALPHIO, 30_000)
+    assert (below.tier.name, below.tier.from_minor, below.tier.to_minor) == ("Standard", 0, 30_000)
+    assert (at.tier.name, at.tier.from_minor, at.tier.to_minor) == ("Volume", 30_000, None)
+    assert (below.credits_per_unit, at.credits_per_unit) == (100, 125)
+
+
+@pytest.mark.parametrize(
+    ("minor", "credits", "bonus", "per_unit", "save", "badge"),
+    [
+        (500, 5_000_000, 0, 1_000_000, "0.00", None),
+        (9_999, 99_990_000, 0, 1_000_000, "0.00", None),
+        (10_000, 105_000_000, 5_000_000, 1_050_000, "4.76", 4),
+        (49_999, 524_989_500, 24_999_500, 1_050_000, "4.76", 4),
+        (50_000, 550_000_000, 50_000_000, 1_100_000, "9.09", 9),
+        (199_999, 2_199_989_000, 199_999_000, 1_100_000, "9.09", 9),
+        (200_000, 2_300_000_000, 300_000_000, 1_150_000, "13.04", 13),
+        (1_000_000, 11_500_000_000, 1_500_000_000, 1_150_000, "13.04", 13),
+    ],
+)
+@pytest.mark.parametrize("provider", [None, "stripe", "sandbox"])
+def test_acn_adds_a_bonus_on_the_rails_it_names(
+    provider: str | None, minor: int, credits: int, bonus: int, per_unit: int, save: str, badge: int | None
+) -> None:
+    answer = usd(ACN, minor, provider)
+    assert (answer.credits, answer.bonus_credits) == (credits, bonus)
+    assert answer.base_credits == credits - bonus == minor * 10_000
+    assert (answer.credits_per_unit, str(answer.save_percent), answer.save_badge) == (per_unit, save, badge)
+
+
+@pytest.mark.parametrize("minor", [9_999, 10_000, 200_000])
+def test_a_rail_that_earns_no_bonus_gets_the_base_rate_and_no_hint(minor: int) -> None:
+    answer = usd(ACN, minor, "moonpay")
+    assert (answer.credits, answer.bonus_credits, answer.bonus_percent) == (minor * 10_000, 0, Decimal(0))
+    assert (answer.save_percent, answer.save_badge, answer.next_tier) == (Decimal(0), None, None)
+    assert usd(ACN, 200_000).bonus_percent == 15
+
+
+def test_a_linear_tariff_has_one_tier_and_nothing_to_save() -> None:
+    answer = usd(ECOLINK, 2_500)
+    assert (answer.credits, answer.price_per_credit) == (25_000_000, "0.0000010000000")
+    assert (answer.tier.name, answer.tier.from_minor, answer.tier.to_minor) == ("Standard", 0, None)
+    assert (answer.save_percent, answer.save_badge, answer.next_tier) == (Decimal(0), None, None)
+
+
+@pytest.mark.parametrize(
+    ("minor", "credits", "price", "save", "next_tier"),
+    [
+        (9_999, 9_999, "0.010000000", "0.00", NextTier(10_000, 1, 1, 10_000, near=True)),
+        (10_000, 10_000, "0.010000000", "0.00", NextTier(50_000, 40_000, 50_000, 60_000, near=False)),
+        (20_000, 22_500, "0.0088888889", "11.11", NextTier(50_000, 30_000, 37_500, 60_000, near=False)),
+        (10_003, 10_003, "0.010000000", "0.00", NextTier(50_000, 39_997, 49_997, 60_000, near=False)),
+        (100_000, 135_000, "0.0074074074", "25.92", None),
+    ],
+)
+def test_a_graduated_tariff_gives_each_slice_its_own_rate(
+    minor: int, credits: int, price: str, save: str, next_tier: NextTier | None
+) -> None:
+    answer = usd(GRADUATED, minor)
+    assert (answer.credits, answer.price_per_credit, str(answer.save_percent)) == (credits, price, save)
+    assert answer.next_tier == next_tier
+
+
+def test_a_currency_without_minor_units_is_priced_by_its_major_unit() -> None:
+    yen = Pricing(model="linear", currency="JPY", min_minor=1, max_minor=100_000, credits_per_unit=3)
+    assert quote(yen, Money(500, "JPY"), None).credits == 1_500
+    assert quote(yen, Money(1, "JPY"), None).price_per_credit == "0.33333333"
+
+
+@pytest.mark.parametrize("pricing", [ALPHIO, ACN, ECOLINK], ids=["alphio", "acn", "ecolink"])
+def test_amounts_outside_the_bounds_are_refused_with_the_bound(pricing: Pricing) -> None:
+    assert usd(pricing, pricing.min_minor).credits > 0
+    assert usd(pricing, pricing.max_minor).credits > 0
+    for minor in (0, pricing.min_minor - 1):
+        with pytest.raises(BelowMinimum) as below:
+            usd(pricing, minor)
+        assert below.value.facts["minMinor"] == pricing.min_minor
+    with pytest.raises(AboveMaximum) as above:
+        usd(pricing, pricing.max_minor + 1)
+    assert above.value.facts["maxMinor"] == pricing.max_minor
+
+
+@pytest.mark.parametrize("amount", [Money(2_000, "EUR"), Money(2_000, "usd"), Money(-2_000, "USD")])
+def test_another_currency_or_a_negative_amount_is_malformed(amount: Money) -> None:
+    with pytest.raises(MalformedAmount):
+        quote(ALPHIO, amount, None)
+
+
+@pytest.mark.parametrize(("text", "cents"), [("0", 0), ("29000", 29_000), ("007", 7), ("9" * 12, 10**12 - 1)])
+def test_digits_are_an_amount(text: str, cents: int) -> None:
+    assert parse_amount_cents(text) == cents
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "-1", "+1", " 1", "1 ", "1\n", "1\x00", "1_000", "1,000", "1'000", "10.00", "10.", "1e3", "0x10"],
+)
+def test_anything_but_plain_digits_is_no_amount(text: str) -> None:
+    with pytest.raises(MalformedAmount):
+        parse_amount_cents(text)
+
+
+@pytest.mark.parametrize("text", ["٣", "１", "²", "NaN", "Infinity", "None", "9" * 13])
+def test_other_digits_words_and_endless_numbers_are_no_amount(text: str) -> None:
+    with pytest.raises(MalformedAmount):
+        parse_amount_cents(text)
+
+
+@st.composite
+def tariffs(draw: st.DrawFn) -> Pricing:
+    """Any tariff that a catalogue accepts: each model, one to five tiers, USD or JPY."""
+    models: list[Literal["rate", "bonus", "linear"]] = ["rate", "bonus", "linear"]
+    model = draw(st.sampled_from(models))
+    starts = sorted(draw(st.sets(st.integers(1, 90_000), max_size=4))) if model != "linear" else []
+    rates = sorted(draw(st.lists(st.integers(1, 10**6), min_size=len(starts) + 1, max_size=len(starts) + 1)))
+    bonuses = sorted(draw(st.lists(st.decimals(0, 100, places=2), min_size=len(starts), max_size=len(starts))))
+    tiers = [
+        Tier(
+            name=f"T{index}",
+            from_minor=start,
+            credits_per_unit=rates[index] if model == "rate" else None,
+            bonus_percent=[Decimal(0), *bonuses][index] if model == "bonus" else Decimal(0),
+            providers=draw(st.sampled_from([(), ("stripe",)])) if model == "bonus" else (),
+        )
+        for index, start in enumerate([0, *starts])
+    ]
+    return Pricing(
+        model=model,
+        mode=draw(st.sampled_from(["volume", "graduated"])) if model == "rate" else "volume",
+        currency=draw(st.sampled_from(["USD", "JPY"])),
+        min_minor=100,
+        max_minor=100_000,
+        credits_per_unit=rates[0],
+        upsell_within=draw(st.decimals(0, 1, places=3)),
+        tiers=tuple(tiers) if model != "linear" else (),
+    )
+
+
+def expected_credits(pricing: Pricing, minor: int, provider: str | None) -> Fraction:
+    """The credits of `minor` before rounding, by summing over tiers in another way than the rule does."""
+    unit = 1 if pricing.currency == "JPY" else 100
+    if pricing.mode == "graduated":
+        gained, above = Fraction(0), 0
+        for tier in pricing.tiers:
+            rate = tier.credits_per_unit or 0
+            gained += Fraction(max(0, minor - tier.from_minor) * (rate - above), unit)
+            above = rate
+        return gained
+    rate, percent = pricing.credits_per_unit, Decimal(0)
+    for tier in pricing.tiers:
+        if tier.from_minor <= minor:
+            rate = tier.credits_per_unit or rate
+            percent = Decimal(0) if tier.providers and provider == "paddle" else tier.bonus_percent
+    return Fraction(minor * rate, unit) * Fraction(100 + percent) / 100
+
+
+RAILS = st.sampled_from([None, "stripe", "paddle"])
+AMOUNTS = st.integers(100, 100_000)
+
+
+@given(tariffs(), AMOUNTS, RAILS)
+def test_credits_round_down_once_at_the_end(pricing: Pricing, minor: int, provider: str | None) -> None:
+    answer = quote(pricing, Money(minor, pricing.currency), provider)
+    exact = expected_credits(pricing, minor, provider)
+    assert answer.credits <= exact < answer.credits + 1
+    assert answer.credits == answer.base_credits + answer.bonus_credits
+    assert answer.base_credits >= 1 and answer.bonus_credits >= 0
+
+
+@given(tariffs(), AMOUNTS, RAILS)
+def test_savings_and_prices_stay_within_their_bounds(pricing: Pricing, minor: int, provider: str | None) -> None:
+    answer = quote(pricing, Money(minor, pricing.currency), provider)
+    unit = 1 if pricing.currency == "JPY" else 100
+    base = Fraction(minor * pricing.credits_per_unit, unit)
+    saved = 100 * (1 - base / expected_credits(pricing, minor, provider))
+    assert 0 <= answer.save_percent < 100
+    assert Fraction(answer.save_percent) <= saved < Fraction(answer.save_percent) + Fraction(1, 100)
+    assert answer.save_badge == (int(answer.save_percent) or None)
+
+    price = Fraction(minor, unit) / answer.credits
+    shown = Fraction(answer.price_per_credit)
+    assert abs(shown - price) <= price / 10**7
+    assert len(answer.price_per_credit.replace(".", "").lstrip("0")) == 8
+    assert set(answer.price_per_credit) <= set(digits + ".")
+
+
+@given(tariffs(), RAILS)
+def test_no_amount_falls_between_two_tiers(pricing: Pricing, provider: str | None) -> None:
+    for tier in pricing.tiers:
+        if not pricing.min_minor < tier.from_minor <= pricing.max_minor:
+            continue
+        below = quote(pricing, Money(tier.from_minor - 1, pricing.currency), provider)
+        at = quote(pricing, Money(tier.from_minor, pricing.currency), provider)
+        assert below.tier.to_minor == at.tier.from_minor == tier.from_minor
+        assert at.tier.name == tier.name != below.tier.name
+
+
+@given(tariffs(), AMOUNTS, RAILS)
+def test_the_next_tier_gives_what_a_quote_there_gives(pricing: Pricing, minor: int, provider: str | None) -> None:
+    answer = quote(pricing, Money(minor, pricing.currency), provider)
+    upsell = answer.next_tier
+    if upsell is None:
+        return
+    then = quote(pricing, Money(upsell.from_minor, pricing.currency), provider)
+    assert then.credits == upsell.credits_then == answer.credits + upsell.extra_credits
+    assert then.tier.from_minor == upsell.from_minor == minor + upsell.add_minor
+    assert upsell.add_minor > 0 and upsell.extra_credits >= 0
+    assert upsell.near is (Fraction(upsell.add_minor, upsell.from_minor) <= Fraction(pricing.upsell_within))
+
+
+@given(tariffs(), AMOUNTS, AMOUNTS)
+def test_more_money_never_gives_fewer_credits_on_the_best_rail(pricing: Pricing, one: int, other: int) -> None:
+    less, more = sorted((one, other))
+    assert (
+        quote(pricing, Money(less, pricing.currency), None).credits
+        <= quote(pricing, Money(more, pricing.currency), None).credits
+    )
+
+
+ALL = {"stripe", "paddle", "apple", "google", "moonpay", "sandbox"}
+
+
+@pytest.mark.parametrize(
+    ("enabled", "platform", "rails"),
+    [
+        (ALL, "web", ("stripe", "paddle", "moonpay", "sandbox")),
+        (ALL, "ios", ("apple", "sandbox")),
+        (ALL, "android", ("google", "sandbox")),
+        ({"moonpay", "stripe"}, "web", ("stripe", "moonpay")),
+        ({"apple"}, "web", ()),
+        (set(), "web", ()),
+        (ALL, "fridge", ()),
+    ],
+)
+def test_rails_are_offered_in_the_catalogues_order(enabled: set[str], platform: str, rails: tuple[str, ...]) -> None:
+    assert providers_for(CATALOGS["alphio"], enabled, "DE", platform) == rails
+
+
+@pytest.mark.parametrize(("country", "offered"), [("DE", True), ("FR", False), (None, False)])
+def test_a_rail_for_some_countries_needs_a_known_one(country: str | None, offered: bool) -> None:
+    catalog = CATALOGS["ecolink"]
+    stripe = msgspec.structs.replace(catalog.providers[0], regions=("DE", "AT"))
+    limited = msgspec.structs.replace(catalog, providers=(stripe, catalog.providers[1]))
+    rails = providers_for(limited, ALL, country, "web")
+    assert rails == (("stripe", "sandbox") if offered else ("sandbox",))
+
+
+def an_offer(**changes: object) -> QuoteOffer:
+    quoted = usd(ACN, 10_000, "stripe")
+    offer = make_offer(CATALOGS["acn"], quoted, "acc_1", "stripe", None, NOW)
+    return replace(offer, **changes)  # type: ignore[arg-type]
+
+
+def test_an_offer_holds_what_the_quote_gave_for_fifteen_minutes() -> None:
+    offer = an_offer()
+    assert (offer.base_credits, offer.bonus_credits, offer.tier) == (100_000_000, 5_000_000, "Bonus 5%")
+    assert (offer.catalog, offer.amount) == ("acn", Money(10_000, "USD"))
+    assert offer.expires_at == NOW + timedelta(minutes=15)
+
+
+@given(
+    st.builds(
+        QuoteOffer,
+        account_id=st.text(max_size=64),
+        amount=st.builds(Money, st.integers(0, 10**15), st.sampled_from(["USD", "JPY"])),
+        provider=st.none() | st.sampled_from(sorted(ALL)),
+        coupon=st.none() | st.text(max_size=32),
+        base_credits=st.integers(0, 10**15),
+        bonus_credits=st.integers(0, 10**15),
+        tier=st.text(max_size=32),
+        catalog=st.text(max_size=32),
+        expires_at=st.datetimes(
+            min_value=datetime(2026, 11, 22),  # noqa: DTZ001 - the strategy adds the zone
+            timezones=st.just(timezone.utc),
+        ),
+    )
+)
+def test_an_offer_comes_back_from_its_token_unchanged(offer: QuoteOffer) -> None:
+    assert read_quote(sign_quote(offer, SECRET), [SECRET], NOW) == offer
+
+
+def test_every_changed_character_of_a_token_is_refused() -> None:
+    token = sign_quote(an_offer(), SECRET)
+    tried = 0
+    for index, character in enumerate(token):
+        for other in ascii_letters + digits + "-_.=+/ \n":
+            if other == character:
+                continue
+            tried += 1
+            with pytest.raises(QuoteRefused):
+                read_quote(token[:index] + other + token[index + 1 :], [SECRET], NOW)
+    assert tried > 10_000
+
+
+def test_a_token_cut_or_lengthened_is_refused() -> None:
+    token = sign_quote(an_offer(), SECRET)
+    longer = [token + "=", token + "\n", " " + token, token + ".", token + "A" * 3_000, token + "é", token + "\ud800"]
+    for bad in [*(token[:end] for end in range(len(token))), *longer]:
+        with pytest.raises(QuoteRefused):
+            read_quote(bad, [SECRET], NOW)
+
+
+def test_a_token_of_another_secret_purpose_shape_or_algorithm_is_refused() -> None:
+    good = jwt.decode(sign_quote(an_offer(), SECRET), SECRET, ["HS256"], audience="purser:quote")
+    head = base64.urlsafe_b64encode(json.dumps({"alg": "none", "typ": "JWT"}).encode()).rstrip(b"=").decode()
+    nested = base64.urlsafe_b64encode(b"[" * 1_400).rstrip(b"=").decode()
+    body = sign_quote(an_offer(), SECRET).split(".")[1]
+    naive = good | {"offer": good["offer"] | {"expires_at": "2027-01-01T00:00:00"}}
+    for bad in [
+        sign_quote(an_offer(), b"x" * 32),
+        jwt.encode(good | {"aud": "purser:portal"}, SECRET, "HS256"),
+        jwt.encode({"offer": good["offer"]}, SECRET, "HS256"),
+        jwt.encode({"aud": "purser:quote"}, SECRET, "HS256"),
+        jwt.encode(good | {"offer": {"account_id": "acc_1"}}, SECRET, "HS256"),
+        jwt.encode(naive, SECRET, "HS256"),
+        jwt.encode(good, SECRET, "HS384"),
+        f"{head}.{body}.",
+        f"{nested}.{body}.x",
+        "",
+        "..",
+    ]:
+        with pytest.raises(QuoteRefused):
+            read_quote(bad, [SECRET], NOW)
+
+
+def test_an_older_secret_still_verifies_while_it_is_listed() -> None:
+    token = sign_quote(an_offer(), OLD_SECRET)
+    assert read_quote(token, [SECRET, OLD_SECRET], NOW) == an_offer()
+    for secrets in ([SECRET], []):
+        with pytest.raises(QuoteRefused):
+            read_quote(token, secrets, NOW)
+
+
+def test_a_token_is_good_until_its_end_and_not_at_it() -> None:
+    token, end = sign_quote(an_offer(), SECRET), NOW + timedelta(minutes=15)
+    assert read_quote(token, [SECRET], end - timedelta(microseconds=1)) == an_offer()
+    with pytest.raises(QuoteRefused, match="ended"):
+        read_quote(token, [SECRET], end)
+
+
+def test_an_offer_is_good_for_its_own_checkout_only() -> None:
+    amount = Money(10_000, "USD")
+    check_offer(an_offer(), "acc_1", amount, "stripe", None)
+    check_offer(an_offer(provider=None), "acc_1", amount, None, None)
+    check_offer(an_offer(coupon="LAUNCH50"), "acc_1", amount, "stripe", " launch50 ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"account_id": "acc_2"}, "account"),
+        ({"amount": Money(10_001, "USD")}, "amount"),
+        ({"amount": Money(10_000, "EUR")}, "amount"),
+        ({"provider": "sandbox"}, "provider"),
+        ({"provider": None}, "provider"),
+        ({"coupon": "LAUNCH50"}, "coupon"),
+        ({"coupon": ""}, "coupon"),
+    ],
+)
+def test_an_offer_for_something_else_is_refused(changes: dict[str, object], says: str) -> None:
+    with pytest.raises(QuoteRefused, match=says):
+        check_offer(an_offer(**changes), "acc_1", Money(10_000, "USD"), "stripe", None)
+
+
+def test_an_offer_with_a_rail_is_not_for_a_checkout_without_one() -> None:
+    with pytest.raises(QuoteRefused):
+        check_offer(an_offer(), "acc_1", Money(10_000, "USD"), None, None)

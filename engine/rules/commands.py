@@ -30,9 +30,13 @@ GrantType = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """Create one lot of `credits`. `cost_minor` is the money paid for it (0 for a gift)."""
+    """Create one lot of `credits`. `cost_minor` is the money paid for it (0 for a gift).
 
-    operation: ClassVar[str] = "grant"
+    `operation` keeps the keys of different callers apart: a host's key never meets one that a flow made. A grant
+    whose reference is a campaign is made once for that reference: another answers the first.
+    """
+
+    operation: str = "grant"
     account_id: str
     actor: str
     type: GrantType
@@ -57,8 +61,15 @@ class Grant:
             self.credits,
             self.description,
             self.expires_at,
+            self.reference_type,
+            self.reference_id,
             self.metadata,
         )
+
+    @property
+    def campaign(self) -> str | None:
+        """The campaign step that this grant is made for, once for each account (SPEC §6)."""
+        return self.reference_id if self.reference_type == "campaign" else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

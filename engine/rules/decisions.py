@@ -56,6 +56,8 @@ def decide(page: Page | None, command: c.Command, terms: Terms) -> c.Outcome:
             if earlier[0].fingerprint != c.fingerprint(command):
                 return IdempotencyMismatch()
             return c.Posted(earlier, replayed=True)
+    if isinstance(command, c.Grant) and command.campaign in page.campaigns:
+        return c.Posted((page.campaigns[command.campaign],), replayed=True)
     start = len(page.written)
     try:
         planned = _carry_out(page, command, terms)
@@ -149,7 +151,7 @@ def grant(page: Page, command: c.Grant, terms: Terms) -> None:
     )
     page.lots[lot.lot_id] = lot
     page.new_lots.append(lot)
-    write(
+    row = write(
         page,
         terms,
         command.actor,
@@ -163,6 +165,8 @@ def grant(page: Page, command: c.Grant, terms: Terms) -> None:
         purchase_id=command.purchase_id,
         metadata=command.metadata,
     )
+    if command.campaign is not None:
+        page.campaigns[command.campaign] = row
 
 
 def reverse(page: Page, command: c.Reverse, terms: Terms) -> None:
@@ -195,7 +199,7 @@ def reverse(page: Page, command: c.Reverse, terms: Terms) -> None:
         type="debit_reversal",
         amount_credits=wanted,
         entries=tuple(entries),
-        description=command.description,
+        description=command.description or describe(terms.descriptions.reversal, description=spent.description),
         reference_type="spend",
         reference_id=spent.transaction_id,
         reverses_id=spent.transaction_id,

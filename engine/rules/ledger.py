@@ -153,6 +153,7 @@ class Page:
     debits: dict[str, Transaction] = field(default_factory=dict)
     reversed: dict[str, dict[str, int]] = field(default_factory=dict)
     answered: dict[tuple[str, str], tuple[Transaction, ...]] = field(default_factory=dict)
+    campaigns: dict[str, Transaction] = field(default_factory=dict)
     written: list[Transaction] = field(default_factory=list)
     new_lots: list[Lot] = field(default_factory=list)
     touched: dict[str, Lot] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from itertools import groupby
 import msgspec
 from sqlmodel import Session
 
-from engine.rules.commands import Command, reach
+from engine.rules.commands import Command, Grant, reach
 from engine.rules.ledger import Entry, Page, Transaction, Wallet, pages_in_order
 from engine.rules.lots import BUCKETS, NEVER, Lot, spend_order
 from engine.store.bulk import Row, insert_rows, select_first, select_rows, update_rows
@@ -71,6 +71,7 @@ def load(session: Session, commands: Sequence[Command], now: datetime) -> dict[s
     purchases: set[Row] = set()
     debits: set[Row] = set()
     keys: set[Row] = set()
+    campaigns: set[Row] = set()
     for command in commands:
         if command.account_id not in pages:
             continue
@@ -82,7 +83,10 @@ def load(session: Session, commands: Sequence[Command], now: datetime) -> dict[s
             debits.add((command.account_id, needs.transaction_id))
         if command.key is not None:
             keys.add((command.account_id, command.operation, command.key))
+        if isinstance(command, Grant) and command.campaign is not None:
+            campaigns.add((command.account_id, command.campaign))
     _load_answers(session, pages, keys)
+    _load_campaigns(session, pages, campaigns)
     _load_due(session, pages)
     _load_debits(session, pages, debits)
     _load_lots(session, pages, ("account_id", "purchase_id"), purchases)
@@ -148,6 +152,17 @@ def _load_answers(session: Session, pages: dict[str, Page], keys: set[Row]) -> N
         more = select_rows(session, "transactions", TRANSACTION, ("account_id", "seq"), rest)
         answer = (first, *sorted(map(transaction_of, more), key=lambda row: row.seq))
         pages[first.account_id].answered[(first.operation, first.idempotency_key)] = answer
+
+
+def _load_campaigns(session: Session, pages: dict[str, Page], wanted: set[Row]) -> None:
+    """The grants that campaign steps made before."""
+    columns = ("account_id", "reference_id")
+    where = "reference_type = 'campaign'"
+    for row in map(
+        transaction_of, select_rows(session, "transactions", TRANSACTION, columns, list(wanted), where=where)
+    ):
+        assert row.reference_id is not None
+        pages[row.account_id].campaigns[row.reference_id] = row
 
 
 def _load_due(session: Session, pages: dict[str, Page]) -> None:

@@ -1,20 +1,27 @@
 """Reading and writing many rows in one statement, by table and column name, the same on both databases.
 
-PostgreSQL takes a batch as one array a column (`unnest`), SQLite as one prepared statement run for each row. Values
-are Python's own; on SQLite instants and dates are kept as the text that SQLAlchemy's types write and read there.
+Rows go to the driver itself, not through SQLAlchemy's result machinery; its exceptions come back as SQLAlchemy's.
+Values are Python's own; on SQLite instants and dates are kept as the text that SQLAlchemy's types write and read
+there. `ask_…` sends a statement and `Rows` waits for the answer: on a pipelined connection
+(`engine/store/database.py`) several statements then share a round trip.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, timezone
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Date, DateTime, Integer, LargeBinary, Table, TypeDecorator
+import msgspec
+from sqlalchemy import Connection
 from sqlmodel import Session
 
-from engine.store.tables import Base
+from engine.store import statements
+from engine.store.database import driver_errors
+from engine.store.statements import Kind
 
 Row = tuple[Any, ...]
+Rows = Callable[[], list[Row]]
+"""The answer to a statement that has been sent; called once."""
 
 
 def insert_rows(session: Session, table: str, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
@@ -22,10 +29,11 @@ def insert_rows(session: Session, table: str, columns: tuple[str, ...], rows: Se
     if not rows:
         return
     connection = session.connection()
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_insert_one(table, columns), [_to_sqlite(row) for row in rows])
+    kinds = statements.kinds_of(table, columns)
+    if _is_sqlite(connection):
+        _run_each(connection, statements.insert_on_sqlite(table, columns), _to_sqlite(kinds, rows))
     else:
-        connection.exec_driver_sql(_insert_arrays(table, columns), _arrays(rows))
+        _run(connection, statements.insert_on_postgresql(table, columns), _arrays(kinds, rows))
 
 
 def update_rows(
@@ -35,12 +43,13 @@ def update_rows(
     if not rows:
         return
     connection = session.connection()
-    if connection.dialect.name == "sqlite":
+    kinds = statements.kinds_of(table, keys + columns)
+    if _is_sqlite(connection):
         width = len(keys)
-        turned = [_to_sqlite(row[width:] + row[:width]) for row in rows]
-        connection.exec_driver_sql(_update_one(table, keys, columns), turned)
+        turned = [(*row[width:], *row[:width]) for row in _to_sqlite(kinds, rows)]
+        _run_each(connection, statements.update_on_sqlite(table, keys, columns), turned)
     else:
-        connection.exec_driver_sql(_update_arrays(table, keys, columns), _arrays(rows))
+        _run(connection, statements.update_on_postgresql(table, keys, columns), _arrays(kinds, rows))
 
 
 def select_rows(
@@ -53,21 +62,33 @@ def select_rows(
     lock: bool = False,
     where: str = "",
 ) -> list[Row]:
+    """What `ask_rows` asks for, at once."""
+    return ask_rows(session, table, columns, keys, wanted, lock=lock, where=where)()
+
+
+def ask_rows(
+    session: Session,
+    table: str,
+    columns: tuple[str, ...],
+    keys: tuple[str, ...],
+    wanted: Sequence[Row],
+    *,
+    lock: bool = False,
+    where: str = "",
+) -> Rows:
     """Rows whose key columns equal one of `wanted`, ordered by them; `lock` holds them to the end (PostgreSQL).
 
     `where` is a fixed condition of our own, never built from input.
     """
     if not wanted:
-        return []
+        return list
     connection = session.connection()
-    if connection.dialect.name == "sqlite":
-        found: list[Row] = []
-        statement = _select_one(table, columns, keys, where)
-        for key in sorted(set(wanted)):
-            found.extend(connection.exec_driver_sql(statement, _to_sqlite(key)).fetchall())
-        return _from_sqlite(table, columns, found)
-    statement = _select_arrays(table, columns, keys, where, lock)
-    return list(connection.exec_driver_sql(statement, _arrays(sorted(set(wanted)))).fetchall())
+    kinds = statements.kinds_of(table, keys)
+    distinct = sorted(set(wanted))
+    if _is_sqlite(connection):
+        statement = statements.select_on_sqlite(table, columns, keys, where)
+        return _ask(connection, statement, _json(kinds, distinct), statements.kinds_of(table, columns))
+    return _ask(connection, statements.select_on_postgresql(table, columns, keys, where, lock), _arrays(kinds, distinct))
 
 
 def select_first(
@@ -81,126 +102,162 @@ def select_first(
     order: str,
     limit: int,
 ) -> list[Row]:
+    """What `ask_first` asks for, at once."""
+    return ask_first(session, table, columns, owners, where=where, bounds=bounds, order=order, limit=limit)()
+
+
+def ask_first(
+    session: Session,
+    table: str,
+    columns: tuple[str, ...],
+    owners: Sequence[str],
+    *,
+    where: str,
+    bounds: Sequence[Row],
+    order: str,
+    limit: int,
+) -> Rows:
     """For each account, at most `limit` rows in `order`: what an index can give without reading the rest.
 
-    `where` is our own condition, with `{0}`, `{1}` … for the values in the account's `bounds`.
+    `where` is our own condition, with `{0}`, `{1}` … for the values in the account's `bounds`. Owners come in no
+    order, and on SQLite an owner's rows neither.
     """
+    if not owners:
+        return list
     connection = session.connection()
-    if connection.dialect.name == "sqlite":
-        condition = where.format(*(f"?{n + 2}" for n in range(len(bounds[0])))) if bounds else where
-        statement = (
-            f"SELECT {', '.join(columns)} FROM {table} "  # noqa: S608 - names of our own tables
-            f"WHERE account_id = ?1 AND {condition} ORDER BY {order} LIMIT {limit}"
+    bound_kinds = tuple(map(_kind_of, bounds[0]))
+    wanted = [(owner, *bound) for owner, bound in zip(owners, bounds, strict=True)]
+    if _is_sqlite(connection):
+        statement = statements.first_on_sqlite(table, columns, len(bound_kinds), where, order, limit)
+        return _ask(
+            connection, statement, _json(("text", *bound_kinds), wanted), statements.kinds_of(table, columns)
         )
-        found: list[Row] = []
-        for owner, bound in zip(owners, bounds, strict=True):
-            found.extend(connection.exec_driver_sql(statement, _to_sqlite((owner, *bound))).fetchall())
-        return _from_sqlite(table, columns, found)
-    width = len(bounds[0])
-    types = ", ".join(f"%s::{_array_type_of(bounds[0][n])}" for n in range(width))
-    names = ", ".join(f"b{n}" for n in range(width))
-    condition = where.format(*(f"w.b{n}" for n in range(width)))
+    statement = statements.first_on_postgresql(table, columns, bound_kinds, where, order, limit)
+    return _ask(connection, statement, _arrays(("text", *bound_kinds), wanted))
+
+
+def select_window(
+    session: Session, table: str, columns: tuple[str, ...], keys: tuple[str, ...], after: Row, limit: int
+) -> list[Row]:
+    """The next `limit` rows in key order after a key: how a whole table is read in pieces."""
+    connection = session.connection()
+    is_sqlite = _is_sqlite(connection)
+    places = ", ".join(("?" if is_sqlite else "%s") for _ in keys)
+    names = ", ".join(keys)
     statement = (
-        f"SELECT x.* FROM unnest(%s::text[], {types}) AS w(owner, {names}) CROSS JOIN LATERAL ("  # noqa: S608
-        f"SELECT {', '.join(columns)} FROM {table} WHERE account_id = w.owner AND {condition} "
-        f"ORDER BY {order} LIMIT {limit}) x"
+        f"SELECT {', '.join(columns)} FROM {table} WHERE ({names}) > ({places}) "  # noqa: S608
+        f"ORDER BY {names} LIMIT {limit}"
     )
-    arrays = _arrays([(owner, *bound) for owner, bound in zip(owners, bounds, strict=True)])
-    return list(connection.exec_driver_sql(statement, arrays).fetchall())
+    if not is_sqlite:
+        return _ask(connection, statement, after)()
+    bound = _to_sqlite(statements.kinds_of(table, keys), [after])[0]
+    return _ask(connection, statement, bound, statements.kinds_of(table, columns))()
 
 
-def _arrays(rows: Sequence[Row]) -> tuple[list[Any], ...]:
-    return tuple(list(column) for column in zip(*rows, strict=True))
+def _is_sqlite(connection: Connection) -> bool:
+    return connection.dialect.name == "sqlite"
 
 
-def _array_type_of(value: object) -> str:
-    return "timestamptz[]" if isinstance(value, datetime) else "bigint[]" if isinstance(value, int) else "text[]"
+def _run(connection: Connection, statement: str, values: Sequence[Any]) -> Any:
+    """Run one statement; its cursor, of the driver's own kind."""
+    with driver_errors(connection, statement):
+        cursor = connection.connection.cursor()
+        cursor.execute(statement, values)
+        return cursor
 
 
-def _table(name: str) -> Table:
-    return Base.metadata.tables[name]
+def _run_each(connection: Connection, statement: str, rows: Sequence[Row]) -> None:
+    with driver_errors(connection, statement):
+        connection.connection.cursor().executemany(statement, rows)
+
+
+def _ask(
+    connection: Connection, statement: str, values: Sequence[Any], sqlite_kinds: tuple[Kind, ...] | None = None
+) -> Rows:
+    """Send a query; with `sqlite_kinds`, the columns' kinds, SQLite's texts and numbers become values again."""
+    cursor = _run(connection, statement, values)
+
+    def fetch() -> list[Row]:
+        with driver_errors(connection, statement):
+            rows: list[Row] = cursor.fetchall()
+        return rows if sqlite_kinds is None else _from_sqlite(sqlite_kinds, rows)
+
+    return fetch
+
+
+def _kind_of(value: object) -> Kind:
+    return "timestamptz" if isinstance(value, datetime) else "bigint" if isinstance(value, int) else "text"
+
+
+def _arrays(kinds: tuple[Kind, ...], rows: Sequence[Row]) -> list[str]:
+    """One PostgreSQL array literal a column. The driver's own lists cost more than the statement itself."""
+    return [_array(kind, column) for kind, column in zip(kinds, zip(*rows, strict=True), strict=True)]
+
+
+def _array(kind: Kind, values: Sequence[Any]) -> str:
+    nulls = values.count(None)
+    if nulls == len(values):
+        return "{" + ",".join(["NULL"] * nulls) + "}"
+    write = _WRITERS[kind]
+    if nulls:
+        return "{" + ",".join(["NULL" if value is None else write(value) for value in values]) + "}"
+    if kind == "text":
+        plain = '","'.join(values)
+        if "\\" not in plain and plain.count('"') == 2 * len(values) - 2:
+            return '{"' + plain + '"}'
+    return "{" + ",".join(map(write, values)) + "}"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+@lru_cache(4096)
+def _quoted_time(value: date) -> str:
+    return f'"{value}"'
+
+
+def _quoted_bytes(value: bytes) -> str:
+    return f'"\\\\x{value.hex()}"'
+
+
+_WRITERS: dict[Kind, Callable[[Any], str]] = {
+    "bigint": str,
+    "integer": str,
+    "boolean": str,
+    "timestamptz": _quoted_time,
+    "date": _quoted_time,
+    "bytea": _quoted_bytes,
+    "text": _quoted,
+}
+
+
+def _json(kinds: tuple[Kind, ...], rows: Sequence[Row]) -> tuple[str]:
+    """Keys as the one parameter of a statement that reads them with `json_each`."""
+    return (msgspec.json.encode(_to_sqlite(kinds, rows)).decode(),)
+
+
+def _to_sqlite(kinds: tuple[Kind, ...], rows: Sequence[Row]) -> Sequence[Row]:
+    places = _time_places(kinds)
+    if not places:
+        return rows
+    turned = []
+    for row in rows:
+        values = list(row)
+        for place in places:
+            if values[place] is not None:
+                values[place] = _text_of(values[place])
+        turned.append(tuple(values))
+    return turned
 
 
 @cache
-def _array_types(table: str, columns: tuple[str, ...]) -> tuple[str, ...]:
-    """The PostgreSQL array type of each column."""
-    return tuple(f"{_type_name(_table(table).c[column].type)}[]" for column in columns)
+def _time_places(kinds: tuple[Kind, ...]) -> tuple[int, ...]:
+    return tuple(place for place, kind in enumerate(kinds) if kind in ("timestamptz", "date"))
 
 
-def _type_name(kind: object) -> str:
-    if isinstance(kind, TypeDecorator):
-        kind = kind.impl_instance
-    for known, name in (
-        (BigInteger, "bigint"),
-        (Integer, "integer"),
-        (Boolean, "boolean"),
-        (DateTime, "timestamptz"),
-        (Date, "date"),
-        (LargeBinary, "bytea"),
-    ):
-        if isinstance(kind, known):
-            return name
-    return "text"
-
-
-@cache
-def _insert_one(table: str, columns: tuple[str, ...]) -> str:
-    places = ", ".join("?" * len(columns))
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608
-
-
-@cache
-def _insert_arrays(table: str, columns: tuple[str, ...]) -> str:
-    places = ", ".join(f"%s::{kind}" for kind in _array_types(table, columns))
-    return f"INSERT INTO {table} ({', '.join(columns)}) SELECT * FROM unnest({places})"  # noqa: S608
-
-
-@cache
-def _update_one(table: str, keys: tuple[str, ...], columns: tuple[str, ...]) -> str:
-    settings = ", ".join(f"{column} = ?" for column in columns)
-    match = " AND ".join(f"{key} = ?" for key in keys)
-    return f"UPDATE {table} SET {settings} WHERE {match}"  # noqa: S608
-
-
-@cache
-def _update_arrays(table: str, keys: tuple[str, ...], columns: tuple[str, ...]) -> str:
-    places = ", ".join(f"%s::{kind}" for kind in _array_types(table, keys + columns))
-    settings = ", ".join(f"{column} = v.{column}" for column in columns)
-    match = " AND ".join(f"t.{key} = v.{key}" for key in keys)
-    names = ", ".join(keys + columns)
-    return f"UPDATE {table} t SET {settings} FROM unnest({places}) AS v({names}) WHERE {match}"  # noqa: S608
-
-
-@cache
-def _select_one(table: str, columns: tuple[str, ...], keys: tuple[str, ...], where: str) -> str:
-    match = " AND ".join([f"{key} = ?" for key in keys] + ([where] if where else []))
-    return f"SELECT {', '.join(columns)} FROM {table} WHERE {match}"  # noqa: S608
-
-
-@cache
-def _select_arrays(table: str, columns: tuple[str, ...], keys: tuple[str, ...], where: str, lock: bool) -> str:
-    names = ", ".join(f"t.{column}" for column in columns)
-    more = f" AND {where}" if where else ""
-    types = _array_types(table, keys)
-    if len(keys) == 1:
-        match = f"t.{keys[0]} = ANY(%s::{types[0]})"
-        source = f"{table} t"
-    else:
-        places = ", ".join(f"%s::{kind}" for kind in types)
-        wanted = ", ".join(f"w{n}" for n in range(len(keys)))
-        source = f"{table} t JOIN unnest({places}) AS w({wanted}) ON " + " AND ".join(
-            f"t.{key} = w.w{n}" for n, key in enumerate(keys)
-        )
-        match = "TRUE"
-    order = ", ".join(f"t.{key}" for key in keys)
-    tail = " FOR UPDATE OF t" if lock else ""
-    return f"SELECT {names} FROM {source} WHERE {match}{more} ORDER BY {order}{tail}"  # noqa: S608
-
-
-def _to_sqlite(row: Iterable[Any]) -> Row:
-    return tuple(_text_of(v) if isinstance(v, date) else v for v in row)
-
-
+@lru_cache(4096)
 def _text_of(value: date) -> str:
     if isinstance(value, datetime):
         return value.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")
@@ -208,26 +265,24 @@ def _text_of(value: date) -> str:
 
 
 @cache
-def _readers(table: str, columns: tuple[str, ...]) -> tuple[tuple[int, Callable[[Any], Any]], ...]:
+def _readers(kinds: tuple[Kind, ...]) -> tuple[tuple[int, Callable[[Any], Any]], ...]:
     """Positions whose SQLite text or number must become an instant, a date or a bool again."""
-    readers: list[tuple[int, Callable[[Any], Any]]] = []
-    for position, kind in enumerate(_array_types(table, columns)):
-        if kind == "timestamptz[]":
-            readers.append((position, lambda text: datetime.fromisoformat(text).replace(tzinfo=timezone.utc)))
-        elif kind == "date[]":
-            readers.append((position, date.fromisoformat))
-        elif kind == "boolean[]":
-            readers.append((position, bool))
-    return tuple(readers)
+    readers: dict[str, Callable[[Any], Any]] = {"timestamptz": _instant, "date": date.fromisoformat, "boolean": bool}
+    return tuple((place, readers[kind]) for place, kind in enumerate(kinds) if kind in readers)
 
 
-def _from_sqlite(table: str, columns: tuple[str, ...], rows: Sequence[Row]) -> list[Row]:
-    readers = _readers(table, columns)
+@lru_cache(4096)
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=timezone.utc)
+
+
+def _from_sqlite(kinds: tuple[Kind, ...], rows: Sequence[Row]) -> list[Row]:
+    readers = _readers(kinds)
     turned = []
     for row in rows:
         values = list(row)
-        for position, read in readers:
-            if values[position] is not None:
-                values[position] = read(values[position])
+        for place, read in readers:
+            if values[place] is not None:
+                values[place] = read(values[place])
         turned.append(tuple(values))
     return turned

@@ -14,12 +14,12 @@ import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
-from sqlalchemy import Engine, QueuePool, create_engine, event
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -35,6 +35,12 @@ T = TypeVar("T")
 DEADLINE_SECONDS = 10.0
 RETRY_STATES = frozenset({"40001", "40P01", "55P03"})
 """PostgreSQL: serialization failure, deadlock detected, lock not available."""
+WRITER_PLANS = (
+    "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off "
+    "-c jit=off"
+)
+"""PostgreSQL: a writer's statements name their rows by key. Planned once, always through the index: a plan made
+while a table was small, or for one odd batch, would read the whole ledger."""
 UNIQUE_VIOLATION = "23505"
 """Two transactions claimed one thing at once: run again once, the loser finds the winner's row."""
 
@@ -120,34 +126,56 @@ def _open_postgresql(url: str, deadline_seconds: float, pool_size: int) -> Datab
     milliseconds = int(deadline_seconds * 1000)
     settings = f"-c timezone=UTC -c lock_timeout={milliseconds} -c idle_in_transaction_session_timeout=60000"
     parsed = make_url(url).set(drivername="postgresql+psycopg")
-    engine = create_engine(
-        parsed,
-        connect_args={"options": settings, "connect_timeout": max(2, int(deadline_seconds))},
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=deadline_seconds,
-        pool_pre_ping=False,
-    )
-    return Database(engine, engine, False, deadline_seconds, Watchdog(), None)
+
+    def engine(options: str) -> Engine:
+        return create_engine(
+            parsed,
+            connect_args={"options": options, "connect_timeout": max(2, int(deadline_seconds))},
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=deadline_seconds,
+            pool_pre_ping=False,
+        )
+
+    return Database(engine(f"{settings} {WRITER_PLANS}"), engine(settings), False, deadline_seconds, Watchdog(), None)
 
 
 @contextmanager
 def writing(db: Database) -> Iterator[Session]:
     """One transaction: commits when the block ends, rolls back when it raises."""
-    with Session(db.writer, expire_on_commit=False) as session, _watched(db, session):
+    with Session(db.writer, expire_on_commit=False) as session, _watched(db, session.connection()):
         yield session
         session.commit()
 
 
 @contextmanager
+def writing_pipelined(db: Database) -> Iterator[Session]:
+    """`writing` for statements of `engine/store/bulk.py` alone: on PostgreSQL they travel together.
+
+    What a statement of the block changes or raises is known when an answer is fetched, or at the commit.
+    """
+    if db.is_sqlite:
+        with writing(db) as session:
+            yield session
+        return
+    with db.writer.connect() as connection, _watched(db, connection):
+        driver: Any = connection.connection.driver_connection
+        with driver.pipeline(), Session(connection, expire_on_commit=False) as session:
+            yield session
+            session.commit()
+
+
+@contextmanager
 def reading(db: Database) -> Iterator[Session]:
     """One snapshot-like read; whatever the block does, nothing is written."""
-    with Session(db.reader, expire_on_commit=False) as session, _watched(db, session):
+    with Session(db.reader, expire_on_commit=False) as session, _watched(db, session.connection()):
         yield session
         session.rollback()
 
 
-def transact(db: Database, work: Callable[[Session], T]) -> T:
+def transact(
+    db: Database, work: Callable[[Session], T], opened: Callable[[Database], AbstractContextManager[Session]] = writing
+) -> T:
     """Run `work` in a transaction and commit, again from the start while the database asks for it.
 
     Raises `Unavailable` after the deadline or when the connection is lost: then nothing was stored, or the
@@ -157,7 +185,7 @@ def transact(db: Database, work: Callable[[Session], T]) -> T:
     attempt = 0
     while True:
         try:
-            with writing(db) as session:
+            with opened(db) as session:
                 return work(session)
         except PoolTimeout as error:
             raise Unavailable("The database is busy; try again.") from error
@@ -169,6 +197,22 @@ def transact(db: Database, work: Callable[[Session], T]) -> T:
                 raise
             attempt += 1
             clock.sleep(min(0.25, 0.002 * 2**attempt) * (0.5 + random.random()))
+
+
+@contextmanager
+def driver_errors(connection: Connection, statement: str) -> Iterator[None]:
+    """Raise what the driver raises as SQLAlchemy would, and drop a connection that is lost."""
+    dialect = connection.dialect
+    driver = dialect.loaded_dbapi
+    try:
+        yield
+    except driver.Error as error:
+        is_lost = dialect.is_disconnect(error, connection.connection.dbapi_connection, None)
+        if is_lost:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            statement, None, error, driver.Error, connection_invalidated=is_lost, dialect=dialect
+        ) from error
 
 
 def is_retryable(error: DBAPIError) -> bool:
@@ -191,13 +235,13 @@ def is_gone(error: DBAPIError) -> bool:
 
 
 @contextmanager
-def _watched(db: Database, session: Session) -> Iterator[None]:
+def _watched(db: Database, connection: Connection) -> Iterator[None]:
     """Cut the connection when the block outlives the deadline: no time-out of the driver sees a frozen server."""
     if db.watchdog is None:
         yield
         return
-    driver = session.connection().connection.driver_connection
-    token = db.watchdog.watch(driver.fileno(), clock.monotonic() + db.deadline_seconds)  # type: ignore[union-attr]
+    driver: Any = connection.connection.driver_connection
+    token = db.watchdog.watch(driver.fileno(), clock.monotonic() + db.deadline_seconds)
     try:
         yield
     finally:

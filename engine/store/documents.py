@@ -1,5 +1,7 @@
 """Documents as issued: numbers without gaps, frozen data, and the PDF once it was made."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import func, text, update
 from sqlmodel import Session, col, select
 
@@ -31,6 +33,18 @@ def documents_of(session: Session, account_id: str, purchase_id: str) -> list[Do
             .order_by(col(DocumentRow.issued_at), col(DocumentRow.number))
         ).all()
     )
+
+
+def receipt_ids(session: Session, account_id: str, purchase_ids: Sequence[str]) -> dict[str, str]:
+    """The receipt's id of each purchase that has one."""
+    rows = session.exec(
+        select(DocumentRow.purchase_id, DocumentRow.document_id).where(
+            DocumentRow.account_id == account_id,
+            DocumentRow.kind != "credit_note",
+            col(DocumentRow.purchase_id).in_(purchase_ids),
+        )
+    ).all()
+    return dict(rows)
 
 
 def take_number(session: Session, series: str) -> int:

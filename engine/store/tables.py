@@ -93,7 +93,7 @@ class AccountRow(Base, table=True):
     plan: str | None = None
     anchor_at: datetime
     next_grant_at: datetime | None = Field(default=None, index=True)
-    created_at: datetime
+    created_at: datetime = Field(index=True)
 
 
 class WalletRow(Base, table=True):
@@ -185,6 +185,14 @@ class TransactionRow(Base, table=True):
         CheckConstraint("balance_after >= 0 AND debt_after >= 0 AND seq > 0", name="not_negative"),
         partial_index("ix_transactions_reverses", "account_id", "reverses_id", where="reverses_id IS NOT NULL"),
         partial_index("ix_transactions_purchase", "account_id", "purchase_id", where="purchase_id IS NOT NULL"),
+        Index(
+            "ix_transactions_campaign",
+            "account_id",
+            "reference_id",
+            unique=True,
+            postgresql_where=text("reference_type = 'campaign'"),
+            sqlite_where=text("reference_type = 'campaign'"),
+        ),
     )
     account_id: str = Field(primary_key=True, max_length=64)
     seq: int = big(primary_key=True)
@@ -408,6 +416,7 @@ class ClaimRow(Base, table=True):
     """What may happen once in the whole service: one provider object belongs to one purchase, for good."""
 
     __tablename__ = "claims"
+    __table_args__ = (Index("ix_claims_object_id", "object_id"),)
     provider: str = Field(primary_key=True)
     provider_account: str = Field(primary_key=True)
     mode: str = Field(primary_key=True)

@@ -25,6 +25,7 @@ def upgrade() -> None:
     sa.Column('created_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
     sa.PrimaryKeyConstraint('account_id', name=op.f('pk_accounts'))
     )
+    op.create_index(op.f('ix_accounts_created_at'), 'accounts', ['created_at'], unique=False)
     op.create_index(op.f('ix_accounts_email'), 'accounts', ['email'], unique=False)
     op.create_index(op.f('ix_accounts_next_grant_at'), 'accounts', ['next_grant_at'], unique=False)
     op.create_table('audit_log',
@@ -49,6 +50,7 @@ def upgrade() -> None:
     sa.Column('created_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
     sa.PrimaryKeyConstraint('provider', 'provider_account', 'mode', 'kind', 'object_id', name=op.f('pk_claims'))
     )
+    op.create_index('ix_claims_object_id', 'claims', ['object_id'], unique=False)
     op.create_table('credentials',
     sa.Column('key_hash', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
     sa.Column('credential_id', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
@@ -210,6 +212,7 @@ def upgrade() -> None:
     sa.UniqueConstraint('account_id', 'operation', 'idempotency_key', name=op.f('uq_transactions_account_id_operation_idempotency_key')),
     sa.UniqueConstraint('account_id', 'transaction_id', name=op.f('uq_transactions_account_id_transaction_id'))
     )
+    op.create_index('ix_transactions_campaign', 'transactions', ['account_id', 'reference_id'], unique=True, postgresql_where=sa.text("reference_type = 'campaign'"), sqlite_where=sa.text("reference_type = 'campaign'"))
     op.create_index('ix_transactions_purchase', 'transactions', ['account_id', 'purchase_id'], unique=False, postgresql_where=sa.text('purchase_id IS NOT NULL'), sqlite_where=sa.text('purchase_id IS NOT NULL'))
     op.create_index('ix_transactions_reverses', 'transactions', ['account_id', 'reverses_id'], unique=False, postgresql_where=sa.text('reverses_id IS NOT NULL'), sqlite_where=sa.text('reverses_id IS NOT NULL'))
     op.create_table('lots',
@@ -266,7 +269,7 @@ def upgrade() -> None:
     sa.Column('expires_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
     sa.Column('landed_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=True),
     sa.Column('updated_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
-    sa.CheckConstraint("status IN ('created', 'open', 'processing', 'paid', 'failed', 'expired', 'partially_refunded', 'refunded', 'unclaimed', 'quarantined')", name=op.f('ck_purchases_status_kind')),
+    sa.CheckConstraint("status IN ('created', 'open', 'processing', 'paid', 'failed', 'expired', 'cancelled', 'partially_refunded', 'refunded', 'unclaimed', 'quarantined')", name=op.f('ck_purchases_status_kind')),
     sa.CheckConstraint('amount_minor > 0 AND base_credits > 0 AND bonus_credits >= 0', name=op.f('ck_purchases_positive')),
     sa.CheckConstraint('credits_out BETWEEN 0 AND base_credits + bonus_credits', name=op.f('ck_purchases_out_in_range')),
     sa.ForeignKeyConstraint(['account_id'], ['accounts.account_id'], name=op.f('fk_purchases_account_id')),
@@ -385,6 +388,7 @@ def downgrade() -> None:
     op.drop_table('lots')
     op.drop_index('ix_transactions_reverses', table_name='transactions', postgresql_where=sa.text('reverses_id IS NOT NULL'), sqlite_where=sa.text('reverses_id IS NOT NULL'))
     op.drop_index('ix_transactions_purchase', table_name='transactions', postgresql_where=sa.text('purchase_id IS NOT NULL'), sqlite_where=sa.text('purchase_id IS NOT NULL'))
+    op.drop_index('ix_transactions_campaign', table_name='transactions', postgresql_where=sa.text("reference_type = 'campaign'"), sqlite_where=sa.text("reference_type = 'campaign'"))
     op.drop_table('transactions')
     op.drop_table('sandbox_sessions')
     op.drop_index(op.f('ix_sandbox_refunds_payment_id'), table_name='sandbox_refunds')
@@ -402,9 +406,11 @@ def downgrade() -> None:
     op.drop_table('demo_clock')
     op.drop_index(op.f('ix_credentials_account_id'), table_name='credentials')
     op.drop_table('credentials')
+    op.drop_index('ix_claims_object_id', table_name='claims')
     op.drop_table('claims')
     op.drop_table('audit_log')
     op.drop_index(op.f('ix_accounts_next_grant_at'), table_name='accounts')
     op.drop_index(op.f('ix_accounts_email'), table_name='accounts')
+    op.drop_index(op.f('ix_accounts_created_at'), table_name='accounts')
     op.drop_table('accounts')
     # ### end Alembic commands ###

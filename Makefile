@@ -1,0 +1,47 @@
+# Two commands do all set-up on a fresh Debian 12 with Python 3.11: `make demo` and `make test`.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PORT ?= 8080
+DIR ?= demo-data
+CATALOG ?= alphio
+
+.PHONY: demo test lint types contracts unit bench clean
+
+demo: .venv/.runtime
+	$(BIN)/purser demo --port $(PORT) --dir $(DIR) --catalog $(CATALOG)
+
+test: lint types contracts unit
+
+lint: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: .venv/.dev
+	$(BIN)/mypy
+
+contracts: .venv/.dev
+	$(BIN)/lint-imports
+
+unit: .venv/.dev
+	$(BIN)/pytest $(ARGS)
+
+bench: .venv/.dev
+	$(BIN)/python -m bench.spends
+	$(BIN)/python -m bench.http
+	$(BIN)/python -m bench.documents
+
+.venv/.runtime: pyproject.toml .ci/system
+	sh .ci/system runtime
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+.venv/.dev: pyproject.toml .ci/system
+	sh .ci/system dev
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@ .venv/.runtime
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -1,0 +1,326 @@
+"""Quotes, checkouts and payments over HTTP."""
+
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from api.body import Body, PageQuery
+from api.instants import instant, instant_or_none
+from api.scope import Answer, Call, Resource
+from engine.flows import topups
+from engine.rules.errors import (
+    AboveMaximum,
+    BelowMinimum,
+    CouponUnknown,
+    MalformedAmount,
+    NotFound,
+    QuoteRefused,
+    ReturnUrlRefused,
+    TopUpNotInPlan,
+    WalletNotActive,
+)
+from engine.rules.money import Money, major_text
+from engine.rules.quotes import make_offer, parse_amount_cents, quote, sign_quote
+from engine.runtime import Runtime
+from engine.store import documents, purchases
+from engine.store.database import reading
+from engine.store.tables import AccountRow, PurchaseRow, WalletRow
+
+Country = Annotated[str, Meta(pattern=r"\A[A-Z]{2}\Z")]
+Platform = Annotated[str, Meta(pattern=r"\A(web|ios|android)\Z")]
+Text = Annotated[str, Meta(max_length=200)]
+
+PAYMENT_STATUS = {
+    "created": "pending",
+    "open": "pending",
+    "processing": "pending",
+    "paid": "completed",
+    "failed": "failed",
+    "expired": "expired",
+    "cancelled": "failed",
+    "refunded": "refunded",
+    "partially_refunded": "partially_refunded",
+    "unclaimed": "review",
+    "quarantined": "review",
+}
+"""A purchase's state as the payments list calls it; `disputed` stands before all of them while the flag is set."""
+
+
+class QuoteQuery(Body, frozen=True, kw_only=True):
+    amount_usd_cents: str | None = None
+    amount_minor: str | None = None
+    currency: str | None = None
+    provider: Text | None = None
+    coupon: Text | None = None
+    country: Country | None = None
+    platform: Platform = "web"
+
+
+class Tier(Body, frozen=True, kw_only=True):
+    name: str
+    from_minor: int
+    to_minor: int | None
+
+
+class NextTier(Body, frozen=True, kw_only=True):
+    from_minor: int
+    add_minor: int
+    extra_credits: str
+    credits_then: str
+    near: bool
+
+
+class QuoteAnswer(Body, frozen=True, kw_only=True):
+    amount_minor: int
+    currency: str
+    amount_usd: str | None
+    credits: str
+    base_credits: str
+    bonus_credits: str
+    price_per_credit: str
+    credits_per_unit: int
+    tier: Tier
+    save_percent: str
+    save_badge: int | None
+    next_tier: NextTier | None
+    min_minor: int
+    max_minor: int
+    presets: tuple[int, ...]
+    providers: tuple[str, ...]
+    balance_after: str
+    quote_token: str
+    expires_at: str
+
+
+class CheckoutBody(Body, frozen=True, kw_only=True):
+    amount_usd_cents: Any = None
+    amount_minor: Any = None
+    currency: str | None = None
+    success_url: str | None = None
+    cancel_url: str | None = None
+    provider: Text | None = None
+    quote_token: str | None = None
+    coupon: Text | None = None
+    save_card: bool = False
+
+
+class CheckoutAnswer(Body, frozen=True, kw_only=True):
+    purchase_id: str
+    checkout_url: str
+    session_id: str
+    credits_to_receive: str
+    expires_at: str
+
+
+class Payment(Body, frozen=True, kw_only=True):
+    id: str
+    amount_usd: str | None
+    amount_minor: int
+    currency: str
+    credits_granted: str
+    status: str
+    provider: str
+    receipt_url: str | None
+    provider_reference: str | None
+    created_at: str
+    completed_at: str | None
+
+
+class Pagination(Body, frozen=True, kw_only=True):
+    page: int
+    limit: int
+    total: int
+
+
+class Payments(Body, frozen=True, kw_only=True):
+    payments: tuple[Payment, ...]
+    pagination: Pagination
+
+
+def get_quote(call: Call[QuoteQuery]) -> Answer:
+    """What an amount gives, priced now, with a token that holds the price; writes nothing and asks no provider."""
+    ask = call.ask
+    amount = _amount_in_query(ask)
+    return Answer(quote_for(call.runtime, call.account_id, amount, ask))
+
+
+def quote_for(runtime: Runtime, account_id: str, amount: Money, ask: QuoteQuery) -> QuoteAnswer:
+    """The quote as the contract words it; the page asks for it in the same way."""
+    with reading(runtime.db) as session:
+        account = session.get(AccountRow, account_id)
+        wallet = session.get(WalletRow, account_id)
+    if account is None or wallet is None:
+        raise NotFound("account")
+    if ask.coupon is not None:
+        raise CouponUnknown
+    catalog = runtime.catalog
+    offered = topups.offered_providers(runtime, ask.country or account.country, ask.platform)
+    if ask.provider is not None and ask.provider not in offered:
+        raise QuoteRefused("This provider is not offered here.")
+    priced = quote(catalog.pricing, amount, ask.provider or (offered[0] if offered else None))
+    offer = make_offer(catalog, priced, account_id, ask.provider, ask.coupon, runtime.clock.now())
+    available = wallet.available_limited_time + wallet.available_monthly + wallet.available_recharge
+    further = priced.next_tier
+    return QuoteAnswer(
+        amount_minor=amount.minor,
+        currency=amount.currency,
+        amount_usd=usd(amount),
+        credits=str(priced.credits),
+        base_credits=str(priced.base_credits),
+        bonus_credits=str(priced.bonus_credits),
+        price_per_credit=priced.price_per_credit,
+        credits_per_unit=priced.credits_per_unit,
+        tier=Tier(name=priced.tier.name, from_minor=priced.tier.from_minor, to_minor=priced.tier.to_minor),
+        save_percent=str(priced.save_percent),
+        save_badge=priced.save_badge,
+        next_tier=None
+        if further is None
+        else NextTier(
+            from_minor=further.from_minor,
+            add_minor=further.add_minor,
+            extra_credits=str(further.extra_credits),
+            credits_then=str(further.credits_then),
+            near=further.near,
+        ),
+        min_minor=catalog.pricing.min_minor,
+        max_minor=catalog.pricing.max_minor,
+        presets=catalog.pricing.presets_minor,
+        providers=offered,
+        balance_after=str(max(0, available + priced.credits - wallet.debt_credits)),
+        quote_token=sign_quote(offer, runtime.secrets.signing("quote")),
+        expires_at=instant(offer.expires_at),
+    )
+
+
+def usd(amount: Money) -> str | None:
+    """`"25.00"` where the currency is US dollars."""
+    return major_text(amount) if amount.currency == "USD" else None
+
+
+def _amount_in_query(ask: QuoteQuery) -> Money:
+    if (ask.amount_usd_cents is None) == (ask.amount_minor is None):
+        raise MalformedAmount("Give amountUsdCents, or amountMinor with currency.")
+    if ask.amount_usd_cents is not None:
+        if ask.currency not in (None, "USD"):
+            raise MalformedAmount("amountUsdCents is in US dollars.")
+        return Money(parse_amount_cents(ask.amount_usd_cents), "USD")
+    if ask.currency is None:
+        raise MalformedAmount("amountMinor needs its currency.")
+    assert ask.amount_minor is not None
+    return Money(parse_amount_cents(ask.amount_minor), ask.currency)
+
+
+def _amount_in_body(ask: CheckoutBody) -> Money:
+    """The same rules for a body, where amounts are JSON integers."""
+    texts = []
+    for value in (ask.amount_usd_cents, ask.amount_minor):
+        if value is not None and type(value) is not int:
+            raise MalformedAmount("An amount is an integer of minor units.")
+        texts.append(None if value is None else str(value))
+    return _amount_in_query(QuoteQuery(amount_usd_cents=texts[0], amount_minor=texts[1], currency=ask.currency))
+
+
+def checkout(call: Call[CheckoutBody]) -> Answer:
+    """Start a hosted checkout: the purchase is kept first, then the provider is asked."""
+    ask = call.ask
+    started = topups.start_checkout(
+        call.runtime,
+        topups.CheckoutOrder(
+            account_id=call.account_id,
+            actor=call.actor,
+            amount=_amount_in_body(ask),
+            provider=ask.provider,
+            success_url=ask.success_url,
+            cancel_url=ask.cancel_url,
+            quote_token=ask.quote_token,
+            coupon=ask.coupon,
+            save_card=ask.save_card,
+            key=call.key,
+        ),
+    )
+    purchase = started.purchase
+    assert purchase.checkout_url is not None and purchase.session_id is not None
+    answer = CheckoutAnswer(
+        purchase_id=purchase.purchase_id,
+        checkout_url=purchase.checkout_url,
+        session_id=purchase.session_id,
+        credits_to_receive=str(purchase.base_credits + purchase.bonus_credits),
+        expires_at=instant(purchase.expires_at),
+    )
+    return Answer(answer, is_replay=started.is_replay)
+
+
+def list_payments(call: Call[PageQuery]) -> Answer:
+    """What a customer paid or tried to pay, newest first."""
+    ask = call.ask
+    with reading(call.runtime.db) as session:
+        if session.get(AccountRow, call.account_id) is None:
+            raise NotFound("account")
+        rows, total = purchases.list_purchases(session, call.account_id, ask.page, ask.limit)
+        pdfs = documents.receipt_ids(session, call.account_id, [row.purchase_id for row in rows])
+    payments = tuple(payment(call.runtime, row, pdfs.get(row.purchase_id)) for row in rows)
+    return Answer(Payments(payments=payments, pagination=Pagination(page=ask.page, limit=ask.limit, total=total)))
+
+
+def payment(runtime: Runtime, row: PurchaseRow, receipt_id: str | None) -> Payment:
+    """One purchase in the contract's words; the receipt is the provider's own, else our PDF."""
+    own = f"{runtime.base_url}/v1/billing/receipts/{receipt_id}.pdf" if receipt_id else None
+    return Payment(
+        id=row.purchase_id,
+        amount_usd=usd(Money(row.amount_minor, row.currency)),
+        amount_minor=row.amount_minor,
+        currency=row.currency,
+        credits_granted=str(row.base_credits + row.bonus_credits if row.landed_at else 0),
+        status="disputed" if row.is_disputed else PAYMENT_STATUS[row.status],
+        provider=row.provider,
+        receipt_url=row.receipt_url or own,
+        provider_reference=row.provider_reference,
+        created_at=instant(row.created_at),
+        completed_at=instant_or_none(row.landed_at),
+    )
+
+
+RESOURCES: tuple[Resource[Any], ...] = (
+    Resource(
+        method="GET",
+        path="quote",
+        may="read",
+        handler=get_quote,
+        asks=QuoteQuery,
+        answers=QuoteAnswer,
+        refuses=(MalformedAmount, BelowMinimum, AboveMaximum, CouponUnknown, NotFound, QuoteRefused),
+        summary="Price a top-up.",
+    ),
+    Resource(
+        method="POST",
+        path="checkout",
+        may="buy",
+        handler=checkout,
+        asks=CheckoutBody,
+        answers=CheckoutAnswer,
+        status=201,
+        key="optional",
+        refuses=(
+            MalformedAmount,
+            BelowMinimum,
+            AboveMaximum,
+            ReturnUrlRefused,
+            TopUpNotInPlan,
+            QuoteRefused,
+            CouponUnknown,
+            WalletNotActive,
+            NotFound,
+        ),
+        summary="Start a checkout.",
+    ),
+    Resource(
+        method="GET",
+        path="payments",
+        may="read",
+        handler=list_payments,
+        asks=PageQuery,
+        answers=Payments,
+        refuses=(NotFound,),
+        summary="List payments.",
+    ),
+)

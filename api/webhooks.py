@@ -1,0 +1,46 @@
+"""Providers' webhooks: the raw bytes are verified, kept and acknowledged; what they mean is worked out afterwards."""
+
+from typing import Any
+
+import structlog
+from litestar.response import Response
+
+from api.scope import Answer, Call, Resource
+from engine.clock import real_now
+from engine.flows import receive
+from engine.rules.errors import NotFound, WebhookRefused
+
+BODY_BYTES_MAX = 1024 * 1024
+log = structlog.get_logger()
+
+
+def take_webhook(call: Call[bytes]) -> Answer | Response[Any]:
+    """Verify, store, answer. The event's age is measured in real time, whatever the engine's clock says."""
+    provider = call.runtime.providers.get(call.path["provider"])
+    if provider is None:
+        raise NotFound("provider")
+    seen: dict[str, str] = {}
+    for name, value in call.request.headers.multi_items():
+        if name.lower() in seen and name.lower().endswith("signature"):
+            raise WebhookRefused("The signature header stands there twice.")
+        seen[name.lower()] = value
+    event = provider.verify(seen, call.ask, real_now())
+    is_new = receive.store(call.runtime, provider, event, call.runtime.clock.now())
+    if not is_new:
+        log.info("webhook repeated", provider=provider.name, event_id=event.event_id)
+    call.runtime.wake_jobs()
+    return Answer({"received": True})
+
+
+RESOURCES: tuple[Resource[Any], ...] = (
+    Resource(
+        method="POST",
+        path="/webhooks/{provider:str}",
+        may=None,
+        handler=take_webhook,
+        asks=bytes,
+        body_bytes_max=BODY_BYTES_MAX,
+        refuses=(WebhookRefused, NotFound),
+        summary="A payment provider's signed event.",
+    ),
+)

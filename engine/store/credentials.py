@@ -1,0 +1,121 @@
+"""Keys, one-time links and browser sessions, each stored only as the keyed hash of what its holder shows.
+
+Lookups take every hash the operator's secrets give, so a rotated secret still finds what an older one wrote.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import CursorResult, Update, update
+from sqlmodel import Session, col, select
+
+from engine.store.tables import CredentialRow, PortalSessionRow
+
+KeyRole = Literal["service", "account", "support", "approver", "admin", "auditor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A key as stored; `hint` is its last four characters. `account_id` stands on account keys only."""
+
+    key_hash: str
+    credential_id: str
+    role: KeyRole
+    account_id: str | None
+    name: str
+    hint: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PortalSession:
+    """A one-time link or the browser session that it opened, for one account."""
+
+    token_hash: str
+    kind: Literal["link", "session"]
+    role: str
+    subject: str
+    account_id: str
+    created_at: datetime
+    expires_at: datetime
+
+
+def add_credential(session: Session, credential: Credential) -> None:
+    session.add(CredentialRow(**{name: getattr(credential, name) for name in credential.__slots__}))
+
+
+def find_credential(session: Session, hashes: Sequence[str]) -> CredentialRow | None:
+    """The key with one of these hashes, unless it was revoked."""
+    return session.exec(
+        select(CredentialRow).where(col(CredentialRow.key_hash).in_(hashes), col(CredentialRow.revoked_at).is_(None))
+    ).first()
+
+
+def account_credentials(session: Session, account_id: str) -> list[CredentialRow]:
+    """An account's keys that still work, newest first."""
+    return list(
+        session.exec(
+            select(CredentialRow)
+            .where(CredentialRow.account_id == account_id, col(CredentialRow.revoked_at).is_(None))
+            .order_by(col(CredentialRow.created_at).desc(), col(CredentialRow.credential_id).desc())
+        ).all()
+    )
+
+
+def revoke_credential(session: Session, credential_id: str, account_id: str | None, now: datetime) -> bool:
+    """End a key; with `account_id` only if it is that account's. Whether it worked until now."""
+    statement = update(CredentialRow).where(
+        col(CredentialRow.credential_id) == credential_id, col(CredentialRow.revoked_at).is_(None)
+    )
+    if account_id is not None:
+        statement = statement.where(col(CredentialRow.account_id) == account_id)
+    return _changed(session, statement.values(revoked_at=now)) == 1
+
+
+def add_portal_session(session: Session, portal: PortalSession) -> None:
+    session.add(PortalSessionRow(**{name: getattr(portal, name) for name in portal.__slots__}))
+
+
+def use_link(session: Session, hashes: Sequence[str], now: datetime) -> PortalSessionRow | None:
+    """Use a one-time link up; `None` if it is unknown, used or past its end. Of two users at once one gets it."""
+    used = _changed(
+        session,
+        update(PortalSessionRow)
+        .where(
+            col(PortalSessionRow.token_hash).in_(hashes),
+            col(PortalSessionRow.kind) == "link",
+            col(PortalSessionRow.used_at).is_(None),
+            col(PortalSessionRow.expires_at) > now,
+        )
+        .values(used_at=now),
+    )
+    if used != 1:
+        return None
+    return session.exec(select(PortalSessionRow).where(col(PortalSessionRow.token_hash).in_(hashes))).one()
+
+
+def find_portal_session(session: Session, hashes: Sequence[str], now: datetime) -> PortalSessionRow | None:
+    """The browser session with one of these hashes, until its end."""
+    return session.exec(
+        select(PortalSessionRow).where(
+            col(PortalSessionRow.token_hash).in_(hashes),
+            PortalSessionRow.kind == "session",
+            PortalSessionRow.expires_at > now,
+        )
+    ).first()
+
+
+def end_portal_session(session: Session, hashes: Sequence[str], now: datetime) -> None:
+    """Sign a browser out."""
+    _changed(
+        session,
+        update(PortalSessionRow).where(col(PortalSessionRow.token_hash).in_(hashes)).values(expires_at=now),
+    )
+
+
+def _changed(session: Session, statement: Update) -> int:
+    done = session.execute(statement)
+    assert isinstance(done, CursorResult)
+    return int(done.rowcount)

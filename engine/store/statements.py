@@ -1,0 +1,115 @@
+"""The SQL text of `engine/store/bulk.py`: one statement for many rows, for SQLite and for PostgreSQL.
+
+PostgreSQL takes one array a column (`unnest`), SQLite one prepared statement run for each row, and to read, the keys
+as one JSON array (`json_each`). Tables and columns are our own names, so the text is built once and kept.
+"""
+
+from functools import cache
+from typing import Literal
+
+from sqlalchemy import BigInteger, Boolean, Date, DateTime, Integer, LargeBinary, TypeDecorator
+
+from engine.store.tables import Base
+
+Kind = Literal["bigint", "integer", "boolean", "timestamptz", "date", "bytea", "text"]
+Names = tuple[str, ...]
+_WANTED = "(SELECT value AS wanted FROM json_each(?)) AS w"
+"""SQLite: one row for each array in a JSON array of arrays. CROSS JOIN keeps it the outer loop."""
+
+
+@cache
+def kinds_of(table: str, columns: Names) -> tuple[Kind, ...]:
+    """The PostgreSQL type of each column."""
+    of = Base.metadata.tables[table].c
+    return tuple(_kind(of[column].type) for column in columns)
+
+
+def _kind(type_: object) -> Kind:
+    if isinstance(type_, TypeDecorator):
+        type_ = type_.impl_instance
+    known: tuple[tuple[type, Kind], ...] = (
+        (BigInteger, "bigint"),
+        (Integer, "integer"),
+        (Boolean, "boolean"),
+        (DateTime, "timestamptz"),
+        (Date, "date"),
+        (LargeBinary, "bytea"),
+    )
+    return next((kind for of, kind in known if isinstance(type_, of)), "text")
+
+
+def _arrays(kinds: tuple[Kind, ...]) -> str:
+    return "unnest(" + ", ".join(f"%s::{kind}[]" for kind in kinds) + ")"
+
+
+@cache
+def insert_on_sqlite(table: str, columns: Names) -> str:
+    places = ", ".join("?" * len(columns))
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608
+
+
+@cache
+def insert_on_postgresql(table: str, columns: Names) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) SELECT * FROM {_arrays(kinds_of(table, columns))}"  # noqa: S608
+
+
+@cache
+def update_on_sqlite(table: str, keys: Names, columns: Names) -> str:
+    """Its values: the new ones, then the key."""
+    settings = ", ".join(f"{column} = ?" for column in columns)
+    match = " AND ".join(f"{key} = ?" for key in keys)
+    return f"UPDATE {table} SET {settings} WHERE {match}"  # noqa: S608
+
+
+@cache
+def update_on_postgresql(table: str, keys: Names, columns: Names) -> str:
+    source = f"{_arrays(kinds_of(table, keys + columns))} AS v({', '.join(keys + columns)})"
+    settings = ", ".join(f"{column} = v.{column}" for column in columns)
+    match = " AND ".join(f"t.{key} = v.{key}" for key in keys)
+    return f"UPDATE {table} t SET {settings} FROM {source} WHERE {match}"  # noqa: S608
+
+
+@cache
+def select_on_sqlite(table: str, columns: Names, keys: Names, where: str) -> str:
+    names = ", ".join(f"t.{column}" for column in columns)
+    match = [f"t.{key} = w.wanted->>{n}" for n, key in enumerate(keys)] + ([where] if where else [])
+    return f"SELECT {names} FROM {_WANTED} CROSS JOIN {table} t ON {' AND '.join(match)}"  # noqa: S608
+
+
+@cache
+def select_on_postgresql(table: str, columns: Names, keys: Names, where: str, lock: bool) -> str:
+    names = ", ".join(f"t.{column}" for column in columns)
+    kinds = kinds_of(table, keys)
+    if len(keys) == 1:
+        source = f"{table} t WHERE t.{keys[0]} = ANY(%s::{kinds[0]}[])"
+    else:
+        wanted = ", ".join(f"w{n}" for n in range(len(keys)))
+        match = " AND ".join(f"t.{key} = w.w{n}" for n, key in enumerate(keys))
+        source = f"{_arrays(kinds)} AS w({wanted}) JOIN {table} t ON {match} WHERE TRUE"
+    more = f" AND {where}" if where else ""
+    order = ", ".join(f"t.{key}" for key in keys)
+    tail = " FOR UPDATE OF t" if lock else ""
+    return f"SELECT {names} FROM {source}{more} ORDER BY {order}{tail}"  # noqa: S608
+
+
+@cache
+def first_on_sqlite(table: str, columns: Names, bounds: int, where: str, order: str, limit: int) -> str:
+    names = ", ".join(f"t.{column}" for column in columns)
+    condition = where.format(*(f"w.wanted->>{n + 1}" for n in range(bounds)))
+    return (
+        f"SELECT {names} FROM {_WANTED} CROSS JOIN {table} t ON t.rowid IN ("  # noqa: S608
+        f"SELECT rowid FROM {table} WHERE account_id = w.wanted->>0 AND {condition} ORDER BY {order} LIMIT {limit})"
+    )
+
+
+@cache
+def first_on_postgresql(
+    table: str, columns: Names, bounds: tuple[Kind, ...], where: str, order: str, limit: int
+) -> str:
+    bound_names = [f"b{n}" for n in range(len(bounds))]
+    condition = where.format(*(f"w.{name}" for name in bound_names))
+    return (
+        f"SELECT x.* FROM {_arrays(('text', *bounds))} AS w({', '.join(['owner', *bound_names])}) "  # noqa: S608
+        f"CROSS JOIN LATERAL (SELECT {', '.join(columns)} FROM {table} WHERE account_id = w.owner AND {condition} "
+        f"ORDER BY {order} LIMIT {limit}) x"
+    )

@@ -153,7 +153,7 @@ def _audit_lots(
     for row in rows:
         for entry in row.entries:
             left[entry.lot_id] += entry.credits
-            if row.type in ADDS:
+            if row.type in ADDS or entry.lot_id not in granted:  # what finds its own lot full makes a new one
                 granted[entry.lot_id] = (row.seq, entry.credits)
     totals = [0] * len(BUCKETS)
     for lot in lots:

@@ -16,7 +16,7 @@ from engine import book
 from engine.rules.commands import Command, Outcome
 from engine.rules.decisions import Terms
 from engine.rules.errors import Unavailable
-from engine.store.database import Database, transact
+from engine.store.database import Database, transact, writing_pipelined
 
 BATCH_SIZE_MAX = 512
 Item = tuple[Command, "Future[Outcome]"]
@@ -96,7 +96,9 @@ class _Lane:
             return
         commands = [command for command, _ in batch]
         try:
-            outcomes = transact(self._db, lambda session: book.post(session, commands, self._terms, self._now()))
+            outcomes = transact(
+                self._db, lambda session: book.post(session, commands, self._terms, self._now()), writing_pipelined
+            )
         except Unavailable as gone:
             for _, future in batch:
                 future.set_exception(gone)

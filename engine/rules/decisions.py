@@ -24,7 +24,7 @@ from engine.rules.errors import (
     WalletNotActive,
 )
 from engine.rules.ledger import Entry, Mint, Page, Transaction, chain_hash
-from engine.rules.lots import BUCKET_NAMES, NEVER, Lot, draw
+from engine.rules.lots import BUCKET_NAMES, NEVER, Draw, Lot, draw, spend_order
 from engine.rules.money import CREDITS_MAX
 
 
@@ -176,22 +176,16 @@ def reverse(page: Page, command: c.Reverse, terms: Terms) -> None:
     if spent is None or spent.type != "debit":
         raise NotFound("spend")
     undone = page.reversed.setdefault(command.transaction_id, {})
-    left = [(d.lot_id, d.credits - undone.get(d.lot_id, 0)) for d in spent.draws()]
-    reversible = sum(credits for _, credits in left)
+    reversible = -spent.amount_credits - sum(undone.values())
     if command.credits is not None and command.credits < 1:
         raise Invalid("amountCredits", "A reversal gives back at least one credit.")
     wanted = reversible if command.credits is None else command.credits
     if reversible == 0 or wanted > reversible:
         raise SpendAlreadyReversed(wanted or -spent.amount_credits, reversible)
     # From here the reversal must succeed.
-    entries = []
-    missing = wanted
-    for lot_id, credits in reversed(left):
-        part = min(credits, missing)
-        if part > 0:
-            entries.append(page.move(page.lots[lot_id], part))
-            undone[lot_id] = undone.get(lot_id, 0) + part
-            missing -= part
+    entries = _restore(page, [(page.lots[d.lot_id], d.credits) for d in _reversed_draws(spent, undone, wanted)], terms)
+    for entry in entries:
+        undone[entry.lot_id] = undone.get(entry.lot_id, 0) + entry.credits
     row = write(
         page,
         terms,
@@ -251,17 +245,66 @@ def give_back(page: Page, command: c.GiveBack, terms: Terms) -> None:
             page.touched[lot.lot_id] = lot
             page.wallet.debt_credits -= part
             missing -= part
-    entries = []
+    parts = []
     for lot in lots:
         taken = min(lot.taken_credits, missing)
         repaid = min(lot.owed_credits, missing - taken)
-        if taken + repaid > 0:
-            lot.taken_credits -= taken
-            lot.owed_credits -= repaid
-            entries.append(page.move(lot, taken + repaid))
-            missing -= taken + repaid
-    _write_purchase_row(page, command, tuple(entries), terms)
+        lot.taken_credits -= taken
+        lot.owed_credits -= repaid
+        page.touched[lot.lot_id] = lot
+        parts.append((lot, taken + repaid))
+        missing -= taken + repaid
+    _write_purchase_row(page, command, _restore(page, parts, terms), terms)
     settle_expiry(page, terms)
+
+
+def _reversed_draws(spent: Transaction, undone: Mapping[str, int], credits: int) -> list[Draw]:
+    """The draws of a debit that are undone next, last drawn first; what was undone before is passed over."""
+    passed = sum(undone.values())
+    parts = []
+    for each in reversed(spent.draws()):
+        over = min(each.credits, passed)
+        part = min(each.credits - over, credits)
+        passed -= over
+        credits -= part
+        if part > 0:
+            parts.append(Draw(each.lot_id, each.bucket, part))
+    return parts
+
+
+def _restore(page: Page, parts: Sequence[tuple[Lot, int]], terms: Terms) -> tuple[Entry, ...]:
+    """Give credits back to the lots they left. Each lot takes back what left it and no more.
+
+    More comes where the money of a spent lot was taken back, other credits paid that debt, and now both the money
+    is given back and the spend is reversed. The rest then makes a lot of its own, which ends as they do (the last
+    to be spent of them), and belongs to no purchase: those other credits are in it.
+    """
+    entries = []
+    rest = 0
+    full: list[Lot] = []
+    for lot, credits in parts:
+        fits = min(credits, lot.spent_credits)
+        if fits > 0:
+            entries.append(page.move(lot, fits))
+        if credits > fits:
+            rest += credits - fits
+            full.append(lot)
+    if rest > 0:
+        like = max(full, key=spend_order)
+        lot = Lot(
+            lot_id=terms.mint("lot", page.at),
+            granted_seq=page.wallet.seq + 1,
+            bucket=like.bucket,
+            source=like.source,
+            expires_at=like.expires_at,
+            granted_credits=rest,
+            remaining_credits=0,
+            granted_at=page.at,
+        )
+        page.lots[lot.lot_id] = lot
+        page.new_lots.append(lot)
+        entries.append(page.move(lot, rest))
+    return tuple(entries)
 
 
 def _write_purchase_row(page: Page, command: c.TakeBack | c.GiveBack, entries: tuple[Entry, ...], terms: Terms) -> None:

@@ -82,7 +82,7 @@ _ACCOUNTS = select(AccountRow, col(WalletRow.status)).join(
 )
 
 
-def _account(found: Row[tuple[AccountRow, str]]) -> Account:
+def _account(found: Row[AccountRow, str]) -> Account:
     row, status = found
     return Account(
         account_id=row.account_id,

@@ -6,8 +6,8 @@ what the lock protects. A page gets the lots its commands can reach and no more:
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import groupby
 
 import msgspec
 from sqlmodel import Session
@@ -15,7 +15,7 @@ from sqlmodel import Session
 from engine.rules.commands import Command, Grant, reach
 from engine.rules.ledger import Entry, Page, Transaction, Wallet, pages_in_order
 from engine.rules.lots import BUCKETS, NEVER, Lot, spend_order
-from engine.store.bulk import Row, insert_rows, select_first, select_rows, update_rows
+from engine.store.bulk import Row, Rows, ask_first, ask_rows, insert_rows, select_rows, update_rows
 
 WALLET = (
     "account_id",
@@ -58,39 +58,64 @@ LOT_CHANGES = (
 )
 TRANSACTION = tuple(f if f != "metadata" else "metadata_json" for f in Transaction.__struct_fields__)
 ORDER = "bucket_order, expires_at, granted_seq"
+IS_CAMPAIGN = "reference_type = 'campaign'"
 FIRST_LOTS = 8
+ENTRIES = TRANSACTION.index("entries")
+REMAINING = LOT.index("remaining_credits")
+EXPIRES = LOT.index("expires_at")
 _entries = msgspec.json.Decoder(tuple[Entry, ...])
 
 
-def load(session: Session, commands: Sequence[Command], now: datetime) -> dict[str, Page]:
-    """Lock the wallets the commands name and load a page for each that exists, by account id."""
-    pages = lock_wallets(session, {command.account_id for command in commands}, now)
-    if not pages:
-        return pages
-    demand: dict[str, int] = defaultdict(int)
-    purchases: set[Row] = set()
-    debits: set[Row] = set()
-    keys: set[Row] = set()
-    campaigns: set[Row] = set()
+@dataclass(slots=True)
+class _Wanted:
+    """What the commands of a batch name, each once; rows are the keys to look for."""
+
+    demand: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    purchases: set[Row] = field(default_factory=set)
+    debits: set[Row] = field(default_factory=set)
+    keys: set[Row] = field(default_factory=set)
+    campaigns: set[Row] = field(default_factory=set)
+
+
+def _wanted_by(commands: Sequence[Command]) -> _Wanted:
+    wanted = _Wanted()
     for command in commands:
-        if command.account_id not in pages:
-            continue
+        account_id = command.account_id
         needs = reach(command)
-        demand[command.account_id] += needs.open_credits
+        wanted.demand[account_id] += needs.open_credits
         if needs.purchase_id is not None:
-            purchases.add((command.account_id, needs.purchase_id))
+            wanted.purchases.add((account_id, needs.purchase_id))
         if needs.transaction_id is not None:
-            debits.add((command.account_id, needs.transaction_id))
+            wanted.debits.add((account_id, needs.transaction_id))
         if command.key is not None:
-            keys.add((command.account_id, command.operation, command.key))
+            wanted.keys.add((account_id, command.operation, command.key))
         if isinstance(command, Grant) and command.campaign is not None:
-            campaigns.add((command.account_id, command.campaign))
-    _load_answers(session, pages, keys)
-    _load_campaigns(session, pages, campaigns)
-    _load_due(session, pages)
-    _load_debits(session, pages, debits)
-    _load_lots(session, pages, ("account_id", "purchase_id"), purchases)
-    _load_open(session, pages, demand)
+            wanted.campaigns.add((account_id, command.campaign))
+    return wanted
+
+
+def load(session: Session, commands: Sequence[Command], now: datetime) -> dict[str, Page]:
+    """Lock the wallets the commands name and load a page for each that exists, by account id.
+
+    The lock is asked for first; what comes after are statements of their own, so they see what it protects, even
+    when all of them travel together.
+    """
+    wanted = _wanted_by(commands)
+    wanting = [account_id for account_id, credits in wanted.demand.items() if credits > 0]
+    wallets = _ask_wallets(session, wanted.demand)
+    answers = _ask_transactions(session, ("account_id", "operation", "idempotency_key"), wanted.keys)
+    campaigns = _ask_transactions(session, ("account_id", "reference_id"), wanted.campaigns, IS_CAMPAIGN)
+    debits = _ask_transactions(session, ("account_id", "transaction_id"), wanted.debits)
+    reversals = _ask_transactions(session, ("account_id", "reverses_id"), wanted.debits)
+    bought = ask_rows(session, "lots", LOT, ("account_id", "purchase_id"), list(wanted.purchases))
+    first = _ask_open(session, wanting, [now] * len(wanting), FIRST_LOTS)
+    pages = _pages_of(wallets(), now)
+    _add_answers(session, pages, answers())
+    _add_campaigns(pages, campaigns())
+    _add_debits(session, pages, debits(), reversals())
+    _add_lots(pages, bought())
+    _add_open(session, pages, wanted.demand, first())
+    _add_due(session, pages)
     for page in pages.values():
         page.order = sorted((lot for lot in page.lots.values() if lot.remaining_credits > 0), key=spend_order)
     return pages
@@ -98,9 +123,16 @@ def load(session: Session, commands: Sequence[Command], now: datetime) -> dict[s
 
 def lock_wallets(session: Session, account_ids: Iterable[str], now: datetime) -> dict[str, Page]:
     """Take the wallets' locks in id order, in one statement; every flow does this before it reads anything else."""
-    found = select_rows(session, "wallets", WALLET, ("account_id",), [(a,) for a in account_ids], lock=True)
+    return _pages_of(_ask_wallets(session, account_ids)(), now)
+
+
+def _ask_wallets(session: Session, account_ids: Iterable[str]) -> Rows:
+    return ask_rows(session, "wallets", WALLET, ("account_id",), [(a,) for a in account_ids], lock=True)
+
+
+def _pages_of(rows: Iterable[Row], now: datetime) -> dict[str, Page]:
     pages = {}
-    for row in found:
+    for row in rows:
         wallet = wallet_of(row)
         pages[wallet.account_id] = Page(wallet=wallet, at=max(now, wallet.last_at))
     return pages
@@ -133,112 +165,93 @@ def transaction_of(row: Row) -> Transaction:
     return Transaction(*values)
 
 
-ENTRIES = TRANSACTION.index("entries")
+def _ask_transactions(session: Session, keys: tuple[str, ...], wanted: set[Row], where: str = "") -> Rows:
+    return ask_rows(session, "transactions", TRANSACTION, keys, list(wanted), where=where)
+
+
+def _ask_open(session: Session, owners: Sequence[str], after: Sequence[datetime], limit: int) -> Rows:
+    """The first open lots of each account that expire after an instant, in spend order."""
+    where = "is_open AND expires_at > {0}"
+    bounds = [(instant,) for instant in after]
+    return ask_first(session, "lots", LOT, owners, where=where, bounds=bounds, order=ORDER, limit=limit)
 
 
 def _add_lots(pages: dict[str, Page], rows: Iterable[Row]) -> None:
     for row in rows:
-        lot = lot_of(row)
-        pages[row[0]].lots.setdefault(lot.lot_id, lot)
+        if row[0] in pages:
+            lot = lot_of(row)
+            pages[row[0]].lots.setdefault(lot.lot_id, lot)
 
 
-def _load_answers(session: Session, pages: dict[str, Page], keys: set[Row]) -> None:
+def _add_answers(session: Session, pages: dict[str, Page], rows: Iterable[Row]) -> None:
     """The rows that answered a key before: its first row says how many follow it."""
-    columns = ("account_id", "operation", "idempotency_key")
-    firsts = select_rows(session, "transactions", TRANSACTION, columns, list(keys))
-    for first in map(transaction_of, firsts):
+    for first in map(transaction_of, rows):
         assert first.operation is not None and first.idempotency_key is not None
-        rest = [(first.account_id, first.seq + n) for n in range(1, first.command_rows)]
-        more = select_rows(session, "transactions", TRANSACTION, ("account_id", "seq"), rest)
+        rest: set[Row] = {(first.account_id, first.seq + n) for n in range(1, first.command_rows)}
+        more = _ask_transactions(session, ("account_id", "seq"), rest)()
         answer = (first, *sorted(map(transaction_of, more), key=lambda row: row.seq))
         pages[first.account_id].answered[(first.operation, first.idempotency_key)] = answer
 
 
-def _load_campaigns(session: Session, pages: dict[str, Page], wanted: set[Row]) -> None:
+def _add_campaigns(pages: dict[str, Page], rows: Iterable[Row]) -> None:
     """The grants that campaign steps made before."""
-    columns = ("account_id", "reference_id")
-    where = "reference_type = 'campaign'"
-    for row in map(
-        transaction_of, select_rows(session, "transactions", TRANSACTION, columns, list(wanted), where=where)
-    ):
+    for row in map(transaction_of, rows):
         assert row.reference_id is not None
         pages[row.account_id].campaigns[row.reference_id] = row
 
 
-def _load_due(session: Session, pages: dict[str, Page]) -> None:
-    """Lots past their expiry, and when the next one comes after them."""
-    due = [page for page in pages.values() if page.wallet.next_expiry_at <= page.at]
-    if not due:
-        return
-    owners = [page.wallet.account_id for page in due]
-    bounds: list[Row] = [(page.at,) for page in due]
-    expired = select_first(
-        session,
-        "lots",
-        LOT,
-        owners,
-        where="is_open AND expires_at <= {0}",
-        bounds=bounds,
-        order=ORDER,
-        limit=1_000_000,
-    )
-    _add_lots(pages, expired)
-    later = select_first(
-        session,
-        "lots",
-        ("account_id", "expires_at"),
-        owners,
-        where="is_open AND expires_at > {0}",
-        bounds=bounds,
-        order="expires_at",
-        limit=1,
-    )
-    for account_id, expires_at in later:
-        pages[account_id].later_expiry = expires_at
-
-
-def _load_debits(session: Session, pages: dict[str, Page], wanted: set[Row]) -> None:
+def _add_debits(session: Session, pages: dict[str, Page], spends: Iterable[Row], reversals: Iterable[Row]) -> None:
     """Spends to be reversed, what was reversed of them before, and the lots they drew from."""
-    if not wanted:
-        return
-    found = select_rows(session, "transactions", TRANSACTION, ("account_id", "transaction_id"), list(wanted))
     lots: set[Row] = set()
-    for row in map(transaction_of, found):
+    for row in map(transaction_of, spends):
         page = pages[row.account_id]
         page.debits[row.transaction_id] = row
         page.reversed[row.transaction_id] = {}
         lots.update((row.account_id, entry.lot_id) for entry in row.entries)
-    earlier = select_rows(session, "transactions", TRANSACTION, ("account_id", "reverses_id"), list(wanted))
-    for row in map(transaction_of, earlier):
+    for row in map(transaction_of, reversals):
         assert row.reverses_id is not None
         undone = pages[row.account_id].reversed[row.reverses_id]
         for entry in row.entries:
             undone[entry.lot_id] = undone.get(entry.lot_id, 0) + entry.credits
-    _load_lots(session, pages, ("account_id", "lot_id"), lots)
+    _add_lots(pages, select_rows(session, "lots", LOT, ("account_id", "lot_id"), list(lots)))
 
 
-def _load_lots(session: Session, pages: dict[str, Page], keys: tuple[str, ...], wanted: set[Row]) -> None:
-    _add_lots(pages, select_rows(session, "lots", LOT, keys, list(wanted)))
-
-
-def _load_open(session: Session, pages: dict[str, Page], demand: dict[str, int]) -> None:
+def _add_open(session: Session, pages: dict[str, Page], demand: dict[str, int], rows: list[Row]) -> None:
     """Live lots in spend order until they cover the demand or none is left, a few more each round."""
-    wanting = [a for a, credits in demand.items() if credits > 0 and pages[a].wallet.available_credits > 0]
     limit = FIRST_LOTS
-    while wanting:
-        bounds: list[Row] = [(pages[a].at,) for a in wanting]
-        rows = select_first(
-            session, "lots", LOT, wanting, where="is_open AND expires_at > {0}", bounds=bounds, order=ORDER, limit=limit
-        )
+    while rows:
         _add_lots(pages, rows)
-        short = []
-        for account_id, group in groupby(sorted(rows, key=lambda row: str(row[0])), key=lambda row: str(row[0])):
-            loaded = list(group)
-            remaining = sum(row[LOT.index("remaining_credits")] for row in loaded)
-            if len(loaded) == limit and remaining < demand[account_id]:
-                short.append(account_id)
-        wanting = short
+        loaded: dict[str, list[Row]] = defaultdict(list)
+        for row in rows:
+            loaded[row[0]].append(row)
+        short = [
+            account_id
+            for account_id, lots in loaded.items()
+            if len(lots) == limit
+            and account_id in pages
+            and _live_credits(lots, pages[account_id].at) < demand[account_id]
+        ]
         limit *= 8
+        rows = _ask_open(session, short, [pages[account_id].at for account_id in short], limit)()
+
+
+def _live_credits(lots: Iterable[Row], at: datetime) -> int:
+    return sum(row[REMAINING] for row in lots if row[EXPIRES] > at)
+
+
+def _add_due(session: Session, pages: dict[str, Page]) -> None:
+    """Lots past their expiry, and when the next one comes after them."""
+    due = [page for page in pages.values() if page.wallet.next_expiry_at <= page.at]
+    owners = [page.wallet.account_id for page in due]
+    bounds: list[Row] = [(page.at,) for page in due]
+    where = "is_open AND expires_at <= {0}"
+    expired = ask_first(session, "lots", LOT, owners, where=where, bounds=bounds, order=ORDER, limit=1_000_000)
+    where = "is_open AND expires_at > {0}"
+    columns = ("account_id", "expires_at")
+    later = ask_first(session, "lots", columns, owners, where=where, bounds=bounds, order="expires_at", limit=1)
+    _add_lots(pages, expired())
+    for account_id, expires_at in later():
+        pages[account_id].later_expiry = expires_at
 
 
 def save(session: Session, pages: Iterable[Page]) -> None:

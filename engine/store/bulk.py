@@ -88,7 +88,9 @@ def ask_rows(
     if _is_sqlite(connection):
         statement = statements.select_on_sqlite(table, columns, keys, where)
         return _ask(connection, statement, _json(kinds, distinct), statements.kinds_of(table, columns))
-    return _ask(connection, statements.select_on_postgresql(table, columns, keys, where, lock), _arrays(kinds, distinct))
+    return _ask(
+        connection, statements.select_on_postgresql(table, columns, keys, where, lock), _arrays(kinds, distinct)
+    )
 
 
 def select_first(
@@ -129,9 +131,7 @@ def ask_first(
     wanted = [(owner, *bound) for owner, bound in zip(owners, bounds, strict=True)]
     if _is_sqlite(connection):
         statement = statements.first_on_sqlite(table, columns, len(bound_kinds), where, order, limit)
-        return _ask(
-            connection, statement, _json(("text", *bound_kinds), wanted), statements.kinds_of(table, columns)
-        )
+        return _ask(connection, statement, _json(("text", *bound_kinds), wanted), statements.kinds_of(table, columns))
     statement = statements.first_on_postgresql(table, columns, bound_kinds, where, order, limit)
     return _ask(connection, statement, _arrays(("text", *bound_kinds), wanted))
 

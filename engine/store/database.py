@@ -170,6 +170,7 @@ def reading(db: Database) -> Iterator[Session]:
     """One snapshot-like read; whatever the block does, nothing is written."""
     with Session(db.reader, expire_on_commit=False) as session, _watched(db, session.connection()):
         yield session
+        session.expunge_all()  # rows read stay readable after the rollback
         session.rollback()
 
 

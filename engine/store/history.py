@@ -1,54 +1,24 @@
-"""Reads for balances and statements: wallets, lots in spend order, the ledger by page, and a wallet as it was.
+"""Reads of wallets and of the ledger by page.
 
 `created_at` grows with `seq` and has no index, so an instant is found by bisection. Without a filter by type a page
 costs what its rows cost, however long the ledger is.
 """
 
-from collections import defaultdict
-from dataclasses import dataclass, replace
-from datetime import datetime, time, timezone
+from dataclasses import dataclass
+from datetime import datetime
 
-import msgspec
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, func, select
 from sqlmodel import Session, col
 
-from engine.rules.ledger import Entry, Transaction, Wallet
-from engine.rules.lots import BUCKETS, NEVER, Bucket, Lot, is_live, spend_order
+from engine.rules.ledger import Transaction, Wallet
 from engine.store import books
-from engine.store.bulk import select_first, select_rows
+from engine.store.bulk import select_rows
 from engine.store.tables import Base, TransactionRow, WalletRow
 
 COUNTED_MAX = 10_000
 """Totals of filtered lists are exact up to here."""
 
-LOTS_MAX = 100
-"""How many lots of one bucket a balance shows."""
-
 _ROWS = Base.metadata.tables["transactions"].c
-_entries = msgspec.json.Decoder(tuple[Entry, ...])
-
-
-@dataclass(frozen=True, slots=True)
-class BucketView:
-    """One bucket: its totals and its first lots in spend order, at most `LOTS_MAX`."""
-
-    bucket: Bucket
-    available_credits: int
-    held_credits: int
-    next_expiry_at: datetime | None
-    lots: tuple[Lot, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class BalanceView:
-    """A wallet at one instant; buckets stand in spend order, all of them."""
-
-    status: str
-    available_credits: int
-    held_credits: int
-    debt_credits: int
-    spent_today_credits: int
-    buckets: tuple[BucketView, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,138 +58,6 @@ def wallets_to_expire(session: Session, now: datetime, limit: int) -> list[str]:
             .limit(limit)
         ).scalars()
     )
-
-
-def balance(session: Session, account_id: str, now: datetime) -> BalanceView | None:
-    """The present balance: totals and lots of one and the same state, or `None` without such an account."""
-    wallet = find_wallet(session, account_id)
-    while wallet is not None:
-        lots = _present_lots(session, wallet, now)
-        after = find_wallet(session, account_id)
-        if after is not None and after.seq == wallet.seq:
-            return _view(wallet, lots, wallet.available, wallet.held, wallet.spent_today(now.date()))
-        wallet = after
-    return None
-
-
-def _present_lots(session: Session, wallet: Wallet, now: datetime) -> list[Lot]:
-    """The first lots of each bucket that hold something to draw or something held."""
-    lots: list[Lot] = []
-    for order, bucket in enumerate(BUCKETS):
-        found = []
-        if wallet.available[order] > 0:
-            found += _lots(session, wallet, f"is_open AND bucket_order = {order} AND expires_at > {{0}}", now)
-        if wallet.held[order] > 0:
-            held = f"NOT is_open AND held_credits > 0 AND bucket = '{bucket}' AND expires_at > {{0}}"
-            found += _lots(session, wallet, held, datetime.min.replace(tzinfo=timezone.utc))
-        lots += sorted(found, key=spend_order)[:LOTS_MAX]
-    return lots
-
-
-def _lots(session: Session, wallet: Wallet, where: str, bound: datetime) -> list[Lot]:
-    found = select_first(
-        session,
-        "lots",
-        books.LOT,
-        [wallet.account_id],
-        where=where,
-        bounds=[(bound,)],
-        order=books.ORDER,
-        limit=LOTS_MAX,
-    )
-    return [books.lot_of(row) for row in found]
-
-
-def _view(
-    wallet: Wallet, lots: list[Lot], available: list[int], held: list[int], spent_today_credits: int
-) -> BalanceView:
-    by_bucket: dict[Bucket, list[Lot]] = defaultdict(list)
-    for lot in sorted(lots, key=spend_order):
-        by_bucket[lot.bucket].append(lot)
-    buckets = []
-    for order, bucket in enumerate(BUCKETS):
-        ends = [lot.expires_at for lot in by_bucket[bucket] if lot.remaining_credits > 0 and lot.expires_at < NEVER]
-        shown = tuple(by_bucket[bucket][:LOTS_MAX])
-        buckets.append(BucketView(bucket, available[order], held[order], min(ends, default=None), shown))
-    return BalanceView(
-        status=wallet.status,
-        available_credits=sum(available),
-        held_credits=sum(held),
-        debt_credits=wallet.debt_credits,
-        spent_today_credits=spent_today_credits,
-        buckets=tuple(buckets),
-    )
-
-
-def balance_at(session: Session, account_id: str, at: datetime) -> BalanceView | None:
-    """The balance as it was at a past instant: the present lots, rolled back by every later row.
-
-    The status is the present one; what had expired by then counts as gone, whenever its row was written.
-    """
-    wallet = find_wallet(session, account_id)
-    while wallet is not None:
-        view = _rolled_back(session, wallet, at)
-        after = find_wallet(session, account_id)
-        if after is not None and after.seq == wallet.seq:
-            return view
-        wallet = after
-    return None
-
-
-def _rolled_back(session: Session, wallet: Wallet, at: datetime) -> BalanceView:
-    account_id = wallet.account_id
-    last = first_seq(session, wallet, at, is_after=True) - 1
-    moved: dict[str, int] = defaultdict(int)
-    released: dict[str, int] = defaultdict(int)
-    later = select(_ROWS.type, _ROWS.entries).where(_ROWS.account_id == account_id, _ROWS.seq > last)
-    for kind, entries in session.execute(later, execution_options={"yield_per": 2_000}):
-        for entry in _entries.decode(entries):
-            moved[entry.lot_id] += entry.credits
-            if kind in ("hold", "hold_release"):
-                released[entry.lot_id] += entry.credits
-    lots = []
-    for lot in _all_lots(session, account_id, set(moved)):
-        remaining = lot.remaining_credits - moved[lot.lot_id]
-        then = replace(
-            lot,
-            remaining_credits=remaining if is_live(lot, at) else 0,
-            held_credits=lot.held_credits + released[lot.lot_id],
-        )
-        if lot.granted_seq <= last and then.remaining_credits + then.held_credits > 0:
-            lots.append(then)
-    available = [sum(lot.remaining_credits for lot in lots if lot.bucket == bucket) for bucket in BUCKETS]
-    held = [sum(lot.held_credits for lot in lots if lot.bucket == bucket) for bucket in BUCKETS]
-    rows = select_rows(session, "transactions", books.TRANSACTION, ("account_id", "seq"), [(account_id, last)])
-    debt = books.transaction_of(rows[0]).debt_after if rows else 0
-    past = replace(wallet, debt_credits=debt)
-    return _view(past, lots, available, held, _spent_on_day_of(session, wallet, at, last))
-
-
-def _all_lots(session: Session, account_id: str, moved: set[str]) -> list[Lot]:
-    """Lots that hold something now, and those that later rows moved."""
-    table = Base.metadata.tables["lots"]
-    holding = select(*(table.c[name] for name in books.LOT)).where(
-        table.c.account_id == account_id, or_(table.c.is_open, table.c.held_credits > 0)
-    )
-    lots = {row[1]: books.lot_of(tuple(row)) for row in session.execute(holding)}
-    missing = [(account_id, lot_id) for lot_id in moved if lot_id not in lots]
-    rows = select_rows(session, "lots", books.LOT, ("account_id", "lot_id"), missing)
-    return [*lots.values(), *map(books.lot_of, rows)]
-
-
-def _spent_on_day_of(session: Session, wallet: Wallet, at: datetime, last: int) -> int:
-    """Credits debited on the UTC day of `at` until then, less what was reversed of those very debits."""
-    midnight = datetime.combine(at.astimezone(timezone.utc).date(), time(), timezone.utc)
-    start = first_seq(session, wallet, midnight)
-    of_day = and_(_ROWS.account_id == wallet.account_id, _ROWS.seq >= start, _ROWS.seq <= last)
-    spent = session.execute(select(func.sum(-_ROWS.amount_credits)).where(of_day, _ROWS.type == "debit")).scalar()
-    debits = select(_ROWS.transaction_id).where(of_day, _ROWS.type == "debit").correlate(None)
-    undone = session.execute(
-        select(func.sum(_ROWS.amount_credits)).where(
-            of_day, _ROWS.type == "debit_reversal", _ROWS.reverses_id.in_(debits)
-        )
-    ).scalar()
-    return int(spent or 0) - int(undone or 0)
 
 
 def statement(session: Session, wallet: Wallet, query: StatementQuery) -> Statement:

@@ -27,4 +27,3 @@ def find(session: Session, words: str) -> tuple[list[AccountRow], list[PurchaseR
             ).all()
         )
     return list(accounts), bought
-

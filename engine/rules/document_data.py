@@ -54,7 +54,10 @@ class UnitName(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One thing bought or given back: a phrase by its key, filled with `detail` (a coupon's or plan's name) and
-    `count` (a commit plan's months). `amount_minor` stands as the price does: with tax if prices include it. No `expires_at`: they never expire."""
+    `count` (a commit plan's months).
+
+    `amount_minor` stands as the price does: with tax if prices include it. Without `expires_at` it never expires.
+    """
 
     key: LineKey
     credits: Natural
@@ -109,7 +112,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
                 raise ValueError(f"{instant} is not in UTC")
         if NEVER in ends:
             raise ValueError("what never expires has no expires_at")
-        if self.net_minor + self.tax_minor != self.total_minor:
+        if min(self.net_minor, self.tax_minor) < 0 or self.net_minor + self.tax_minor != self.total_minor:
             raise ValueError("net and tax do not add up to the total")
         if sum(line.amount_minor for line in self.lines) != self.priced_minor:
             raise ValueError("the lines do not add up")

@@ -190,12 +190,15 @@ def credit_note(
 
 
 def _credited_tax(original: Document, refunded: int, already: int, already_tax: int) -> int:
-    """The tax in this part: what is due on all parts so far, half to even, less what earlier notes credited."""
+    """The tax in this part: what is due on all parts so far, half to even, less what earlier notes credited.
+
+    What is due never passes the receipt's tax, nor what is left of its net, so neither does the sum of the notes.
+    """
     left, tax_left = original.total_minor - already, original.tax_minor - already_tax
     assert 0 < refunded <= left, f"{refunded} of {left} creditable"
     assert 0 <= tax_left <= left, "earlier notes credited more tax or more net than the receipt has"
     due = round(Fraction(original.tax_minor * (already + refunded), original.total_minor))
-    return max(min(due - already_tax, tax_left, refunded), refunded - (left - tax_left), 0)
+    return min(max(due - already_tax, 0), refunded)
 
 
 def _issuer(seller: Seller) -> Issuer:

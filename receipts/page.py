@@ -1,0 +1,91 @@
+"""Page: a document as one HTML text, every value escaped, reduced to drawable characters and in its language."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from engine.rules.documents import Document
+from engine.rules.lots import Bucket
+from engine.rules.money import Money
+from receipts.formats import credits_text, moment_text, money_text, percent_text, price_text
+from receipts.glyphs import printable
+from receipts.phrases import Language, bucket_text, language, line_text, provider_text, tax_text
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, slots=True)
+class Pot:
+    """Credits of one bucket with one end, as the credits block lists them."""
+
+    bucket: Bucket
+    expires_at: datetime | None
+    credits: int
+
+
+def page(document: Document) -> str:
+    """The document's HTML, from the template version it was issued with."""
+    spoken = language(document.locale)
+    template = _environment(document.template_version, spoken).get_template("document.html")
+    return template.render(
+        document=document,
+        language_tag=str(spoken.locale).replace("_", "-"),
+        direction=spoken.locale.text_direction,
+        country=spoken.locale.territories.get(document.buyer.country, document.buyer.country),
+        pots=pots(document),
+        provider=provider_text(document.provider),
+        tax_label=tax_text(spoken, document.tax_label),
+        **_formats(document, spoken),
+    )
+
+
+def pots(document: Document) -> tuple[Pot, ...]:
+    """The document's credits summed by bucket and end, in the order of its lines; none where lines name no bucket."""
+    sums: dict[tuple[Bucket, datetime | None], int] = {}
+    for line in document.lines:
+        if line.bucket is not None:
+            key = (line.bucket, line.expires_at)
+            sums[key] = sums.get(key, 0) + line.credits
+    return tuple(Pot(bucket, ends, credits) for (bucket, ends), credits in sums.items())
+
+
+def _formats(document: Document, spoken: Language) -> dict[str, Callable[..., str]]:
+    """The functions the template calls to write a value down."""
+    locale, currency = spoken.locale, document.currency
+    return {
+        "money": lambda minor: money_text(Money(minor, currency), locale),
+        "price": lambda text: price_text(text, currency, locale),
+        "credits": lambda count: credits_text(count, document.unit, spoken),
+        "percent": lambda text: percent_text(text, locale),
+        "moment": lambda instant: moment_text(instant, document.timezone, locale),
+        "line_text": lambda line: line_text(spoken, line),
+        "bucket_text": lambda bucket: bucket_text(spoken, bucket),
+        "w3c": lambda instant: instant.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+@lru_cache(maxsize=32)
+def _environment(template_version: int, spoken: Language) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES / str(template_version)),
+        autoescape=True,
+        undefined=StrictUndefined,
+        extensions=["jinja2.ext.i18n"],
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.install_gettext_translations(spoken.phrases, newstyle=True)  # type: ignore[attr-defined]
+    return environment
+
+
+def _finalize(value: object) -> object:
+    """What an expression prints: text in drawable characters; phrases are ours and may hold markup."""
+    if isinstance(value, Markup):
+        return Markup(printable(value))
+    return printable(value) if isinstance(value, str) else value

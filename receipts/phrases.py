@@ -1,0 +1,132 @@
+"""Phrases: the words of documents in each language, from the catalogues under `locales/`, English being the source.
+
+To take up new phrases: `pybabel extract -F receipts/locales/babel.cfg --omit-header --no-location
+--sort-output -o receipts/locales/messages.pot .`, then `pybabel update -D receipts -i
+receipts/locales/messages.pot -d receipts/locales --no-fuzzy-matching`, and translate what is empty.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from io import BytesIO
+from pathlib import Path
+
+from babel.core import Locale, UnknownLocaleError
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.support import NullTranslations, Translations
+
+from engine.rules.documents import Line, UnitName
+from engine.rules.fields import PROVIDER_NAMES
+from engine.rules.lots import Bucket
+
+LOCALES = Path(__file__).parent / "locales"
+SOURCE = "en"
+
+_TAG = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8}){0,3}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """How a document speaks: `locale` forms numbers and dates, `phrases` has the words."""
+
+    locale: Locale
+    phrases: NullTranslations
+
+
+@lru_cache(maxsize=256)
+def language(tag: str) -> Language:
+    """The language for a tag such as `de`, `de-AT` or `pt_BR`: its own, else the base language, else English."""
+    if _TAG.fullmatch(tag):
+        parts = tag.replace("-", "_").split("_")
+        for name in ("_".join(parts), parts[0].lower()):
+            try:
+                locale = Locale.parse(name)
+            except (UnknownLocaleError, ValueError):
+                continue
+            if locale.language == SOURCE:
+                return Language(locale, NullTranslations())
+            found = _phrases(str(locale), locale.language)
+            if found is not None:
+                return Language(locale, found)
+    return Language(Locale(SOURCE), NullTranslations())
+
+
+def line_text(spoken: Language, line: Line) -> str:
+    """What the line is called, its detail and count filled in as they stand."""
+    words = spoken.phrases
+    match line.key:
+        case "top_up":
+            return str(words.gettext("Credit top-up"))
+        case "auto_recharge":
+            return str(words.gettext("Automatic top-up"))
+        case "bonus":
+            return str(words.gettext("Bonus credits"))
+        case "coupon":
+            return str(words.gettext("Bonus credits, coupon %(detail)s")) % {"detail": line.detail}
+        case "commit":
+            months = line.count or 1
+            return words.ngettext("Commit plan, %(months)d month", "Commit plan, %(months)d months", months) % {
+                "months": months
+            }
+        case "subscription":
+            return str(words.gettext("Subscription %(detail)s")) % {"detail": line.detail}
+        case "refund":
+            return str(words.gettext("Refund: credits taken back"))
+        case "refund_bonus":
+            return str(words.gettext("Refund: bonus credits taken back"))
+
+
+def bucket_text(spoken: Language, bucket: Bucket) -> str:
+    words = spoken.phrases
+    match bucket:
+        case "limited_time":
+            return str(words.gettext("Limited-time credits"))
+        case "monthly":
+            return str(words.gettext("Monthly credits"))
+        case "recharge":
+            return str(words.gettext("Recharge credits"))
+
+
+def unit_text(spoken: Language, unit: UnitName, count: int) -> str:
+    """What `count` credits are called: translated if the catalogue's words are known ones, else as they stand."""
+    return spoken.phrases.ngettext(unit.singular, unit.plural, count)
+
+
+def tax_text(spoken: Language, label: str) -> str:
+    """The tax's name: translated if it is a known one, else as the catalogue has it."""
+    return str(spoken.phrases.gettext(label)) if label else ""
+
+
+def provider_text(provider: str) -> str:
+    return next((shown for name, shown in PROVIDER_NAMES.items() if name == provider), provider)
+
+
+def known_words(words: NullTranslations) -> tuple[str, ...]:
+    """The words of catalogues that are translated where they stand on a document: named here to be extracted."""
+    return (
+        words.gettext("VAT"),
+        words.gettext("Sales tax"),
+        words.ngettext("credit", "credits", 1),
+    )
+
+
+@cache
+def _phrases(name: str, base_name: str) -> NullTranslations | None:
+    """The catalogue of that locale, falling back to its base language's; `None` where neither exists."""
+    own, base = _catalogue(name), _catalogue(base_name)
+    if own is not None and base is not None and own is not base:
+        own.add_fallback(base)
+    return own or base
+
+
+@cache
+def _catalogue(name: str) -> Translations | None:
+    path = LOCALES / name / "LC_MESSAGES" / "receipts.po"
+    if not path.is_file():
+        return None
+    compiled = BytesIO()
+    with path.open("rb") as source:
+        write_mo(compiled, read_po(source, locale=name))
+    compiled.seek(0)
+    return Translations(compiled)

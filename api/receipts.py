@@ -118,7 +118,6 @@ def resources(renderer: Renderer) -> tuple[Resource[Any], ...]:
             path="receipts/{file:str}",
             may="read",
             handler=get_pdf,
-            answers=bytes,
             refuses=(NotFound, Unavailable),
             summary="One document as PDF: {receiptId}.pdf.",
         ),

@@ -165,7 +165,7 @@ def buyer_of(account: AccountRow) -> Buyer:
     lines: list[str] = []
     if isinstance(address, dict):
         town = " ".join(str(address.get(part) or "") for part in ("postalCode", "city")).strip()
-        parts = [address.get("line1"), address.get("line2"), town, address.get("region"), address.get("country")]
+        parts = [address.get("line1"), address.get("line2"), town, address.get("region")]
         lines = [str(part) for part in parts if part]
     return Buyer(
         name=account.name or "",

@@ -142,7 +142,8 @@ class Page:
     """A wallet as loaded for a batch, and what the batch has written on it so far.
 
     `order` holds lots with something to draw, in spend order: all of them, or at least enough for every draw of
-    the batch. `lots` also holds those that the batch reaches by purchase or by an earlier transaction.
+    the batch. `lots` also holds those that the batch reaches by purchase or by an earlier transaction. `stored` is the
+    store's own note of what it read, under the lot's id or the account's, so that it writes only what changed.
     """
 
     wallet: Wallet
@@ -157,6 +158,7 @@ class Page:
     written: list[Transaction] = field(default_factory=list)
     new_lots: list[Lot] = field(default_factory=list)
     touched: dict[str, Lot] = field(default_factory=dict)
+    stored: dict[str, tuple[object, ...]] = field(default_factory=dict)
     is_changed: bool = False
 
     def move(self, lot: Lot, credits: int) -> Entry:

@@ -12,7 +12,7 @@ from datetime import datetime
 import msgspec
 from sqlmodel import Session
 
-from engine.rules.commands import Command, Grant, reach
+from engine.rules.commands import Command, Grant, Spend, reach
 from engine.rules.ledger import Entry, Page, Transaction, Wallet, pages_in_order
 from engine.rules.lots import BUCKETS, NEVER, Lot, spend_order
 from engine.store.bulk import Row, Rows, ask_first, ask_rows, insert_rows, select_rows, update_rows
@@ -48,14 +48,11 @@ LOT = (
     "cost_currency",
     "granted_at",
 )
-LOT_CHANGES = (
-    "remaining_credits",
-    "is_open",
-    "held_credits",
-    "taken_credits",
-    "owed_credits",
-    "expired_credits",
-)
+WALLET_MOVES = ("seq", "head", *(f"available_{bucket}" for bucket in BUCKETS), "last_at", "spent_on", "spent_credits")
+WALLET_RARE = ("debt_credits", *(f"held_{bucket}" for bucket in BUCKETS), "next_expiry_at")
+LOT_MOVES = ("remaining_credits",)
+LOT_RARE = ("is_open", "held_credits", "taken_credits", "owed_credits", "expired_credits")
+"""What every command moves, and what few do: naming an indexed column costs SQLite its index, changed or not."""
 TRANSACTION = tuple(f if f != "metadata" else "metadata_json" for f in Transaction.__struct_fields__)
 ORDER = "bucket_order, expires_at, granted_seq"
 IS_CAMPAIGN = "reference_type = 'campaign'"
@@ -68,9 +65,13 @@ _entries = msgspec.json.Decoder(tuple[Entry, ...])
 
 @dataclass(slots=True)
 class _Wanted:
-    """What the commands of a batch name, each once; rows are the keys to look for."""
+    """What the commands of a batch name, each once; rows are the keys to look for.
 
-    demand: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    `demand` has the credits of each command that draws, `gaining` the wallets that other commands may add to.
+    """
+
+    demand: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    gaining: set[str] = field(default_factory=set)
     purchases: set[Row] = field(default_factory=set)
     debits: set[Row] = field(default_factory=set)
     keys: set[Row] = field(default_factory=set)
@@ -82,7 +83,9 @@ def _wanted_by(commands: Sequence[Command]) -> _Wanted:
     for command in commands:
         account_id = command.account_id
         needs = reach(command)
-        wanted.demand[account_id] += needs.open_credits
+        wanted.demand[account_id].append(needs.open_credits)
+        if not isinstance(command, Spend):
+            wanted.gaining.add(account_id)
         if needs.purchase_id is not None:
             wanted.purchases.add((account_id, needs.purchase_id))
         if needs.transaction_id is not None:
@@ -101,7 +104,7 @@ def load(session: Session, commands: Sequence[Command], now: datetime) -> dict[s
     when all of them travel together.
     """
     wanted = _wanted_by(commands)
-    wanting = [account_id for account_id, credits in wanted.demand.items() if credits > 0]
+    wanting = [account_id for account_id, credits in wanted.demand.items() if max(credits) > 0]
     wallets = _ask_wallets(session, wanted.demand)
     answers = _ask_transactions(session, ("account_id", "operation", "idempotency_key"), wanted.keys)
     campaigns = _ask_transactions(session, ("account_id", "reference_id"), wanted.campaigns, IS_CAMPAIGN)
@@ -114,7 +117,8 @@ def load(session: Session, commands: Sequence[Command], now: datetime) -> dict[s
     _add_campaigns(pages, campaigns())
     _add_debits(session, pages, debits(), reversals())
     _add_lots(pages, bought())
-    _add_open(session, pages, wanted.demand, first())
+    demand = {account_id: _reachable(wanted, page) for account_id, page in pages.items()}
+    _add_open(session, pages, demand, first())
     _add_due(session, pages)
     for page in pages.values():
         page.order = sorted((lot for lot in page.lots.values() if lot.remaining_credits > 0), key=spend_order)
@@ -134,7 +138,9 @@ def _pages_of(rows: Iterable[Row], now: datetime) -> dict[str, Page]:
     pages = {}
     for row in rows:
         wallet = wallet_of(row)
-        pages[wallet.account_id] = Page(wallet=wallet, at=max(now, wallet.last_at))
+        page = Page(wallet=wallet, at=max(now, wallet.last_at))
+        page.stored[wallet.account_id] = _wallet_rare(wallet)
+        pages[wallet.account_id] = page
     return pages
 
 
@@ -178,9 +184,11 @@ def _ask_open(session: Session, owners: Sequence[str], after: Sequence[datetime]
 
 def _add_lots(pages: dict[str, Page], rows: Iterable[Row]) -> None:
     for row in rows:
-        if row[0] in pages:
+        page = pages.get(row[0])
+        if page is not None and row[1] not in page.lots:
             lot = lot_of(row)
-            pages[row[0]].lots.setdefault(lot.lot_id, lot)
+            page.lots[lot.lot_id] = lot
+            page.stored[lot.lot_id] = _lot_rare(lot)
 
 
 def _add_answers(session: Session, pages: dict[str, Page], rows: Iterable[Row]) -> None:
@@ -235,6 +243,13 @@ def _add_open(session: Session, pages: dict[str, Page], demand: dict[str, int], 
         rows = _ask_open(session, short, [pages[account_id].at for account_id in short], limit)()
 
 
+def _reachable(wanted: _Wanted, page: Page) -> int:
+    """What the batch may draw from the wallet as it was: a spend of more than that is refused, and needs no lot."""
+    account_id = page.wallet.account_id
+    most = max(wanted.demand[account_id]) if account_id in wanted.gaining else page.wallet.available_credits
+    return sum(credits for credits in wanted.demand[account_id] if credits <= most)
+
+
 def _live_credits(lots: Iterable[Row], at: datetime) -> int:
     return sum(row[REMAINING] for row in lots if row[EXPIRES] > at)
 
@@ -257,34 +272,59 @@ def _add_due(session: Session, pages: dict[str, Page]) -> None:
 def save(session: Session, pages: Iterable[Page]) -> None:
     """Write what the batch changed: one row a wallet, one a lot, one a transaction."""
     changed = [page for page in pages_in_order(pages) if page.is_changed]
-    update_rows(session, "wallets", ("account_id",), WALLET[2:], [_wallet_row(page.wallet) for page in changed])
-    new_lots: list[Row] = []
-    lot_changes: list[Row] = []
-    written: list[Row] = []
+    _save_wallets(session, changed)
+    _save_lots(session, changed)
+    written = [transaction_row(row) for page in changed for row in page.written]
+    insert_rows(session, "transactions", TRANSACTION, written)
+
+
+def _save_wallets(session: Session, changed: Iterable[Page]) -> None:
+    moved: list[Row] = []
+    rare: list[Row] = []
+    for page in changed:
+        wallet = page.wallet
+        moves = (wallet.account_id, wallet.seq, wallet.head, *wallet.available)
+        moves += (wallet.last_at, wallet.spent_on, wallet.spent_credits)
+        others = _wallet_rare(wallet)
+        if page.stored.get(wallet.account_id) == others:
+            moved.append(moves)
+        else:
+            rare.append(moves + others)
+    update_rows(session, "wallets", ("account_id",), WALLET_MOVES, moved)
+    update_rows(session, "wallets", ("account_id",), WALLET_MOVES + WALLET_RARE, rare)
+
+
+def _save_lots(session: Session, changed: Iterable[Page]) -> None:
+    new: list[Row] = []
+    moved: list[Row] = []
+    rare: list[Row] = []
     for page in changed:
         account_id = page.wallet.account_id
         for lot in page.new_lots:
             page.touched.pop(lot.lot_id, None)
-            new_lots.append((*_lot_row(account_id, lot), BUCKETS.index(lot.bucket), lot.remaining_credits > 0))
-        lot_changes.extend(_lot_change(account_id, lot) for lot in page.touched.values())
-        written.extend(map(transaction_row, page.written))
-    insert_rows(session, "lots", (*LOT, "bucket_order", "is_open"), new_lots)
-    update_rows(session, "lots", ("account_id", "lot_id"), LOT_CHANGES, lot_changes)
-    insert_rows(session, "transactions", TRANSACTION, written)
+            new.append((*_lot_row(account_id, lot), BUCKETS.index(lot.bucket), lot.remaining_credits > 0))
+        for lot in page.touched.values():
+            others = _lot_rare(lot)
+            if page.stored.get(lot.lot_id) == others:
+                moved.append((account_id, lot.lot_id, lot.remaining_credits))
+            else:
+                rare.append((account_id, lot.lot_id, lot.remaining_credits, *others))
+    insert_rows(session, "lots", (*LOT, "bucket_order", "is_open"), new)
+    update_rows(session, "lots", ("account_id", "lot_id"), LOT_MOVES, moved)
+    update_rows(session, "lots", ("account_id", "lot_id"), LOT_MOVES + LOT_RARE, rare)
 
 
-def _wallet_row(wallet: Wallet) -> Row:
+def _wallet_rare(wallet: Wallet) -> Row:
+    return (wallet.debt_credits, *wallet.held, wallet.next_expiry_at)
+
+
+def _lot_rare(lot: Lot) -> Row:
     return (
-        wallet.account_id,
-        wallet.seq,
-        wallet.head,
-        wallet.debt_credits,
-        *wallet.available,
-        *wallet.held,
-        wallet.next_expiry_at,
-        wallet.last_at,
-        wallet.spent_on,
-        wallet.spent_credits,
+        lot.remaining_credits > 0,
+        lot.held_credits,
+        lot.taken_credits,
+        lot.owed_credits,
+        lot.expired_credits,
     )
 
 
@@ -306,19 +346,6 @@ def _lot_row(account_id: str, lot: Lot) -> Row:
         lot.cost_minor,
         lot.cost_currency,
         lot.granted_at,
-    )
-
-
-def _lot_change(account_id: str, lot: Lot) -> Row:
-    return (
-        account_id,
-        lot.lot_id,
-        lot.remaining_credits,
-        lot.remaining_credits > 0,
-        lot.held_credits,
-        lot.taken_credits,
-        lot.owed_credits,
-        lot.expired_credits,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlmodel import Session
 
 from engine.store import statements
@@ -158,7 +159,7 @@ def _is_sqlite(connection: Connection) -> bool:
     return connection.dialect.name == "sqlite"
 
 
-def _run(connection: Connection, statement: str, values: Sequence[Any]) -> Any:
+def _run(connection: Connection, statement: str, values: Sequence[Any]) -> DBAPICursor:
     """Run one statement; its cursor, of the driver's own kind."""
     with driver_errors(connection, statement):
         cursor = connection.connection.cursor()
@@ -179,7 +180,7 @@ def _ask(
 
     def fetch() -> list[Row]:
         with driver_errors(connection, statement):
-            rows: list[Row] = cursor.fetchall()
+            rows = list(cursor.fetchall())
         return rows if sqlite_kinds is None else _from_sqlite(sqlite_kinds, rows)
 
     return fetch

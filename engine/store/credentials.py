@@ -107,14 +107,6 @@ def find_portal_session(session: Session, hashes: Sequence[str], now: datetime) 
     ).first()
 
 
-def end_portal_session(session: Session, hashes: Sequence[str], now: datetime) -> None:
-    """Sign a browser out."""
-    _changed(
-        session,
-        update(PortalSessionRow).where(col(PortalSessionRow.token_hash).in_(hashes)).values(expires_at=now),
-    )
-
-
 def _changed(session: Session, statement: Update) -> int:
     done = session.execute(statement)
     assert isinstance(done, CursorResult)

@@ -35,6 +35,8 @@ T = TypeVar("T")
 DEADLINE_SECONDS = 10.0
 RETRY_STATES = frozenset({"40001", "40P01", "55P03"})
 """PostgreSQL: serialization failure, deadlock detected, lock not available."""
+CHECKPOINT_PAGES = 8_000
+"""SQLite: the WAL grows to about 32 MB before its pages are copied, so a page that many batches change is copied once."""
 WRITER_PLANS = (
     "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off "
     "-c jit=off"
@@ -107,7 +109,13 @@ def _open_sqlite(path: Path, deadline_seconds: float) -> Database:
 
 def _on_sqlite_writer(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     cursor = connection.cursor()
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "cache_size = -65536"):
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "cache_size = -65536",
+        f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     mode = cursor.execute("PRAGMA journal_mode").fetchone()
     level = cursor.execute("PRAGMA synchronous").fetchone()
@@ -194,8 +202,10 @@ def transact(
             if is_gone(error):
                 raise Unavailable("The database does not answer; try again.") from error
             lost_a_race = getattr(error.orig, "sqlstate", None) == UNIQUE_VIOLATION and attempt == 0
-            if not (is_retryable(error) or lost_a_race) or clock.monotonic() > ends:
+            if not (is_retryable(error) or lost_a_race):
                 raise
+            if clock.monotonic() > ends:
+                raise Unavailable("The database is busy; try again.") from error
             attempt += 1
             clock.sleep(min(0.25, 0.002 * 2**attempt) * (0.5 + random.random()))
 

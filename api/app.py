@@ -1,0 +1,55 @@
+"""The application: every resource of the API on one runtime."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.types import ControllerRouterHandler
+
+from api import accounts, balance, grants, health, portal, spends, support, topups, transactions, webhooks
+from api.auth import Keyring
+from api.openapi import openapi_resource
+from api.problems import exception_handlers
+from api.scope import Resource, Site, route
+from api.settings import Settings
+from engine.runtime import Runtime
+
+BODY_BYTES_MAX = 1024 * 1024
+"""No request is larger, whatever its path."""
+
+RESOURCES: tuple[Resource[Any], ...] = (
+    *accounts.RESOURCES,
+    *balance.RESOURCES,
+    *transactions.RESOURCES,
+    *spends.RESOURCES,
+    *grants.RESOURCES,
+    *topups.RESOURCES,
+    *support.RESOURCES,
+    *webhooks.RESOURCES,
+    *portal.RESOURCES,
+    *health.RESOURCES,
+)
+
+
+def create_app(
+    runtime: Runtime, settings: Settings, extra_handlers: "Sequence[Resource[Any] | ControllerRouterHandler]" = ()
+) -> Litestar:
+    """The API with what `extra_handlers` add to it: resources, or the framework's own handlers.
+
+    `app.state.site` holds the runtime, the settings and the keyring. The caller closes the runtime.
+    """
+    site = Site(runtime, settings, Keyring(runtime))
+    resources: list[Resource[Any]] = [*RESOURCES, *(extra for extra in extra_handlers if isinstance(extra, Resource))]
+    resources.append(openapi_resource(resources, runtime.catalog))
+    handlers: list[ControllerRouterHandler] = [route(resource, site) for resource in resources]
+    handlers.extend(extra for extra in extra_handlers if not isinstance(extra, Resource))
+    return Litestar(
+        route_handlers=handlers,
+        exception_handlers=exception_handlers(runtime.catalog.error_prefix),
+        state=State({"site": site}),
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=BODY_BYTES_MAX,
+        debug=False,
+    )

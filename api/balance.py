@@ -1,0 +1,146 @@
+"""`GET balance`: what an account has, by bucket and lot in spend order, now or at a past instant."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from api.body import Body
+from api.scope import Answer, Call, Resource
+from api.transactions import View, read_instant
+from engine.flows.expiry import settled_wallet
+from engine.rules.catalog import Catalog
+from engine.rules.errors import Invalid, NotFound
+from engine.rules.lots import NEVER, Lot
+from engine.rules.money import usd_text
+from engine.store import balances
+from engine.store.balances import BalanceView, BucketView
+from engine.store.database import reading
+
+
+class LotAnswer(View, frozen=True, kw_only=True):
+    """Credits granted together. `expiresAt` is null for what never expires."""
+
+    lot_id: str
+    source: str
+    granted_credits: str
+    available_credits: str
+    held_credits: str
+    expires_at: datetime | None
+    purchase_id: str | None
+    created_at: datetime
+
+
+class BucketAnswer(View, frozen=True, kw_only=True):
+    """One bucket with its first 100 lots in spend order."""
+
+    bucket: str
+    available_credits: str
+    held_credits: str
+    next_expiry_at: datetime | None
+    lots: tuple[LotAnswer, ...]
+
+
+class NextDraw(View, frozen=True, kw_only=True):
+    """The lot that the next spend draws from first."""
+
+    lot_id: str
+    bucket: str
+
+
+class BalanceAnswer(View, frozen=True, kw_only=True):
+    """Buckets stand in spend order. Limits and the alert threshold are null where none is set."""
+
+    balance_credits: str
+    balance_usdc: str | None
+    held_credits: str
+    debt_credits: str
+    daily_spent_credits: str
+    daily_spent_usdc: str | None
+    daily_spend_limit_credits: str | None
+    per_call_limit_credits: str | None
+    low_balance_alert_threshold: str | None
+    status: str
+    next_draw: NextDraw | None
+    buckets: tuple[BucketAnswer, ...]
+
+
+class BalanceQuery(Body, frozen=True, kw_only=True):
+    """`at`: a past instant, or a date for its first moment."""
+
+    at: Annotated[str, Meta(max_length=40)] | None = None
+
+
+def get_balance(call: Call[BalanceQuery]) -> Answer:
+    """The present balance, expired credits gone with their ledger rows; with `at`, the one of that instant."""
+    runtime = call.runtime
+    now = runtime.clock.now()
+    at = read_instant("at", call.ask.at) if call.ask.at is not None else None
+    if at is not None and at > now:
+        raise Invalid("at", "This instant lies in the future.")
+    settled_wallet(runtime, call.account_id, now)
+    with reading(runtime.db) as session:
+        if at is None:
+            found = balances.balance(session, call.account_id, now)
+        else:
+            found = balances.balance_at(session, call.account_id, at)
+    if found is None:
+        raise NotFound("account")
+    return Answer(balance_answer(found, runtime.catalog))
+
+
+def balance_answer(view: BalanceView, catalog: Catalog) -> BalanceAnswer:
+    """The balance as the API shows it: every bucket of the catalogue, and any other that still holds something."""
+    rate = catalog.unit.credits_per_usd
+    shown = [b for b in view.buckets if b.bucket in catalog.buckets or b.available_credits + b.held_credits > 0]
+    drawable = [(lot, b) for b in view.buckets for lot in b.lots if lot.remaining_credits > 0]
+    return BalanceAnswer(
+        balance_credits=str(view.available_credits),
+        balance_usdc=usd_text(view.available_credits, rate),
+        held_credits=str(view.held_credits),
+        debt_credits=str(view.debt_credits),
+        daily_spent_credits=str(view.spent_today_credits),
+        daily_spent_usdc=usd_text(view.spent_today_credits, rate),
+        daily_spend_limit_credits=None,
+        per_call_limit_credits=None,
+        low_balance_alert_threshold=None,
+        status=view.status,
+        next_draw=NextDraw(lot_id=drawable[0][0].lot_id, bucket=drawable[0][1].bucket) if drawable else None,
+        buckets=tuple(map(_bucket_answer, shown)),
+    )
+
+
+def _bucket_answer(view: BucketView) -> BucketAnswer:
+    return BucketAnswer(
+        bucket=view.bucket,
+        available_credits=str(view.available_credits),
+        held_credits=str(view.held_credits),
+        next_expiry_at=view.next_expiry_at,
+        lots=tuple(map(_lot_answer, view.lots)),
+    )
+
+
+def _lot_answer(lot: Lot) -> LotAnswer:
+    return LotAnswer(
+        lot_id=lot.lot_id,
+        source=lot.source,
+        granted_credits=str(lot.granted_credits),
+        available_credits=str(lot.remaining_credits),
+        held_credits=str(lot.held_credits),
+        expires_at=lot.expires_at if lot.expires_at < NEVER else None,
+        purchase_id=lot.purchase_id,
+        created_at=lot.granted_at,
+    )
+
+
+RESOURCES: tuple[Resource[Any], ...] = (
+    Resource(
+        method="GET",
+        path="balance",
+        may="read",
+        handler=get_balance,
+        asks=BalanceQuery,
+        answers=BalanceAnswer,
+        summary="What the account has, by bucket and lot in spend order.",
+    ),
+)

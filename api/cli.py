@@ -1,0 +1,277 @@
+"""The command `purser`: what an operator types. Answers go to stdout, logs and complaints to stderr.
+
+Exit codes: 0 done, 1 the answer is no (an audit that found something, a schema of another version), 2 refused.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import get_args
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import Progress, TextColumn
+from rich.table import Table
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import Session
+
+from api.auth import create_key
+from api.demo_server import DemoOrder, Ready, run_demo
+from api.environ import SettingsError
+from api.logs import log_to_stderr
+from api.script import run_script
+from api.server import SchemaOutdated, assembled, check_schema, opened, serve, work
+from api.settings import Settings, read_settings
+from engine.audit import Report, audit
+from engine.catalogs import load_catalog
+from engine.clock import Clock
+from engine.rules.catalog import CatalogError
+from engine.rules.errors import NotFound, Refusal
+from engine.runtime import Secrets
+from engine.store.credentials import KeyRole
+from engine.store.database import DatabaseLocked, reading
+from engine.store.migrations import is_current, upgrade
+from engine.store.tables import AccountRow
+
+NO = 1
+REFUSED = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="purser")
+def main() -> None:
+    """Purser: a self-hosted credit wallet service. Settings come from PURSER_* environment variables."""
+
+
+@main.command("serve")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes; PostgreSQL only.")
+def serve_command(workers: int) -> None:
+    """Serve the API and the pages, and do the jobs."""
+    _log()
+    with _complaints():
+        serve(read_settings(os.environ), workers)
+
+
+@main.command("worker")
+def worker_command() -> None:
+    """Do the jobs only, beside servers on the same PostgreSQL database."""
+    _log()
+    with _complaints():
+        work(read_settings(os.environ))
+
+
+@main.command("demo")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8080, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--dir", "directory", type=click.Path(path_type=Path, file_okay=False), default=Path("demo-data"), show_default=True
+)
+@click.option("--catalog", default="alphio", show_default=True, help="alphio, acn, ecolink, or a file.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line when it is ready.")
+@click.option("--script", "is_script", is_flag=True, help="Do the main job without a person and print a checklist.")
+def demo_command(port: int, directory: Path, catalog: str, as_json: bool, is_script: bool) -> None:
+    """Run a demo: a customer with a past, a sandbox for payments, time travel. No real money, no mail."""
+    _log()
+    if is_script:
+        _play(catalog)
+        return
+
+    def on_ready(ready: Ready) -> None:
+        _say_json(ready) if as_json else _show_ready(ready)
+
+    with _complaints():
+        run_demo(DemoOrder(directory, port, catalog), os.environ, on_ready)
+
+
+def _play(catalog: str) -> None:
+    """The main job on a demo of its own; exit code 1 if something was not as it should be."""
+    checks: list[bool] = []
+
+    def say(is_so: bool, what: str) -> None:
+        checks.append(is_so)
+        click.echo(f"{'ok ' if is_so else 'NO '} {what}")
+
+    with _complaints():
+        is_good = run_script(catalog, say)
+    click.echo(f"{sum(checks)} of {len(checks)} checks held.")
+    if not is_good:
+        sys.exit(NO)
+
+
+@main.group("db")
+def db_group() -> None:
+    """The database's schema."""
+
+
+@db_group.command("upgrade")
+def db_upgrade_command() -> None:
+    """Bring the schema to this version's."""
+    _log()
+    with _complaints(), opened(read_settings(os.environ)) as db:
+        upgrade(db)
+    click.echo("The schema is this version's.")
+
+
+@db_group.command("check")
+def db_check_command() -> None:
+    """Say whether the schema is this version's; exit code 1 if not."""
+    _log()
+    with _complaints(), opened(read_settings(os.environ)) as db:
+        is_right = is_current(db)
+    if not is_right:
+        click.echo("The schema is another version's, or there is none: run `purser db upgrade`.")
+        sys.exit(NO)
+    click.echo("The schema is this version's.")
+
+
+@main.group("catalog")
+def catalog_group() -> None:
+    """Catalogue files."""
+
+
+@catalog_group.command("check")
+@click.argument("file")
+def catalog_check_command(file: str) -> None:
+    """Say whether FILE (or a shipped catalogue's name) can be used, and where it is wrong if not."""
+    with _complaints():
+        catalog = load_catalog(file)
+    plans = ", ".join(plan.id for plan in catalog.plans) or "no plans"
+    rails = ", ".join(rail.name for rail in catalog.providers)
+    click.echo(f"{catalog.name}: {len(catalog.pricing.tiers)} tiers, {plans}; {rails}.")
+
+
+@main.group("keys")
+def keys_group() -> None:
+    """Keys of the host, of staff and of accounts."""
+
+
+@keys_group.command("create")
+@click.option("--role", type=click.Choice(get_args(KeyRole)), required=True)
+@click.option("--name", required=True, help="Whose key it is: a person's or a service's name.")
+@click.option("--account", "account_id", help="The account, for the role `account`.")
+@click.option("--json", "as_json", is_flag=True, help='Print {"key": …}.')
+def keys_create_command(role: KeyRole, name: str, account_id: str | None, as_json: bool) -> None:
+    """Make a key and print it: the only time it can be read."""
+    _log()
+    if (role == "account") != (account_id is not None):
+        raise click.UsageError("The role `account` needs --account, and only that one has it.")
+    settings = _read_settings()
+    with _complaints(), opened(settings) as db:
+        check_schema(db)
+        if account_id is not None:
+            with reading(db) as session:
+                _check_account(session, account_id)
+        with assembled(settings, db, Clock(), {}) as parts:
+            try:
+                key = create_key(parts.runtime, role, name, account_id)
+            except ValueError as error:
+                raise SettingsError(f"No key was made: {error}.") from error
+    _say_json({"key": key}) if as_json else click.echo(key)
+
+
+@main.command("audit")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON line.")
+def audit_command(as_json: bool) -> None:
+    """Prove that the books add up, or name the first row that does not; exit code 1 if it finds something."""
+    _log()
+    settings = _read_settings()
+    keys = Secrets(settings.secret_keys).all_for("ledger chain")
+    with _complaints(), opened(settings) as db, _counting(is_shown=not as_json) as progress:
+        check_schema(db)
+        report = audit(db, keys, progress)
+    _say_json(_report(report)) if as_json else _show_report(report)
+    if not report.is_clean:
+        sys.exit(NO)
+
+
+@contextmanager
+def _complaints() -> Iterator[None]:
+    """Turn what an operator can mend into one line on stderr and exit code 2."""
+    try:
+        yield
+    except CatalogError as error:
+        _refuse(f"The catalogue can't be used: {error}")
+    except (SettingsError, SchemaOutdated, DatabaseLocked, Refusal, OSError) as error:
+        _refuse(str(error))
+    except DBAPIError as error:
+        _refuse(f"The database does not answer: {error.orig}".strip().splitlines()[0])
+
+
+def _refuse(complaint: str) -> None:
+    click.echo(f"purser: {complaint}", err=True)
+    sys.exit(REFUSED)
+
+
+def _read_settings() -> Settings:
+    with _complaints():
+        return read_settings(os.environ)
+    raise AssertionError("a complaint ends the process")
+
+
+def _log() -> None:
+    log_to_stderr(for_people=sys.stderr.isatty())
+
+
+def _check_account(session: Session, account_id: str) -> None:
+    if session.get(AccountRow, account_id) is None:
+        raise NotFound("account")
+
+
+@contextmanager
+def _counting(*, is_shown: bool) -> Iterator[Callable[[int], None]]:
+    """A line on stderr that counts the rows read, where somebody looks at it."""
+    console = Console(stderr=True)
+    columns = TextColumn("Reading the ledger: {task.completed:,.0f} rows")
+    with Progress(columns, console=console, transient=True, disable=not (is_shown and console.is_terminal)) as bar:
+        task = bar.add_task("audit", total=None)
+        yield lambda rows: bar.update(task, completed=rows)
+
+
+def _say_json(value: object) -> None:
+    click.echo(msgspec.json.encode(value).decode())
+    sys.stdout.flush()
+
+
+def _report(report: Report) -> dict[str, object]:
+    return {
+        "clean": report.is_clean,
+        "wallets": report.wallets,
+        "rows": report.rows,
+        "purchases": report.purchases,
+        "documents": report.documents,
+        "findings": [{"where": finding.where, "what": finding.what} for finding in report.findings],
+    }
+
+
+def _show_report(report: Report) -> None:
+    read = f"{report.wallets} wallets, {report.rows} rows, {report.purchases} purchases, {report.documents} documents"
+    if report.is_clean:
+        click.echo(f"The books add up: {read}.")
+        return
+    click.echo(f"The books do not add up ({read}):")
+    for finding in report.findings:
+        click.echo(f"  {finding.where}: {finding.what}")
+
+
+def _show_ready(ready: Ready) -> None:
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in (
+        ("All doors", ready.base_url),
+        ("Customer's pages", ready.portal_url),
+        ("Account", ready.account_id),
+        ("Account key", ready.account_key),
+        ("Service key", ready.service_key),
+        ("Support key", ready.support_key),
+        ("Approver key", ready.approver_key),
+        ("Admin key", ready.admin_key),
+    ):
+        table.add_row(name, value, style=None)
+    console = Console(soft_wrap=True)
+    console.print("The demo is ready. No real money, no mail. Ctrl-C ends it.")
+    console.print(table, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

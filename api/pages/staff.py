@@ -1,0 +1,79 @@
+"""Signing in at the support desk: a staff key, shown once in a form, becomes a browser session; and signing out."""
+
+from typing import Any
+
+from litestar import Response
+from litestar.datastructures import Cookie
+
+from api.auth import MATRIX
+from api.keys import hashes_of, is_key, is_token, new_token
+from api.pages.frame import Visit
+from api.pages.topup import see_other
+from api.portal import SESSION_LIFE
+from engine.clock import real_now
+from engine.store import credentials
+from engine.store.credentials import PortalSession
+from engine.store.database import reading, transact
+
+HOME = "/support"
+
+
+def sign_in(visit: Visit) -> Response[Any]:
+    """A session in the name of the key's holder, for as long as a customer's; the key itself is kept nowhere."""
+    key = visit.form.get("key", "").strip()
+    runtime = visit.runtime
+    found = None
+    if is_key(key):
+        with reading(runtime.db) as session:
+            found = credentials.find_credential(session, hashes_of(key, runtime.secrets))
+    if found is None or found.role not in MATRIX["support"]:
+        problem = "That is not the key of a support agent, an approver or an admin."
+        return visit.page("sign_in.html", 401, problem=problem, order_id=None)
+    token = new_token()
+    now = real_now()
+    opened = PortalSession(
+        token_hash=hashes_of(token, runtime.secrets)[0],
+        kind="session",
+        role=found.role,
+        subject=found.name,
+        account_id=None,
+        created_at=now,
+        expires_at=now + SESSION_LIFE,
+    )
+    transact(runtime.db, lambda session: credentials.add_portal_session(session, opened))
+    response = see_other(HOME)
+    response.cookies.append(
+        Cookie(
+            key=visit.site.keyring.cookie_name,
+            value=token,
+            path="/",
+            max_age=int(SESSION_LIFE.total_seconds()),
+            httponly=True,
+            samesite="lax",
+            secure=runtime.base_url.startswith("https://"),
+        )
+    )
+    return response
+
+
+def sign_out(visit: Visit) -> Response[Any]:
+    """End the browser's session, here and in the database, whoever it belongs to."""
+    keyring = visit.site.keyring
+    token = visit.request.cookies.get(keyring.cookie_name, "")
+    if is_token(token):
+        hashes = hashes_of(token, visit.runtime.secrets)
+        transact(visit.runtime.db, lambda session: credentials.end_portal_session(session, hashes, real_now()))
+        keyring.forget()
+    response = visit.page("signed_out.html", order_id=None)
+    response.cookies.append(
+        Cookie(
+            key=keyring.cookie_name,
+            value="",
+            path="/",
+            max_age=0,
+            httponly=True,
+            samesite="lax",
+            secure=visit.runtime.base_url.startswith("https://"),
+        )
+    )
+    return response

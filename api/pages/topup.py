@@ -1,0 +1,207 @@
+"""`/top-up-credits`: an amount, what it gives right now, and the way to the payment provider.
+
+Two forms: one asks for a quote (a GET, so that it works without a script), the other pays exactly what is shown. The
+second carries the signed quote and a key made for this view of the page, so that pressing twice buys once.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Response
+
+from api.pages.amounts import first_amount, hints_of, limit_text, parse_amount, plain_amount
+from api.pages.frame import Visit
+from api.pages.words import Words, money, money_short
+from api.problems import KINDS
+from api.scope import checked_key
+from api.topups import QuoteAnswer, QuoteQuery, quote_for
+from engine.clock import new_id
+from engine.flows import topups
+from engine.rules.errors import (
+    AboveMaximum,
+    BelowMinimum,
+    IdempotencyKeyMissing,
+    IdempotencyMismatch,
+    Invalid,
+    MalformedAmount,
+    NotFound,
+    QuoteRefused,
+    Refusal,
+    TopUpNotInPlan,
+    Unavailable,
+    WalletNotActive,
+)
+from engine.rules.money import Money, currency_digits
+from engine.rules.quotes import parse_amount_cents
+from engine.rules.return_urls import origin_of
+from engine.store import purchases
+from engine.store.database import reading
+from engine.store.tables import AccountRow, PurchaseRow, WalletRow
+
+PATH = "/top-up-credits"
+PLATFORMS = ("web", "ios", "android")
+SHOWN_AGAIN = (
+    QuoteRefused,
+    BelowMinimum,
+    AboveMaximum,
+    MalformedAmount,
+    IdempotencyMismatch,
+    Invalid,
+    IdempotencyKeyMissing,
+    Unavailable,
+    TopUpNotInPlan,
+    WalletNotActive,
+)
+"""Refusals after which the customer sees the form again, with a fresh quote and a fresh key."""
+FACTS = ("receive", "bonus", "price", "badge", "upsell", "fill", "after", "pay")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the customer has chosen so far: the amount as typed, a rail of those offered here, the platform."""
+
+    amount_text: str
+    provider: str | None
+    platform: str
+
+
+def show(visit: Visit) -> Response[str]:
+    """The page for an account that may top up; a plan that may not is told which one may."""
+    filled = visit.query.get("fill")
+    pricing = visit.runtime.catalog.pricing
+    text = visit.query.get("amount")
+    if filled is not None:
+        text = plain_amount(Money(parse_amount_cents(filled), pricing.currency))
+    return _form_page(visit, text, visit.query.get("provider"), visit.query.get("platform"))
+
+
+def pay(visit: Visit) -> Response[Any]:
+    """Start the checkout that the form shows and send the customer there."""
+    form = visit.form
+    amount = form.get("amount_minor", "")
+    currency = form.get("currency", "")
+    provider = form.get("provider") or None
+    try:
+        order = topups.CheckoutOrder(
+            account_id=visit.account_id,
+            actor=visit.actor,
+            amount=Money(parse_amount_cents(amount), currency),
+            provider=provider,
+            quote_token=form.get("quote_token") or None,
+            key=checked_key(form.get("view")),
+        )
+        purchase = topups.start_checkout(visit.runtime, order, _platform(form.get("platform"))).purchase
+    except SHOWN_AGAIN as refusal:
+        text = None
+        if amount.isdigit() and len(amount) <= 12:
+            text = plain_amount(Money(int(amount), visit.runtime.catalog.pricing.currency))
+        return _form_page(visit, text, provider, form.get("platform"), refusal)
+    if purchase.status not in ("created", "open") or purchase.checkout_url is None:
+        return see_other(f"{PATH}/return?purchase={purchase.purchase_id}")
+    if origin_of(purchase.checkout_url) == origin_of(visit.runtime.base_url):
+        return see_other(purchase.checkout_url)
+    return see_other(f"{PATH}/leave/{purchase.purchase_id}")
+
+
+def leave(visit: Visit) -> Response[Any]:
+    """Go on to a provider's checkout on another origin: by itself, and by a link that says where it leads."""
+    purchase = own_purchase(visit, visit.path["purchase_id"])
+    if purchase.status not in ("created", "open") or purchase.checkout_url is None:
+        return see_other(f"{PATH}/return?purchase={purchase.purchase_id}")
+    return visit.page("leave.html", purchase=purchase)
+
+
+def own_purchase(visit: Visit, purchase_id: str) -> PurchaseRow:
+    """This account's purchase; another account's is not there."""
+    with reading(visit.runtime.db) as session:
+        purchase = purchases.get_purchase(session, visit.account_id, purchase_id)
+    if purchase is None:
+        raise NotFound("order")
+    return purchase
+
+
+def see_other(url: str) -> Response[None]:
+    return Response(None, status_code=303, headers={"location": url})
+
+
+def _form_page(
+    visit: Visit, amount_text: str | None, provider: str | None, platform: str | None, refusal: Refusal | None = None
+) -> Response[str]:
+    runtime = visit.runtime
+    pricing = runtime.catalog.pricing
+    status = KINDS[type(refusal)].status if refusal is not None else 200
+    with reading(runtime.db) as session:
+        account = session.get(AccountRow, visit.account_id)
+        wallet = session.get(WalletRow, visit.account_id)
+    if account is None or wallet is None:
+        raise NotFound("account")
+    try:
+        topups.check_plan(runtime, account)
+    except TopUpNotInPlan as paywall:
+        return visit.page("paywall.html", plan=_plan_name(visit, account.plan), required=_required(visit, paywall))
+    if wallet.status != "active":
+        return visit.page("paused.html", refusal=WalletNotActive(wallet.status))
+    offered = topups.offered_providers(runtime, account.country, _platform(platform))
+    chosen = provider if provider in offered else (offered[0] if offered else None)
+    choice = Choice(amount_text if amount_text is not None else first_amount(pricing), chosen, _platform(platform))
+    quoted, problem = _quoted(visit, choice)
+    return visit.page(
+        "topup.html",
+        status,
+        choice=choice,
+        offered=offered,
+        quote=quoted,
+        facts=_facts(visit, quoted),
+        problem=problem,
+        refusal=refusal,
+        view=new_id("view", visit.now),
+        pricing=pricing,
+        hints=hints_of(pricing),
+        digits=currency_digits(pricing.currency),
+    )
+
+
+def _quoted(visit: Visit, choice: Choice) -> tuple[QuoteAnswer | None, str | None]:
+    """The quote for what was typed, or what is wrong with it."""
+    pricing = visit.runtime.catalog.pricing
+    try:
+        amount = parse_amount(choice.amount_text, pricing.currency)
+        ask = QuoteQuery(provider=choice.provider, platform=choice.platform)
+        return quote_for(visit.runtime, visit.account_id, amount, ask), None
+    except (MalformedAmount, BelowMinimum, AboveMaximum) as refusal:
+        return None, limit_text(refusal, pricing)
+
+
+def _facts(visit: Visit, quoted: QuoteAnswer | None) -> dict[str, str | None]:
+    """The quote in words: what the script writes too, when the amount changes."""
+    if quoted is None:
+        return dict.fromkeys(FACTS)
+    words = Words(visit.runtime.catalog)
+    near = quoted.next_tier if quoted.next_tier is not None and quoted.next_tier.near else None
+    price = words.price_per_credit(quoted.price_per_credit, quoted.currency)
+    unit = visit.runtime.catalog.unit
+    return {
+        "receive": words.amount(int(quoted.credits)),
+        "bonus": words.amount(int(quoted.bonus_credits)) if quoted.bonus_credits != "0" else None,
+        "price": None if words.shows_usd else f"{price} per {unit.singular}",
+        "badge": f"Save {quoted.save_badge}%" if quoted.save_badge else None,
+        "upsell": None
+        if near is None
+        else f"+{money_short(near.add_minor, quoted.currency)} to unlock "
+        f"{words.credits(int(near.extra_credits))} extra {'credit' if words.shows_usd else unit.plural}",
+        "fill": None if near is None else str(near.from_minor),
+        "after": words.amount(int(quoted.balance_after)),
+        "pay": f"Pay {money(quoted.amount_minor, quoted.currency)}",
+    }
+
+
+def _platform(text: str | None) -> str:
+    return text if text in PLATFORMS else "web"
+
+
+def _plan_name(visit: Visit, plan_id: str | None) -> str:
+    return next((plan.name for plan in visit.runtime.catalog.plans if plan.id == plan_id), plan_id or "no plan")
+
+
+def _required(visit: Visit, paywall: TopUpNotInPlan) -> str:
+    return _plan_name(visit, str(paywall.facts["requiredPlan"]))

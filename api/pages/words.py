@@ -1,0 +1,171 @@
+"""How pages write credits, money, instants and kinds: one place for every word that templates put around a value."""
+
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+
+from engine.rules.catalog import PROVIDER_NAMES, Catalog
+from engine.rules.lots import BUCKET_NAMES, NEVER
+from engine.rules.money import Money, currency_digits, major_text
+
+TYPE_NAMES = {
+    "deposit": "Top-up",
+    "auto_recharge": "Auto-recharge",
+    "volume_discount": "Bonus credits",
+    "coupon_credit": "Coupon",
+    "promo_credit": "Promotion",
+    "monthly_credit": "Monthly credits",
+    "commit_credit": "Commit plan",
+    "admin_credit": "Correction, added",
+    "debit": "Usage",
+    "hold": "Reserved",
+    "hold_release": "Reservation released",
+    "debit_reversal": "Usage reversed",
+    "refund": "Refund",
+    "refund_failed": "Refund failed, returned",
+    "dispute": "Payment disputed",
+    "dispute_won": "Dispute won, returned",
+    "expiry": "Expired",
+    "forfeit": "Forfeited",
+    "admin_debit": "Correction, taken",
+    "debt_repayment": "Owed credits repaid",
+}
+"""The ledger's types as people read them, in the order in which the filter offers them."""
+
+SOURCE_NAMES = {
+    "custom_credits": "Top-up",
+    "volume_discount": "Bonus credits",
+    "coupon": "Coupon",
+    "promo": "Promotion",
+    "referral": "Referral",
+    "survey": "Survey",
+    "check_in": "Check-in",
+    "subscription": "Monthly credits",
+    "auto_recharge": "Auto-recharge",
+    "commit": "Commit plan",
+    "admin": "Correction",
+}
+
+STATUS_NAMES = {
+    "pending": ("Waiting", "wait"),
+    "completed": ("Paid", "good"),
+    "failed": ("Failed", "bad"),
+    "expired": ("Expired", "quiet"),
+    "refunded": ("Refunded", "quiet"),
+    "partially_refunded": ("Partly refunded", "quiet"),
+    "disputed": ("Disputed", "bad"),
+    "review": ("In review", "wait"),
+    "pending_approval": ("Waiting for approval", "wait"),
+    "refunding": ("Refund under way", "wait"),
+    "succeeded": ("Refunded", "good"),
+    "rejected": ("Rejected", "quiet"),
+    "cancelled": ("Cancelled", "quiet"),
+}
+"""Payment and reversal statuses: the word, and the tone it is shown in (never the tone alone)."""
+
+DOCUMENT_NAMES = {
+    "receipt": "Receipt",
+    "invoice": "Invoice",
+    "credit_note": "Credit note",
+    "payment_confirmation": "Payment confirmation",
+}
+
+MONTHS = "January February March April May June July August September October November December".split()
+
+
+class Words:
+    """The words of one catalogue: its unit decides whether credits read as numbers or as US dollars."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._unit = catalog.unit
+        self.shows_usd = catalog.unit.display == "usd"
+
+    def credits(self, count: int) -> str:
+        """`37500` → `"37,500"`; where the catalogue shows dollars `12340000` → `"$12.34"`, six decimals at most.
+
+        A fraction of a cent below the last shown place is cut off, towards zero.
+        """
+        sign = "−" if count < 0 else ""
+        if not self.shows_usd:
+            return f"{sign}{abs(count):,}"
+        assert self._unit.credits_per_usd is not None
+        whole, part = divmod(abs(count) * 1_000_000 // self._unit.credits_per_usd, 1_000_000)
+        decimals = f"{part:06d}".rstrip("0").ljust(2, "0")
+        return f"{sign}${whole:,}.{decimals}"
+
+    def amount(self, count: int) -> str:
+        """Credits with their unit: `"37,500 credits"`, `"1 credit"`, or dollars alone."""
+        if self.shows_usd:
+            return self.credits(count)
+        return f"{self.credits(count)} {self._unit.singular if abs(count) == 1 else self._unit.plural}"
+
+    def signed(self, count: int) -> str:
+        """`"+37,500"` or `"−800"`."""
+        return f"+{self.credits(count)}" if count > 0 else self.credits(count)
+
+    def price_per_credit(self, text: str, currency: str) -> str:
+        """`"0.0080000000"` → `"$0.008"`: no digit that says nothing, at least two decimals."""
+        whole, _, decimals = text.partition(".")
+        return _with_currency(f"{whole}.{decimals.rstrip('0').ljust(2, '0')}", currency)
+
+
+def money(minor: int, currency: str) -> str:
+    """`30000, "USD"` → `"$300.00"`; another currency → `"300.00 EUR"`."""
+    return _with_currency(f"{Decimal(major_text(Money(minor, currency))):,}", currency)
+
+
+def money_short(minor: int, currency: str) -> str:
+    """The same without decimals where they are zeros: `"$300"`."""
+    unit = 10 ** currency_digits(currency)
+    return _with_currency(f"{minor // unit:,}", currency) if minor % unit == 0 else money(minor, currency)
+
+
+def _with_currency(text: str, currency: str) -> str:
+    return f"${text}" if currency == "USD" else f"{text} {currency}"
+
+
+def day(at: datetime | date) -> str:
+    """`"21 Nov 2026"`, in UTC."""
+    if isinstance(at, datetime):
+        at = at.astimezone(timezone.utc)
+    return f"{at.day} {MONTHS[at.month - 1][:3]} {at.year}"
+
+
+def moment(at: datetime) -> str:
+    """`"21 Nov 2026, 03:13 UTC"`."""
+    return f"{day(at)}, {at.astimezone(timezone.utc):%H:%M} UTC"
+
+
+def expiry(at: datetime) -> str:
+    return "Never expires" if at >= NEVER else f"Expires {day(at)}"
+
+
+def duration(length: timedelta) -> str:
+    """`"23 h 41 min"`, rounded down; less than a minute is `"0 h 0 min"`."""
+    minutes = int(length.total_seconds()) // 60
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def provider_name(name: str) -> str:
+    return PROVIDER_NAMES.get(name, name)
+
+
+def type_name(name: str) -> str:
+    return TYPE_NAMES.get(name, name)
+
+
+def source_name(name: str) -> str:
+    return SOURCE_NAMES.get(name, name)
+
+
+def bucket_name(name: str) -> str:
+    return next((words for bucket, words in BUCKET_NAMES.items() if bucket == name), name)
+
+
+def document_name(kind: str) -> str:
+    return DOCUMENT_NAMES.get(kind, kind)
+
+
+def person(actor: str) -> str:
+    """`"support:Ada"` → `"Ada (support)"`, as the audit log names them."""
+    role, _, name = actor.partition(":")
+    return f"{name} ({role})" if name else role

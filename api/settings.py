@@ -1,0 +1,131 @@
+"""The settings of a server, read once from the environment (SPEC §13).
+
+A setting that is missing or contradicts another is refused by name before anything starts.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from api.environ import Reader, SettingsError
+from api.provider_settings import (
+    LOOPBACK,
+    AppleSettings,
+    GoogleSettings,
+    MoonPaySettings,
+    PaddleSettings,
+    StripeSettings,
+    read_apple,
+    read_google,
+    read_moonpay,
+    read_paddle,
+    read_stripe,
+)
+from engine.rules.return_urls import origin_of
+
+__all__ = ["Settings", "SettingsError", "read_settings"]
+
+SECRET_KEY_CHARS_MIN = 32
+
+
+@dataclass(frozen=True, slots=True)
+class OidcSettings:
+    issuer: str
+    audience: str
+    jwks_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything the environment says. `base_url` has no slash at its end; its origin is a return origin too."""
+
+    database_url: str = field(repr=False)
+    data_dir: Path
+    catalog: str
+    base_url: str
+    secret_keys: tuple[str, ...] = field(repr=False)
+    host: str
+    port: int
+    return_origins: tuple[str, ...]
+    smtp_url: str | None = field(repr=False)
+    oidc: OidcSettings | None
+    stripe: StripeSettings | None
+    paddle: PaddleSettings | None
+    apple: AppleSettings | None
+    google: GoogleSettings | None
+    moonpay: MoonPaySettings | None
+
+    @property
+    def is_https(self) -> bool:
+        """Whether browsers reach us over TLS, so that cookies may demand it."""
+        return self.base_url.startswith("https://")
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """The settings in `PURSER_*`; `SettingsError` for the first that cannot be used."""
+    read = Reader(environ)
+    host = read.text("HOST") or "127.0.0.1"
+    port = _port(read.text("PORT") or "8080")
+    data_dir = Path(read.text("DATA_DIR") or "purser-data")
+    base_url = _base_url(read.text("BASE_URL") or f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    origins = [_origin("PURSER_ALLOWED_RETURN_ORIGINS", o) for o in read.parts("ALLOWED_RETURN_ORIGINS")]
+    return Settings(
+        database_url=read.text("DATABASE_URL") or f"sqlite:///{data_dir / 'purser.sqlite3'}",
+        data_dir=data_dir,
+        catalog=read.text("CATALOG") or "alphio",
+        base_url=base_url,
+        secret_keys=_secret_keys(read.parts("SECRET_KEY")),
+        host=host,
+        port=port,
+        return_origins=tuple(dict.fromkeys([origin_of(base_url), *origins])),
+        smtp_url=read.text("SMTP_URL"),
+        oidc=_oidc(read),
+        stripe=read_stripe(read),
+        paddle=read_paddle(read),
+        apple=read_apple(read),
+        google=read_google(read),
+        moonpay=read_moonpay(read),
+    )
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) or not 0 <= int(text) <= 65_535:
+        raise SettingsError(f"PURSER_PORT is not a port: {text!r}.")
+    return int(text)
+
+
+def _base_url(text: str) -> str:
+    if text.rstrip("/") != _origin("PURSER_BASE_URL", text):
+        raise SettingsError("PURSER_BASE_URL is a scheme and a host only, in lower case, without a path.")
+    return text.rstrip("/")
+
+
+def _origin(name: str, text: str) -> str:
+    """An origin such as `https://app.example`; plain http only on loopback."""
+    try:
+        parts = urlsplit(text)
+        origin = origin_of(text)
+    except ValueError as error:
+        raise SettingsError(f"{name}: {text!r} is not an http(s) URL.") from error
+    if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
+        raise SettingsError(f"{name}: {text!r} must be an origin: scheme, host and port only.")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK and name == "PURSER_ALLOWED_RETURN_ORIGINS":
+        raise SettingsError(f"{name}: {text!r} must be https.")
+    return origin
+
+
+def _secret_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    if not keys:
+        raise SettingsError("PURSER_SECRET_KEY is missing: at least 32 random characters, e.g. `openssl rand -hex 32`.")
+    if any(len(key) < SECRET_KEY_CHARS_MIN for key in keys):
+        raise SettingsError(f"PURSER_SECRET_KEY: each key has at least {SECRET_KEY_CHARS_MIN} characters.")
+    return keys
+
+
+def _oidc(read: Reader) -> OidcSettings | None:
+    found = read.group(("OIDC_ISSUER", "OIDC_AUDIENCE", "OIDC_JWKS_URL"))
+    if found is None:
+        return None
+    return OidcSettings(found["OIDC_ISSUER"], found["OIDC_AUDIENCE"], found["OIDC_JWKS_URL"])

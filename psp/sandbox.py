@@ -1,0 +1,183 @@
+"""The sandbox: a payment provider without real money, spoken to over HTTP exactly as a real one is.
+
+Its own side (books, pages, webhooks) is a server of its own, reached by URL and key. A webhook is only a pointer:
+the object it names is fetched before anything is believed, with the version that its books gave it.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import httpx
+import msgspec
+
+from engine.payments import (
+    Checkout,
+    CheckoutRequest,
+    Event,
+    Fact,
+    PaymentState,
+    ProviderRefused,
+    ProviderUnreachable,
+    RefundRequest,
+)
+from engine.rules.money import Money
+from psp.sandbox_wire import (
+    Dispute,
+    NewRefund,
+    NewSession,
+    Payment,
+    Problem,
+    Refund,
+    Session,
+    check_signature,
+    read_webhook,
+)
+
+_LATER = frozenset({408, 425, 429})
+"""Statuses below 500 that say 'again later', not 'no'."""
+
+T = TypeVar("T")
+
+
+class Sandbox:
+    """The `sandbox` rail: a `PaymentProvider` that may be shared between threads. `close` ends its connections."""
+
+    name: str = "sandbox"
+    account: str = "default"
+    is_live: bool = False
+    can_refund: bool = True
+    merchant_of_record: str | None = None
+
+    def __init__(self, base_url: str, api_key: str, webhook_secret: str, timeout_seconds: float = 10) -> None:
+        """`base_url` is the sandbox server's, without a path; raises `ValueError` for a blank key or secret."""
+        if not api_key.strip() or not webhook_secret.strip():
+            raise ValueError("The sandbox needs an API key and a webhook secret.")
+        self._secret = webhook_secret
+        self._client = httpx.Client(
+            base_url=f"{base_url.rstrip('/')}/sandbox/api",
+            headers={"Authorization": f"Bearer {api_key}"},
+            timeout=timeout_seconds,
+            trust_env=False,
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+    def start_checkout(self, request: CheckoutRequest) -> Checkout:
+        """A hosted checkout for one purchase; the same request and key answer the same session."""
+        asked = NewSession(
+            account_id=request.account_id,
+            purchase_id=request.purchase_id,
+            amount_minor=request.amount.minor,
+            currency=request.amount.currency,
+            description=request.description,
+            success_url=request.success_url,
+            cancel_url=request.cancel_url,
+            expires_at=request.expires_at.astimezone(UTC),
+        )
+        session = self._post("/sessions", asked, request.idempotency_key, Session)
+        return Checkout(session.id, session.url, session.expires_at)
+
+    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Event:
+        """The event in these raw bytes, signed with our secret and of now; raises `WebhookRefused`."""
+        check_signature(self._secret, headers, body, now)
+        told = read_webhook(body)
+        return Event(told.id, told.type, body)
+
+    def facts(self, event: Event) -> tuple[Fact, ...]:
+        """The object a verified event is about, as it stands now; empty for kinds we do not follow."""
+        pointed = read_webhook(event.payload).object
+        match pointed.kind:
+            case "payment":
+                return (payment_fact(self._get(f"/payments/{pointed.id}", Payment)),)
+            case "refund":
+                return (_refund_fact(self._get(f"/refunds/{pointed.id}", Refund)),)
+            case "dispute":
+                return (_dispute_fact(self._get(f"/disputes/{pointed.id}", Dispute)),)
+            case _:
+                return ()
+
+    def refund(self, request: RefundRequest) -> tuple[Fact, ...]:
+        """Give money back, once per idempotency key however often it is asked."""
+        asked = NewRefund(
+            payment_id=request.payment_id,
+            amount_minor=request.amount.minor,
+            currency=request.amount.currency,
+            reversal_id=request.reversal_id,
+        )
+        return (_refund_fact(self._post("/refunds", asked, request.idempotency_key, Refund)),)
+
+    def payment(self, session_id: str) -> tuple[Fact, ...]:
+        """The payment of a checkout we started, fetched."""
+        return (payment_fact(self._get(f"/sessions/{session_id}/payment", Payment)),)
+
+    def _get(self, path: str, shape: type[T]) -> T:
+        return self._ask(self._client.build_request("GET", path), shape)
+
+    def _post(self, path: str, asked: msgspec.Struct, key: str, shape: type[T]) -> T:
+        headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
+        content = msgspec.json.encode(asked)
+        return self._ask(self._client.build_request("POST", path, content=content, headers=headers), shape)
+
+    def _ask(self, request: httpx.Request, shape: type[T]) -> T:
+        """One request. A no is `ProviderRefused`; no answer, or one that can't be read, `ProviderUnreachable`."""
+        try:
+            answer = self._client.send(request)
+        except httpx.RequestError as error:
+            raise ProviderUnreachable(f"The sandbox does not answer: {error!r}") from error
+        status = answer.status_code
+        try:
+            if 200 <= status < 300:
+                return msgspec.json.decode(answer.content, type=shape)
+            if 400 <= status < 500 and status not in _LATER:
+                problem = msgspec.json.decode(answer.content, type=Problem)
+                raise ProviderRefused(problem.code, problem.detail)
+        except msgspec.MsgspecError as error:
+            raise ProviderUnreachable(f"The sandbox answered HTTP {status} with what is no answer.") from error
+        raise ProviderUnreachable(f"The sandbox answered HTTP {status}.")
+
+
+def payment_fact(told: Payment) -> Fact:
+    """A payment's fact. While the customer's bank asks them (`requires_action`), the checkout is still open."""
+    state: PaymentState = "open" if told.state == "requires_action" else told.state
+    return Fact(
+        kind="payment",
+        object_id=told.id,
+        state=state,
+        amount=Money(told.amount_minor, told.currency),
+        version=told.version,
+        live=False,
+        purchase_id=told.purchase_id,
+        account_id=told.account_id,
+        session_id=told.session_id,
+    )
+
+
+def _refund_fact(told: Refund) -> Fact:
+    return Fact(
+        kind="refund",
+        object_id=told.id,
+        state=told.state,
+        amount=Money(told.amount_minor, told.currency),
+        version=told.version,
+        live=False,
+        parent_id=told.payment_id,
+        purchase_id=told.purchase_id,
+        account_id=told.account_id,
+        own_reference=told.reversal_id,
+    )
+
+
+def _dispute_fact(told: Dispute) -> Fact:
+    return Fact(
+        kind="dispute",
+        object_id=told.id,
+        state=told.state,
+        amount=Money(told.amount_minor, told.currency),
+        version=told.version,
+        live=False,
+        parent_id=told.payment_id,
+        purchase_id=told.purchase_id,
+        account_id=told.account_id,
+    )

@@ -7,7 +7,7 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.types import ControllerRouterHandler
 
-from api import accounts, balance, grants, health, portal, spends, support, topups, transactions, webhooks
+from api import accounts, balance, batch, grants, health, portal, spends, support, topups, transactions, webhooks
 from api.auth import Keyring
 from api.openapi import openapi_resource
 from api.problems import exception_handlers
@@ -23,6 +23,7 @@ RESOURCES: tuple[Resource[Any], ...] = (
     *balance.RESOURCES,
     *transactions.RESOURCES,
     *spends.RESOURCES,
+    *batch.RESOURCES,
     *grants.RESOURCES,
     *topups.RESOURCES,
     *support.RESOURCES,

@@ -9,6 +9,8 @@ import asyncio
 import threading
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import blake2b
+from secrets import token_bytes
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -78,11 +80,15 @@ class _Remembered:
 
 
 class Keyring:
-    """Turns what a request shows into a principal. One per process."""
+    """Turns what a request shows into a principal. One per process.
+
+    Keys are remembered under a fast hash with a key of this process, never as they are.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._remembered: dict[str, _Remembered] = {}
+        self._remembered: dict[bytes, _Remembered] = {}
+        self._process_key = token_bytes(32)
         self._revocations = 0
         self._lock = threading.Lock()
         self._origin = origin_of(runtime.base_url)
@@ -119,15 +125,16 @@ class Keyring:
             raise Forbidden("A browser session may change things only from this service's own pages.")
 
     async def _known(self, secret: str, *, is_cookie: bool) -> Principal:
-        hashes = hashes_of(secret, self._runtime.secrets)
-        seen = self._remembered.get(hashes[0])
+        name = blake2b(secret.encode(), key=self._process_key, digest_size=32).digest()
+        seen = self._remembered.get(name)
         if seen is not None and seen.is_fresh():
             return seen.principal
         revocations = self._revocations
+        hashes = hashes_of(secret, self._runtime.secrets)
         found = await asyncio.to_thread(self._look_up, hashes, is_cookie)
         if found is None:
             raise Unauthenticated("This key or session is unknown, revoked or over.")
-        self._remember(hashes[0], found, revocations)
+        self._remember(name, found, revocations)
         return found.principal
 
     def _look_up(self, hashes: tuple[str, ...], is_cookie: bool) -> _Remembered | None:
@@ -146,14 +153,14 @@ class Keyring:
                 return None
             return _Remembered(Principal(_role(row.role), row.credential_id, row.name, row.account_id), until, None)
 
-    def _remember(self, key_hash: str, found: _Remembered, revocations: int) -> None:
+    def _remember(self, name: bytes, found: _Remembered, revocations: int) -> None:
         """Keep what was found, unless something was revoked since the look-up began."""
         with self._lock:
             if revocations != self._revocations:
                 return
             if len(self._remembered) >= REMEMBERED_MAX:
                 self._remembered.clear()
-            self._remembered[key_hash] = found
+            self._remembered[name] = found
 
     def revoke(self, credential_id: str, account_id: str | None = None) -> bool:
         """End a key at once; with `account_id` only if it is that account's. Whether it worked until now. Blocks."""

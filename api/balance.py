@@ -13,6 +13,7 @@ from engine.rules.catalog import Catalog
 from engine.rules.errors import Invalid, NotFound
 from engine.rules.lots import NEVER, Lot
 from engine.rules.money import usd_text
+from engine.runtime import Runtime
 from engine.store import balances
 from engine.store.balances import BalanceView, BucketView
 from engine.store.database import reading
@@ -78,15 +79,22 @@ def get_balance(call: Call[BalanceQuery]) -> Answer:
     at = read_instant("at", call.ask.at) if call.ask.at is not None else None
     if at is not None and at > now:
         raise Invalid("at", "This instant lies in the future.")
-    settled_wallet(runtime, call.account_id, now)
+    found = _read(runtime, call.account_id, now, at)
+    if found.is_due:
+        settled_wallet(runtime, call.account_id, now)
+        found = _read(runtime, call.account_id, now, at)
+    return Answer(balance_answer(found, runtime.catalog))
+
+
+def _read(runtime: Runtime, account_id: str, now: datetime, at: datetime | None) -> BalanceView:
     with reading(runtime.db) as session:
         if at is None:
-            found = balances.balance(session, call.account_id, now)
+            found = balances.balance(session, account_id, now)
         else:
-            found = balances.balance_at(session, call.account_id, at)
+            found = balances.balance_at(session, account_id, at)
     if found is None:
         raise NotFound("account")
-    return Answer(balance_answer(found, runtime.catalog))
+    return found
 
 
 def balance_answer(view: BalanceView, catalog: Catalog) -> BalanceAnswer:

@@ -23,7 +23,7 @@ from sqlmodel import Session, col, select
 from api.body import Body, read_body, read_query
 from api.demo_pages import page, stylesheet, wants_html
 from api.instants import instant
-from api.portal import new_link
+from api.portal import new_link, new_staff_link
 from engine.clock import Clock
 from engine.rules.errors import Invalid
 from engine.rules.periods import period_start
@@ -41,6 +41,8 @@ OFFSET_SECONDS_MAX = 100 * 366 * 86_400
 LISTED_MAX = 1_000
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 CLOCK = "demo"
+SUPPORT_NAME = "Sam Support"
+APPROVER_NAME = "Ada Approver"
 
 AnyRequest = Request[object, object, State]
 
@@ -133,6 +135,8 @@ async def list_events(demo: DemoOf) -> dict[str, Any]:
 async def show_index(demo: DemoOf) -> Response[str]:
     """The doors, each a fresh link."""
     customer_url, _ = await asyncio.to_thread(new_link, demo.runtime, demo.account_id)
+    support_url = await asyncio.to_thread(new_staff_link, demo.runtime, "support", SUPPORT_NAME)
+    approver_url = await asyncio.to_thread(new_staff_link, demo.runtime, "approver", APPROVER_NAME)
     now = demo.clock.now()
     return page(
         "index.html",
@@ -140,6 +144,10 @@ async def show_index(demo: DemoOf) -> Response[str]:
         customer=demo.runtime.catalog.demo.name,
         account_id=demo.account_id,
         customer_url=customer_url,
+        support_url=support_url,
+        approver_url=approver_url,
+        support_name=SUPPORT_NAME,
+        approver_name=APPROVER_NAME,
         now=now.strftime("%A, %d %B %Y, %H:%M UTC"),
         month_seconds=int((period_start(now, 1) - now).total_seconds()),
         day_seconds=86_400,

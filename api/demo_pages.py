@@ -8,6 +8,8 @@ from litestar import Request, Response, get
 from litestar.datastructures import State
 from litestar.handlers.base import BaseRouteHandler
 
+from api.pages.assets import read_assets
+
 HERE = Path(__file__).parent
 _templates = Environment(
     loader=FileSystemLoader(HERE / "templates" / "demo"),
@@ -16,6 +18,7 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_templates.globals["icon"] = read_assets()["icon.svg"].path
 
 AnyRequest = Request[object, object, State]
 
@@ -46,7 +49,7 @@ def wants_html(request: AnyRequest) -> bool:
 
 @get("/demo/static/demo.css", include_in_schema=False, sync_to_thread=False)
 def stylesheet() -> Response[bytes]:
-    return Response((HERE / "static" / "demo.css").read_bytes(), media_type="text/css")
+    return Response((HERE / "static" / "purser.css").read_bytes(), media_type="text/css")
 
 
 PAGE_HANDLERS: tuple[BaseRouteHandler, ...] = (stylesheet,)

@@ -17,7 +17,7 @@ import structlog
 
 from api.app import create_app
 from api.auth import create_key
-from api.demo import Demo, LoopbackOnly, demo_router, remembered_offset
+from api.demo import APPROVER_NAME, SUPPORT_NAME, Demo, LoopbackOnly, demo_router, remembered_offset
 from api.demo_seed import demo_account, seed
 from api.environ import Reader, SettingsError
 from api.portal import new_link
@@ -158,8 +158,8 @@ def _ready(runtime: Runtime, account_id: str) -> Ready:
         account_id=account_id,
         account_key=create_key(runtime, "account", "demo", account_id),
         service_key=create_key(runtime, "service", "demo"),
-        support_key=create_key(runtime, "support", "Sam Support"),
-        approver_key=create_key(runtime, "approver", "Ada Approver"),
+        support_key=create_key(runtime, "support", SUPPORT_NAME),
+        approver_key=create_key(runtime, "approver", APPROVER_NAME),
         admin_key=create_key(runtime, "admin", "Andy Admin"),
         portal_url=portal_url,
     )

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from api.body import Body, Credits, Description, Metadata, metadata_text
+from api.posting import carry_out
 from api.scope import Answer, Call, Resource
-from api.spends import carry_out
 from api.transactions import TransactionView, View, transaction_view
 from engine.rules.catalog import Descriptions, describe
 from engine.rules.commands import Grant, GrantType, Posted

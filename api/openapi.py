@@ -68,7 +68,7 @@ def openapi(resources: Sequence[Resource[Any]], catalog: Catalog) -> dict[str, o
     shapes = list(dict.fromkeys(s for r in resources for s in (r.asks, r.answers) if s not in (None, bytes)))
     schemas, components = msgspec.json.schema_components(shapes, schema_hook=_schema, ref_template=REF)
     named = dict(zip(shapes, schemas, strict=True))
-    components["Problem"] = PROBLEM
+    components = _plain_patterns(components) | {"Problem": PROBLEM}
     paths: dict[str, dict[str, object]] = {}
     for resource in resources:
         for path in resource.paths:
@@ -81,7 +81,7 @@ def openapi(resources: Sequence[Resource[Any]], catalog: Catalog) -> dict[str, o
         "info": {"title": f"{catalog.name} credits", "version": "1"},
         "paths": paths,
         "components": {
-            "schemas": _plain_patterns(components),
+            "schemas": components,
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
     }

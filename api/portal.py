@@ -14,6 +14,7 @@ from litestar.datastructures import Cookie
 from litestar.response import Redirect
 from msgspec import Meta
 
+from api.auth import Keyring
 from api.body import Body
 from api.keys import hashes_of, is_token, new_token
 from api.scope import Answer, Call, Resource
@@ -28,6 +29,7 @@ from engine.store.database import reading, transact
 LINK_LIFE = timedelta(minutes=10)
 SESSION_LIFE = timedelta(hours=12)
 HOME = "/top-up-credits"
+STAFF_HOME = "/support"
 _PATH = re.compile(r"/(?![/\\])[!-\[\]-~]{0,500}", re.ASCII)
 _GONE = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>Link expired</title>'
@@ -60,13 +62,21 @@ def post_portal_session(call: Call[PortalBody]) -> Answer:
 def new_link(runtime: Runtime, account_id: str, return_to: str | None = None) -> tuple[str, datetime]:
     """A fresh one-time link to the account's pages and when it ends; `NotFound` without such an account. Blocks."""
     token = new_token()
-    link = _portal_session(runtime, token, "link", account_id)
+    link = portal_session(runtime, token, "link", "owner", account_id, account_id)
     with reading(runtime.db) as session:
         if accounts.find_account(session, account_id) is None:
             raise NotFound("account")
     transact(runtime.db, lambda session: credentials.add_portal_session(session, link))
     query = f"?{urlencode({'returnTo': return_to})}" if return_to else ""
     return f"{runtime.base_url}/portal/{token}{query}", link.expires_at
+
+
+def new_staff_link(runtime: Runtime, role: Literal["support", "approver", "admin"], name: str) -> str:
+    """A fresh one-time link to the support desk for a named member of staff. Blocks."""
+    token = new_token()
+    link = portal_session(runtime, token, "link", role, name, None)
+    transact(runtime.db, lambda session: credentials.add_portal_session(session, link))
+    return f"{runtime.base_url}/portal/{token}"
 
 
 def open_door(call: Call[PortalBody]) -> Response[str]:
@@ -76,23 +86,29 @@ def open_door(call: Call[PortalBody]) -> Response[str]:
     if is_token(token):
         hashes = hashes_of(token, runtime.secrets)
         used = transact(runtime.db, lambda session: credentials.use_link(session, hashes, real_now()))
-    if used is None or used.account_id is None:
+    if used is None:
         return Response(_GONE, status_code=410, media_type="text/html", headers=_QUIET)
     session_token = new_token()
-    opened = _portal_session(runtime, session_token, "session", used.account_id)
+    opened = portal_session(runtime, session_token, "session", used.role, used.subject, used.account_id)
     transact(runtime.db, lambda session: credentials.add_portal_session(session, opened))
     target = call.ask.return_to
-    cookie = Cookie(
-        key=call.site.keyring.cookie_name,
-        value=session_token,
+    home = HOME if used.account_id is not None else STAFF_HOME
+    path = target if target is not None and is_own_path(target) else home
+    cookie = session_cookie(call.site.keyring, runtime, session_token)
+    return Redirect(path, status_code=303, headers=_QUIET, cookies=[cookie])
+
+
+def session_cookie(keyring: Keyring, runtime: Runtime, token: str) -> Cookie:
+    """The cookie that carries a session; an empty token takes it away."""
+    return Cookie(
+        key=keyring.cookie_name,
+        value=token,
         path="/",
-        max_age=int(SESSION_LIFE.total_seconds()),
+        max_age=int(SESSION_LIFE.total_seconds()) if token else 0,
         httponly=True,
         samesite="lax",
         secure=runtime.base_url.startswith("https://"),
     )
-    path = target if target is not None and is_own_path(target) else HOME
-    return Redirect(path, status_code=303, headers=_QUIET, cookies=[cookie])
 
 
 def is_own_path(path: str) -> bool:
@@ -100,13 +116,16 @@ def is_own_path(path: str) -> bool:
     return _PATH.fullmatch(path) is not None
 
 
-def _portal_session(runtime: Runtime, token: str, kind: Literal["link", "session"], account_id: str) -> PortalSession:
+def portal_session(
+    runtime: Runtime, token: str, kind: Literal["link", "session"], role: str, subject: str, account_id: str | None
+) -> PortalSession:
+    """A link or session that begins now, of real time."""
     now = real_now()
     return PortalSession(
         token_hash=hashes_of(token, runtime.secrets)[0],
         kind=kind,
-        role="owner",
-        subject=account_id,
+        role=role,
+        subject=subject,
         account_id=account_id,
         created_at=now,
         expires_at=now + (LINK_LIFE if kind == "link" else SESSION_LIFE),

@@ -19,13 +19,16 @@ from typing import Any
 
 import structlog
 import uvicorn
+from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
+from sqlalchemy.exc import ArgumentError
 
 from api import receipts as receipt_resources
 from api.app import create_app
 from api.delivery import mail_sender
 from api.environ import SettingsError
 from api.logs import log_to_stderr
+from api.pages import page_handlers
 from api.scope import Resource
 from api.settings import Settings
 from engine.catalogs import load_catalog
@@ -61,9 +64,9 @@ class Parts:
     renderer: Renderer
 
     @property
-    def resources(self) -> tuple[Resource[Any], ...]:
-        """The resources beside those that every application has."""
-        return receipt_resources.resources(self.renderer)
+    def resources(self) -> tuple[Resource[Any] | HTTPRouteHandler, ...]:
+        """The resources beside those that every application has, and the pages."""
+        return (*receipt_resources.resources(self.renderer), *page_handlers(self.renderer))
 
 
 def providers_of(settings: Settings) -> dict[str, PaymentProvider]:
@@ -79,8 +82,11 @@ def providers_of(settings: Settings) -> dict[str, PaymentProvider]:
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Database]:
-    """The database of the settings, until the block ends."""
-    db = open_database(settings.database_url)
+    """The database of the settings, until the block ends; `SettingsError` for a URL that names none."""
+    try:
+        db = open_database(settings.database_url)
+    except (ValueError, ArgumentError) as error:
+        raise SettingsError(f"PURSER_DATABASE_URL can't be used: {error}.") from error
     try:
         yield db
     finally:

@@ -7,19 +7,33 @@ in halves until the poisoned command stands alone: it fails, its neighbours do n
 
 import threading
 import zlib
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import datetime
+from queue import Empty, SimpleQueue
+from typing import Protocol
 
 from engine import book
 from engine.rules.commands import Command, Outcome
 from engine.rules.decisions import Terms
 from engine.rules.errors import Unavailable
-from engine.store.database import Database, transact, writing_pipelined
+from engine.store.database import Database, transact, writing_by_letter
 
 BATCH_SIZE_MAX = 512
-Item = tuple[Command, "Future[Outcome]"]
+
+
+class Waiter(Protocol):
+    """Whoever waits for an outcome, told in the lane's thread: a `Future`, or something lighter. Must not raise."""
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """Whether the command is still wanted; asked once, before it is decided."""
+
+    def set_result(self, result: Outcome, /) -> None: ...
+
+    def set_exception(self, exception: BaseException, /) -> None: ...
+
+
+Item = tuple[Command, Waiter]
 
 
 class GroupCommit:
@@ -31,21 +45,18 @@ class GroupCommit:
 
     def submit(self, command: Command) -> "Future[Outcome]":
         """Queue one command. The future gives its outcome once it is committed, or `Unavailable`."""
-        lane = self._lanes[zlib.crc32(command.account_id.encode()) % len(self._lanes)]
-        return lane.put([command])[0]
+        future: Future[Outcome] = Future()
+        self.submit_for(future, command)
+        return future
 
     def submit_all(self, commands: Sequence[Command]) -> "list[Future[Outcome]]":
         """Queue many commands at once, in order for each wallet."""
-        futures: list[Future[Outcome] | None] = [None] * len(commands)
-        for number, lane in enumerate(self._lanes):
-            places = [
-                place
-                for place, command in enumerate(commands)
-                if zlib.crc32(command.account_id.encode()) % len(self._lanes) == number
-            ]
-            for place, future in zip(places, lane.put([commands[p] for p in places]), strict=True):
-                futures[place] = future
-        return [future for future in futures if future is not None]
+        return [self.submit(command) for command in commands]
+
+    def submit_for(self, waiter: Waiter, command: Command) -> None:
+        """Queue one command for a waiter of the caller's own."""
+        lane = self._lanes[zlib.crc32(command.account_id.encode()) % len(self._lanes)]
+        lane.put((command, waiter))
 
     def close(self) -> None:
         for lane in self._lanes:
@@ -59,36 +70,44 @@ class _Lane:
         self._db = db
         self._terms = terms
         self._now = now
-        self._queue: deque[Item] = deque()
-        self._wake = threading.Condition()
+        self._queue: SimpleQueue[Item | None] = SimpleQueue()
+        self._door = threading.Lock()
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name=f"group-commit-{number}", daemon=True)
         self._thread.start()
 
-    def put(self, commands: Sequence[Command]) -> "list[Future[Outcome]]":
-        items: list[Item] = [(command, Future()) for command in commands]
-        with self._wake:
+    def put(self, item: Item) -> None:
+        with self._door:
             if self._is_closed:
                 raise Unavailable("The server is shutting down; try again.")
-            self._queue.extend(items)
-            self._wake.notify()
-        return [future for _, future in items]
+            self._queue.put(item)
 
     def close(self) -> None:
-        with self._wake:
-            self._is_closed = True
-            self._wake.notify()
+        with self._door:
+            if not self._is_closed:
+                self._is_closed = True
+                self._queue.put(None)
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            with self._wake:
-                while not self._queue and not self._is_closed:
-                    self._wake.wait()
-                if not self._queue:
-                    return
-                taken = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_SIZE_MAX))]
-            self._commit([item for item in taken if item[1].set_running_or_notify_cancel()])
+        is_open = True
+        while is_open:
+            batch, is_open = self._next_batch()
+            self._commit([item for item in batch if item[1].set_running_or_notify_cancel()])
+
+    def _next_batch(self) -> tuple[list[Item], bool]:
+        """Wait for an item and take all that came with it; `False` once the door is closed and all is taken."""
+        batch: list[Item] = []
+        item = self._queue.get()
+        while item is not None:
+            batch.append(item)
+            if len(batch) == BATCH_SIZE_MAX:
+                return batch, True
+            try:
+                item = self._queue.get_nowait()
+            except Empty:
+                return batch, True
+        return batch, False
 
     def _commit(self, batch: Sequence[Item]) -> None:
         """Post and commit a batch; callers hear only after the commit."""
@@ -97,11 +116,11 @@ class _Lane:
         commands = [command for command, _ in batch]
         try:
             outcomes = transact(
-                self._db, lambda session: book.post(session, commands, self._terms, self._now()), writing_pipelined
+                self._db, lambda session: book.post(session, commands, self._terms, self._now()), writing_by_letter
             )
         except Unavailable as gone:
-            for _, future in batch:
-                future.set_exception(gone)
+            for _, waiter in batch:
+                waiter.set_exception(gone)
         except Exception as error:
             if len(batch) == 1:
                 batch[0][1].set_exception(error)
@@ -110,5 +129,5 @@ class _Lane:
             self._commit(batch[:middle])
             self._commit(batch[middle:])
         else:
-            for (_, future), outcome in zip(batch, outcomes, strict=True):
-                future.set_result(outcome)
+            for (_, waiter), outcome in zip(batch, outcomes, strict=True):
+                waiter.set_result(outcome)

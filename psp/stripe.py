@@ -59,7 +59,7 @@ class Stripe:
     """The `stripe` rail of one Stripe account: a `PaymentProvider` that may be shared between threads.
 
     `webhook_secrets` are all signing secrets that are valid now: two while one is being replaced. `api_base`
-    points at another server than Stripe's. `live` is what the key says.
+    points at another server than Stripe's. `is_live` is what the key says.
     """
 
     name: str = "stripe"
@@ -83,7 +83,7 @@ class Stripe:
         if any(not secret.strip() for secret in webhook_secrets):
             raise ValueError("A Stripe webhook secret is blank.")
         stripe.enable_telemetry = False
-        self.live = key[1] == "live"
+        self.is_live = key[1] == "live"
         self._secrets = tuple(webhook_secrets)
         self._client = stripe.StripeClient(
             secret_key,

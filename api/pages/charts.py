@@ -7,7 +7,7 @@ from datetime import date
 WIDTH = 1000
 """Of the stacked bar and of the daily chart, in user units."""
 HEIGHT = 200
-SLICE_MIN = 12
+SLICE_MIN = 24
 """The narrowest slice of something that is there at all."""
 _GAP_SHARE = 4
 """One part in four of a day's width stays empty."""

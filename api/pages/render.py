@@ -62,6 +62,7 @@ class Templates:
             moment=words.moment,
             iso=instant,
             expiry=words.expiry,
+            until=words.until,
             duration=words.duration,
             provider=words.provider_name,
             type_name=words.type_name,
@@ -69,6 +70,7 @@ class Templates:
             bucket_name=words.bucket_name,
             document_name=words.document_name,
             person=words.person,
+            feature_name=words.feature_name,
             time=_time,
         )
 

@@ -103,4 +103,3 @@ def _fresh(visit: Visit, patience: Patience) -> PurchaseRow:
         return purchase
     visit.runtime.wake_jobs()
     return own_purchase(visit, purchase_id)
-

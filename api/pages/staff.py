@@ -3,19 +3,15 @@
 from typing import Any
 
 from litestar import Response
-from litestar.datastructures import Cookie
 
 from api.auth import MATRIX
 from api.keys import hashes_of, is_key, is_token, new_token
 from api.pages.frame import Visit
 from api.pages.topup import see_other
-from api.portal import SESSION_LIFE
+from api.portal import STAFF_HOME, portal_session, session_cookie
 from engine.clock import real_now
 from engine.store import credentials
-from engine.store.credentials import PortalSession
 from engine.store.database import reading, transact
-
-HOME = "/support"
 
 
 def sign_in(visit: Visit) -> Response[Any]:
@@ -30,29 +26,10 @@ def sign_in(visit: Visit) -> Response[Any]:
         problem = "That is not the key of a support agent, an approver or an admin."
         return visit.page("sign_in.html", 401, problem=problem, order_id=None)
     token = new_token()
-    now = real_now()
-    opened = PortalSession(
-        token_hash=hashes_of(token, runtime.secrets)[0],
-        kind="session",
-        role=found.role,
-        subject=found.name,
-        account_id=None,
-        created_at=now,
-        expires_at=now + SESSION_LIFE,
-    )
+    opened = portal_session(runtime, token, "session", found.role, found.name, None)
     transact(runtime.db, lambda session: credentials.add_portal_session(session, opened))
-    response = see_other(HOME)
-    response.cookies.append(
-        Cookie(
-            key=visit.site.keyring.cookie_name,
-            value=token,
-            path="/",
-            max_age=int(SESSION_LIFE.total_seconds()),
-            httponly=True,
-            samesite="lax",
-            secure=runtime.base_url.startswith("https://"),
-        )
-    )
+    response = see_other(STAFF_HOME)
+    response.cookies.append(session_cookie(visit.site.keyring, runtime, token))
     return response
 
 
@@ -65,15 +42,5 @@ def sign_out(visit: Visit) -> Response[Any]:
         transact(visit.runtime.db, lambda session: credentials.end_portal_session(session, hashes, real_now()))
         keyring.forget()
     response = visit.page("signed_out.html", order_id=None)
-    response.cookies.append(
-        Cookie(
-            key=keyring.cookie_name,
-            value="",
-            path="/",
-            max_age=0,
-            httponly=True,
-            samesite="lax",
-            secure=visit.runtime.base_url.startswith("https://"),
-        )
-    )
+    response.cookies.append(session_cookie(keyring, visit.runtime, ""))
     return response

@@ -139,6 +139,11 @@ def expiry(at: datetime) -> str:
     return "Never expires" if at >= NEVER else f"Expires {day(at)}"
 
 
+def until(at: datetime) -> str:
+    """The same for a column that is headed "Expires"."""
+    return "Never" if at >= NEVER else day(at)
+
+
 def duration(length: timedelta) -> str:
     """`"23 h 41 min"`, rounded down; less than a minute is `"0 h 0 min"`."""
     minutes = int(length.total_seconds()) // 60
@@ -163,6 +168,12 @@ def bucket_name(name: str) -> str:
 
 def document_name(kind: str) -> str:
     return DOCUMENT_NAMES.get(kind, kind)
+
+
+def feature_name(name: str) -> str:
+    """`"api_access"` → `"API access"`."""
+    text = " ".join("API" if part == "api" else part for part in name.split("_"))
+    return text[:1].upper() + text[1:]
 
 
 def person(actor: str) -> str:

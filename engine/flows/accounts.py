@@ -15,7 +15,7 @@ from engine import book
 from engine.clock import new_account_id
 from engine.rules.catalog import Catalog, Plan, describe
 from engine.rules.commands import Grant, fingerprint_of
-from engine.rules.errors import AccountExists, Invalid, Refusal, Unavailable, WalletNotActive
+from engine.rules.errors import AccountExists, Invalid, Refusal, WalletNotActive
 from engine.rules.periods import period_at, period_start
 from engine.runtime import Runtime
 from engine.store import accounts, replies
@@ -130,7 +130,10 @@ def _grant(catalog: Catalog, account: Account, plan: Plan, period: int) -> Grant
 
 
 def grant_due_months(runtime: Runtime, now: datetime, limit: int = BATCH_SIZE_MAX) -> int:
-    """Grant the present period's monthly credits to accounts for which they are due; how many were looked at."""
+    """Grant the present period's monthly credits to accounts for which they are due; how many were looked at.
+
+    Raises `Unavailable` when the database does not answer: those that were not granted are due again.
+    """
     with reading(runtime.db) as session:
         due = accounts.due_accounts(session, now, limit)
     grants = []
@@ -148,8 +151,8 @@ def grant_due_months(runtime: Runtime, now: datetime, limit: int = BATCH_SIZE_MA
 
 
 def _move_on(runtime: Runtime, account: Account, outcome: object, now: datetime) -> None:
-    """Note the next period, unless this one must be tried again; a closed wallet has none."""
-    if isinstance(outcome, Unavailable) or (isinstance(outcome, Invalid) and outcome.facts["field"] == "expiresAt"):
+    """Note the next period, unless this one ended meanwhile and the next is due at once; a closed wallet has none."""
+    if isinstance(outcome, Invalid) and outcome.facts["field"] == "expiresAt":
         return
     following: datetime | None = period_start(account.anchor_at, period_at(account.anchor_at, now) + 1)
     if isinstance(outcome, WalletNotActive):

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from engine.rules.commands import Expire
-from engine.rules.errors import NotFound
+from engine.rules.errors import NotFound, Unavailable
 from engine.rules.ledger import Wallet
 from engine.runtime import Runtime
 from engine.store import history
@@ -27,7 +27,10 @@ def settled_wallet(runtime: Runtime, account_id: str, now: datetime) -> Wallet:
     wallet = _wallet(runtime, account_id)
     if wallet.next_expiry_at > now:
         return wallet
-    runtime.group.submit(Expire(account_id=account_id, actor="system")).result(WAIT_SECONDS)
+    try:
+        runtime.group.submit(Expire(account_id=account_id, actor="system")).result(WAIT_SECONDS)
+    except TimeoutError as error:
+        raise Unavailable("The database does not answer; try again.") from error
     return _wallet(runtime, account_id)
 
 

@@ -35,7 +35,10 @@ class BucketView:
 
 @dataclass(frozen=True, slots=True)
 class BalanceView:
-    """A wallet at one instant; buckets stand in spend order, all of them."""
+    """A wallet at one instant; buckets stand in spend order, all of them.
+
+    `is_due`: something in the totals has expired and its ledger row is still to be written.
+    """
 
     status: str
     available_credits: int
@@ -43,6 +46,7 @@ class BalanceView:
     debt_credits: int
     spent_today_credits: int
     buckets: tuple[BucketView, ...]
+    is_due: bool = False
 
 
 def balance(session: Session, account_id: str, now: datetime) -> BalanceView | None:
@@ -52,7 +56,8 @@ def balance(session: Session, account_id: str, now: datetime) -> BalanceView | N
         lots = _present_lots(session, wallet, now)
         after = find_wallet(session, account_id)
         if after is not None and after.seq == wallet.seq:
-            return _view(wallet, lots, wallet.available, wallet.held, wallet.spent_today(now.date()))
+            view = _view(wallet, lots, wallet.available, wallet.held, wallet.spent_today(now.date()))
+            return replace(view, is_due=wallet.next_expiry_at <= now)
         wallet = after
     return None
 

@@ -2,8 +2,8 @@
 
 Rows go to the driver itself, not through SQLAlchemy's result machinery; its exceptions come back as SQLAlchemy's.
 Values are Python's own; on SQLite instants and dates are kept as the text that SQLAlchemy's types write and read
-there. `ask_…` sends a statement and `Rows` waits for the answer: on a pipelined connection
-(`engine/store/database.py`) several statements then share a round trip.
+there. `ask_…` says what is wanted and `Rows` waits for the answer: where statements travel by letter
+(`engine/store/letters.py`), several then share a round trip.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,16 +13,15 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
-from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlmodel import Session
 
 from engine.store import statements
-from engine.store.database import driver_errors
+from engine.store.database import driver_errors, letter_of
 from engine.store.statements import Kind
 
 Row = tuple[Any, ...]
 Rows = Callable[[], list[Row]]
-"""The answer to a statement that has been sent; called once."""
+"""The answer to a statement; called once."""
 
 
 def insert_rows(session: Session, table: str, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
@@ -32,7 +31,9 @@ def insert_rows(session: Session, table: str, columns: tuple[str, ...], rows: Se
     connection = session.connection()
     kinds = statements.kinds_of(table, columns)
     if _is_sqlite(connection):
-        _run_each(connection, statements.insert_on_sqlite(table, columns), _to_sqlite(kinds, rows))
+        _run_each(connection, statements.insert_row(table, columns, "?"), _to_sqlite(kinds, rows))
+    elif len(rows) == 1:
+        _run(connection, statements.insert_row(table, columns, "%s"), _texts(kinds, rows[0]))
     else:
         _run(connection, statements.insert_on_postgresql(table, columns), _arrays(kinds, rows))
 
@@ -45,10 +46,13 @@ def update_rows(
         return
     connection = session.connection()
     kinds = statements.kinds_of(table, keys + columns)
+    width = len(keys)
     if _is_sqlite(connection):
-        width = len(keys)
         turned = [(*row[width:], *row[:width]) for row in _to_sqlite(kinds, rows)]
-        _run_each(connection, statements.update_on_sqlite(table, keys, columns), turned)
+        _run_each(connection, statements.update_row(table, keys, columns, "?"), turned)
+    elif len(rows) == 1:
+        texts = _texts(kinds, rows[0])
+        _run(connection, statements.update_row(table, keys, columns, "%s"), texts[width:] + texts[:width])
     else:
         _run(connection, statements.update_on_postgresql(table, keys, columns), _arrays(kinds, rows))
 
@@ -89,6 +93,8 @@ def ask_rows(
     if _is_sqlite(connection):
         statement = statements.select_on_sqlite(table, columns, keys, where)
         return _ask(connection, statement, _json(kinds, distinct), statements.kinds_of(table, columns))
+    if len(distinct) == 1:
+        return _ask(connection, statements.select_row(table, columns, keys, where, lock), _texts(kinds, distinct[0]))
     return _ask(
         connection, statements.select_on_postgresql(table, columns, keys, where, lock), _arrays(kinds, distinct)
     )
@@ -133,6 +139,9 @@ def ask_first(
     if _is_sqlite(connection):
         statement = statements.first_on_sqlite(table, columns, len(bound_kinds), where, order, limit)
         return _ask(connection, statement, _json(("text", *bound_kinds), wanted), statements.kinds_of(table, columns))
+    if len(wanted) == 1:
+        statement = statements.first_of_one(table, columns, len(bound_kinds), where, order, limit)
+        return _ask(connection, statement, _texts(("text", *bound_kinds), wanted[0]))
     statement = statements.first_on_postgresql(table, columns, bound_kinds, where, order, limit)
     return _ask(connection, statement, _arrays(("text", *bound_kinds), wanted))
 
@@ -150,7 +159,7 @@ def select_window(
         f"ORDER BY {names} LIMIT {limit}"
     )
     if not is_sqlite:
-        return _ask(connection, statement, after)()
+        return _ask(connection, statement, _texts(statements.kinds_of(table, keys), after))()
     bound = _to_sqlite(statements.kinds_of(table, keys), [after])[0]
     return _ask(connection, statement, bound, statements.kinds_of(table, columns))()
 
@@ -159,12 +168,15 @@ def _is_sqlite(connection: Connection) -> bool:
     return connection.dialect.name == "sqlite"
 
 
-def _run(connection: Connection, statement: str, values: Sequence[Any]) -> DBAPICursor:
-    """Run one statement; its cursor, of the driver's own kind."""
+def _run(connection: Connection, statement: str, values: Sequence[Any]) -> Rows:
+    """Run one statement, or write it to the letter; its rows, if it has any."""
+    letter = letter_of(connection)
+    if letter is not None:
+        return letter.write(statement, values)
     with driver_errors(connection, statement):
         cursor = connection.connection.cursor()
         cursor.execute(statement, values)
-        return cursor
+        return lambda: list(cursor.fetchall())
 
 
 def _run_each(connection: Connection, statement: str, rows: Sequence[Row]) -> None:
@@ -175,15 +187,15 @@ def _run_each(connection: Connection, statement: str, rows: Sequence[Row]) -> No
 def _ask(
     connection: Connection, statement: str, values: Sequence[Any], sqlite_kinds: tuple[Kind, ...] | None = None
 ) -> Rows:
-    """Send a query; with `sqlite_kinds`, the columns' kinds, SQLite's texts and numbers become values again."""
-    cursor = _run(connection, statement, values)
+    """Ask for rows; with `sqlite_kinds`, the columns' kinds, SQLite's texts and numbers become values again."""
+    fetch = _run(connection, statement, values)
 
-    def fetch() -> list[Row]:
+    def rows() -> list[Row]:
         with driver_errors(connection, statement):
-            rows = list(cursor.fetchall())
-        return rows if sqlite_kinds is None else _from_sqlite(sqlite_kinds, rows)
+            found = fetch()
+        return found if sqlite_kinds is None else _from_sqlite(sqlite_kinds, found)
 
-    return fetch
+    return rows
 
 
 def _kind_of(value: object) -> Kind:
@@ -207,6 +219,14 @@ def _array(kind: Kind, values: Sequence[Any]) -> str:
         if "\\" not in plain and plain.count('"') == 2 * len(values) - 2:
             return '{"' + plain + '"}'
     return "{" + ",".join(map(write, values)) + "}"
+
+
+def _texts(kinds: tuple[Kind, ...], row: Row) -> list[str | None]:
+    """The values of one row as PostgreSQL reads them."""
+    return [
+        None if value is None else f"\\x{value.hex()}" if kind == "bytea" else str(value)
+        for kind, value in zip(kinds, row, strict=True)
+    ]
 
 
 def _quoted(text: str) -> str:

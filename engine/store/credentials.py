@@ -31,13 +31,13 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class PortalSession:
-    """A one-time link or the browser session that it opened, for one account."""
+    """A one-time link or the browser session that it opened: for one account, or with none for a member of staff."""
 
     token_hash: str
     kind: Literal["link", "session"]
     role: str
     subject: str
-    account_id: str
+    account_id: str | None
     created_at: datetime
     expires_at: datetime
 
@@ -51,17 +51,6 @@ def find_credential(session: Session, hashes: Sequence[str]) -> CredentialRow | 
     return session.exec(
         select(CredentialRow).where(col(CredentialRow.key_hash).in_(hashes), col(CredentialRow.revoked_at).is_(None))
     ).first()
-
-
-def account_credentials(session: Session, account_id: str) -> list[CredentialRow]:
-    """An account's keys that still work, newest first."""
-    return list(
-        session.exec(
-            select(CredentialRow)
-            .where(CredentialRow.account_id == account_id, col(CredentialRow.revoked_at).is_(None))
-            .order_by(col(CredentialRow.created_at).desc(), col(CredentialRow.credential_id).desc())
-        ).all()
-    )
 
 
 def revoke_credential(session: Session, credential_id: str, account_id: str | None, now: datetime) -> bool:
@@ -105,6 +94,14 @@ def find_portal_session(session: Session, hashes: Sequence[str], now: datetime) 
             PortalSessionRow.expires_at > now,
         )
     ).first()
+
+
+def end_portal_session(session: Session, hashes: Sequence[str], now: datetime) -> None:
+    """Sign a browser out."""
+    _changed(
+        session,
+        update(PortalSessionRow).where(col(PortalSessionRow.token_hash).in_(hashes)).values(expires_at=now),
+    )
 
 
 def _changed(session: Session, statement: Update) -> int:

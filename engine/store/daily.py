@@ -26,9 +26,7 @@ def spent_by_day(session: Session, wallet: Wallet, start: datetime) -> dict[date
     returned = session.execute(
         select(day, func.sum(undone.c.amount_credits))
         .select_from(undone)
-        .join(
-            debit, (debit.c.account_id == undone.c.account_id) & (debit.c.transaction_id == undone.c.reverses_id)
-        )
+        .join(debit, (debit.c.account_id == undone.c.account_id) & (debit.c.transaction_id == undone.c.reverses_id))
         .where(
             undone.c.account_id == wallet.account_id,
             undone.c.seq >= lowest,

@@ -29,6 +29,7 @@ from sqlmodel import Session
 
 from engine import clock
 from engine.rules.errors import Unavailable
+from engine.store.letters import Letter
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ DEADLINE_SECONDS = 10.0
 RETRY_STATES = frozenset({"40001", "40P01", "55P03"})
 """PostgreSQL: serialization failure, deadlock detected, lock not available."""
 CHECKPOINT_PAGES = 8_000
-"""SQLite: the WAL grows to about 32 MB before its pages are copied, so a page that many batches change is copied once."""
+"""SQLite: the WAL grows to about 32 MB before its pages are copied: a page many batches change is copied once."""
 WRITER_PLANS = (
     "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off "
     "-c jit=off"
@@ -132,13 +133,17 @@ def _on_sqlite_reader(connection: DBAPIConnection, _: ConnectionPoolEntry) -> No
 
 def _open_postgresql(url: str, deadline_seconds: float, pool_size: int) -> Database:
     milliseconds = int(deadline_seconds * 1000)
-    settings = f"-c timezone=UTC -c lock_timeout={milliseconds} -c idle_in_transaction_session_timeout=60000"
+    settings = f"-c timezone=UTC -c standard_conforming_strings=on -c lock_timeout={milliseconds} -c idle_in_transaction_session_timeout=60000"
     parsed = make_url(url).set(drivername="postgresql+psycopg")
 
     def engine(options: str) -> Engine:
         return create_engine(
             parsed,
-            connect_args={"options": options, "connect_timeout": max(2, int(deadline_seconds))},
+            connect_args={
+                "options": options,
+                "client_encoding": "utf8",
+                "connect_timeout": max(2, int(deadline_seconds)),
+            },
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=deadline_seconds,
@@ -157,8 +162,8 @@ def writing(db: Database) -> Iterator[Session]:
 
 
 @contextmanager
-def writing_pipelined(db: Database) -> Iterator[Session]:
-    """`writing` for statements of `engine/store/bulk.py` alone: on PostgreSQL they travel together.
+def writing_by_letter(db: Database) -> Iterator[Session]:
+    """`writing` for statements of `engine/store/bulk.py` alone: on PostgreSQL they travel together (`letters.py`).
 
     What a statement of the block changes or raises is known when an answer is fetched, or at the commit.
     """
@@ -168,9 +173,25 @@ def writing_pipelined(db: Database) -> Iterator[Session]:
         return
     with db.writer.connect() as connection, _watched(db, connection):
         driver: Any = connection.connection.driver_connection
-        with driver.pipeline(), Session(connection, expire_on_commit=False) as session:
-            yield session
-            session.commit()
+        letter = Letter(driver, connection.info.setdefault("prepared", {}))
+        connection.info["letter"] = letter
+        driver.autocommit = True
+        try:
+            with Session(connection, expire_on_commit=False) as session:
+                yield session
+                with driver_errors(connection, "COMMIT"):
+                    letter.commit()
+                session.commit()
+        finally:
+            del connection.info["letter"]
+            if not connection.closed and not connection.invalidated:
+                driver.rollback()
+                driver.autocommit = False
+
+
+def letter_of(connection: Connection) -> Letter | None:
+    """The letter that this connection's statements are written to, if they are."""
+    return connection.info.get("letter")
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """The SQL text of `engine/store/bulk.py`: one statement for many rows, for SQLite and for PostgreSQL.
 
 PostgreSQL takes one array a column (`unnest`), SQLite one prepared statement run for each row, and to read, the keys
-as one JSON array (`json_each`). Tables and columns are our own names, so the text is built once and kept.
+as one JSON array (`json_each`). For a single row PostgreSQL takes its values as they are: arrays of one cost it more
+than the work. Tables and columns are our own names, so the text is built once and kept. Its places are `%s`.
 """
 
 from functools import cache
@@ -43,8 +44,9 @@ def _arrays(kinds: tuple[Kind, ...]) -> str:
 
 
 @cache
-def insert_on_sqlite(table: str, columns: Names) -> str:
-    places = ", ".join("?" * len(columns))
+def insert_row(table: str, columns: Names, place: str) -> str:
+    """One row, on either database; `place` stands for a value."""
+    places = ", ".join([place] * len(columns))
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608
 
 
@@ -54,10 +56,10 @@ def insert_on_postgresql(table: str, columns: Names) -> str:
 
 
 @cache
-def update_on_sqlite(table: str, keys: Names, columns: Names) -> str:
-    """Its values: the new ones, then the key."""
-    settings = ", ".join(f"{column} = ?" for column in columns)
-    match = " AND ".join(f"{key} = ?" for key in keys)
+def update_row(table: str, keys: Names, columns: Names, place: str) -> str:
+    """One row, on either database. Its values: the new ones, then the key."""
+    settings = ", ".join(f"{column} = {place}" for column in columns)
+    match = " AND ".join(f"{key} = {place}" for key in keys)
     return f"UPDATE {table} SET {settings} WHERE {match}"  # noqa: S608
 
 
@@ -93,6 +95,14 @@ def select_on_postgresql(table: str, columns: Names, keys: Names, where: str, lo
 
 
 @cache
+def select_row(table: str, columns: Names, keys: Names, where: str, lock: bool) -> str:
+    """The rows of one key, on PostgreSQL."""
+    match = " AND ".join([f"{key} = %s" for key in keys] + ([where] if where else []))
+    tail = " FOR UPDATE" if lock else ""
+    return f"SELECT {', '.join(columns)} FROM {table} WHERE {match}{tail}"  # noqa: S608
+
+
+@cache
 def first_on_sqlite(table: str, columns: Names, bounds: int, where: str, order: str, limit: int) -> str:
     names = ", ".join(f"t.{column}" for column in columns)
     condition = where.format(*(f"w.wanted->>{n + 1}" for n in range(bounds)))
@@ -112,4 +122,14 @@ def first_on_postgresql(
         f"SELECT x.* FROM {_arrays(('text', *bounds))} AS w({', '.join(['owner', *bound_names])}) "  # noqa: S608
         f"CROSS JOIN LATERAL (SELECT {', '.join(columns)} FROM {table} WHERE account_id = w.owner AND {condition} "
         f"ORDER BY {order} LIMIT {limit}) x"
+    )
+
+
+@cache
+def first_of_one(table: str, columns: Names, bounds: int, where: str, order: str, limit: int) -> str:
+    """The same for one account, on PostgreSQL."""
+    condition = where.format(*["%s"] * bounds)
+    return (
+        f"SELECT {', '.join(columns)} FROM {table} WHERE account_id = %s AND {condition} "  # noqa: S608
+        f"ORDER BY {order} LIMIT {limit}"
     )

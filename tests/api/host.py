@@ -37,8 +37,8 @@ class Host:
     service_key: str
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
-    def get(self, path: str, bearer: str | None = None, **query: object) -> Response:
-        return self.client.get(path, params=cast(Any, query), headers=self._headers(bearer))
+    def get(self, path: str, bearer: str | None = None, **query: Any) -> Response:
+        return self.client.get(path, params=query, headers=self._headers(bearer))
 
     def post(
         self, path: str, body: object = None, *, key: str | None = "", bearer: str | None = None, **headers: str
@@ -71,12 +71,12 @@ class Host:
     def spend(self, path: str, credits: int | str, **more: object) -> Response:
         return self.post(f"{path}/spends", {"amountCredits": str(credits)} | more)
 
-    def balance(self, path: str, **query: object) -> dict[str, Any]:
+    def balance(self, path: str, **query: Any) -> dict[str, Any]:
         answer = self.get(f"{path}/balance", **query)
         assert answer.status_code == 200, answer.text
         return cast(dict[str, Any], answer.json())
 
-    def buckets(self, path: str, **query: object) -> dict[str, int]:
+    def buckets(self, path: str, **query: Any) -> dict[str, int]:
         """Available credits by bucket."""
         found = self.balance(path, **query)["buckets"]
         return {bucket["bucket"]: int(bucket["availableCredits"]) for bucket in found}

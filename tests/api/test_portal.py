@@ -139,9 +139,7 @@ WISHES: Resource[Wish] = Resource(method="POST", path="wishes", may="settings.wr
         ({}, 403),
     ],
 )
-def test_a_browser_changes_things_only_from_our_own_pages(
-    host: Host, headers: dict[str, str], status: int
-) -> None:
+def test_a_browser_changes_things_only_from_our_own_pages(host: Host, headers: dict[str, str], status: int) -> None:
     host.open("a")
     app = new_app(host.runtime, [WISHES])
     with TestClient(app) as client:

@@ -68,7 +68,7 @@ def test_a_spend_needs_a_well_formed_key(host: Host, acme: str, key: str | None)
 
 def test_a_key_is_up_to_255_characters_of_ascii(host: Host, acme: str) -> None:
     assert host.post(f"{acme}/spends", {"amountCredits": "1"}, key="k" * 255).status_code == 201
-    odd = [("Authorization", f"Bearer {host.service_key}"), ("Idempotency-Key", "clé".encode())]
+    odd = {b"Authorization": f"Bearer {host.service_key}".encode(), b"Idempotency-Key": "clé".encode()}
     assert_problem(host.client.post(f"{acme}/spends", json={"amountCredits": "1"}, headers=odd), 400, "IDEMPOTENCY-001")
 
 

@@ -20,7 +20,7 @@ def history(host: Host) -> str:
     return path
 
 
-def listed(host: Host, path: str, **query: object) -> dict[str, Any]:
+def listed(host: Host, path: str, **query: Any) -> dict[str, Any]:
     answer = host.get(f"{path}/transactions", **query)
     assert answer.status_code == 200, answer.text
     return cast(dict[str, Any], answer.json())
@@ -68,9 +68,11 @@ def test_pages_are_newest_first_and_without_a_gap(host: Host, history: str) -> N
     assert [page["nextCursor"] is None for page in pages] == [False, False, True, True]
 
 
-@pytest.mark.parametrize(("filters", "total"), [({}, 12), ({"type": "debit"}, 9), ({"from": "2026-11-02T13:30:00Z"}, 8)])
+@pytest.mark.parametrize(
+    ("filters", "total"), [({}, 12), ({"type": "debit"}, 9), ({"from": "2026-11-02T13:30:00Z"}, 8)]
+)
 def test_cursors_reach_every_row_once_while_new_rows_come(
-    host: Host, history: str, filters: dict[str, object], total: int
+    host: Host, history: str, filters: dict[str, Any], total: int
 ) -> None:
     page = listed(host, history, limit=4, **filters)
     found = seqs(page)
@@ -104,7 +106,7 @@ def test_one_type_is_counted_and_paged_alone(host: Host, history: str) -> None:
     ],
 )
 def test_dates_are_inclusive_and_instants_half_open(
-    host: Host, history: str, query: dict[str, object], expected: list[int]
+    host: Host, history: str, query: dict[str, Any], expected: list[int]
 ) -> None:
     page = listed(host, history, **query)
     assert (seqs(page), page["pagination"]["total"]) == (expected, len(expected))
@@ -128,7 +130,7 @@ def test_dates_are_inclusive_and_instants_half_open(
         ({"form": "2026-11-02"}, "form"),
     ],
 )
-def test_a_malformed_query_names_its_field(host: Host, query: dict[str, object], field: str) -> None:
+def test_a_malformed_query_names_its_field(host: Host, query: dict[str, Any], field: str) -> None:
     path = host.open("a")
     assert_problem(host.get(f"{path}/transactions", **query), 400, "INVALID", field=field)
 

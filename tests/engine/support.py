@@ -1,17 +1,22 @@
 """What tests of the engine share: a clock they move, ids that count, wallets to try things on."""
 
 import itertools
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 
+import psycopg
 from sqlalchemy import select
+from sqlalchemy.engine import make_url
 from sqlmodel import Session
 
 from engine.rules.commands import Grant, Spend
 from engine.rules.decisions import Terms
 from engine.rules.ledger import Mint, Transaction, Wallet
-from engine.rules.lots import Bucket, Lot
+from engine.rules.lots import BUCKETS, Bucket, Lot
 from engine.store import books
 from engine.store.bulk import insert_rows
 from engine.store.database import Database, transact
@@ -60,6 +65,14 @@ def create_accounts(db: Database, *account_ids: str, now: datetime = DAY_0) -> N
 def insert_accounts(session: Session, account_ids: Sequence[str], now: datetime) -> None:
     insert_rows(session, "accounts", ACCOUNT, [(a, "en", "{}", now, now) for a in account_ids])
     insert_rows(session, "wallets", books.WALLET, [books.new_wallet_row(a, now) for a in account_ids])
+
+
+def insert_lots(session: Session, account_id: str, lots: Sequence[Lot]) -> None:
+    """Insert lots as they are, without the rows that would have granted them."""
+    names = [each.name for each in fields(Lot)]
+    values = attrgetter(*names)
+    rows = [(account_id, BUCKETS.index(lot.bucket), lot.remaining_credits > 0, *values(lot)) for lot in lots]
+    insert_rows(session, "lots", ("account_id", "bucket_order", "is_open", *names), rows)
 
 
 def gift(
@@ -119,3 +132,17 @@ def wallet_of(session: Session, account_id: str) -> Wallet:
     table = Base.metadata.tables["wallets"]
     statement = select(*(table.c[name] for name in books.WALLET)).where(table.c.account_id == account_id)
     return books.wallet_of(tuple(session.connection().execute(statement).one()))
+
+
+@contextmanager
+def wallets_locked(kind: str, url: str) -> Iterator[None]:
+    """Some other client holds what a writer must wait for, as long as the block lasts."""
+    if kind == "sqlite":
+        with closing(sqlite3.connect(str(make_url(url).database), isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+        return
+    with psycopg.connect(url) as session:
+        session.execute("SELECT * FROM wallets FOR UPDATE")
+        yield
+        session.rollback()

@@ -1,0 +1,31 @@
+"""Waiting for the book: a handler hands commands over and hears of them when they are committed."""
+
+import asyncio
+from collections.abc import Sequence
+
+from engine.rules.commands import Command, Outcome, Planned, Posted
+from engine.rules.errors import Refusal, Unavailable
+from engine.runtime import Runtime
+
+
+async def carry_out(runtime: Runtime, command: Command) -> Posted | Planned:
+    """Post one command and wait for its commit. Raises its refusal, or `Unavailable` when that takes too long."""
+    try:
+        async with asyncio.timeout(2 * runtime.db.deadline_seconds):
+            outcome = await asyncio.wrap_future(runtime.group.submit(command))
+    except TimeoutError as error:
+        raise Unavailable("The database does not answer; the same key tells what became of this request.") from error
+    if isinstance(outcome, Refusal):
+        raise outcome
+    return outcome
+
+
+async def carry_out_all(runtime: Runtime, commands: Sequence[Command]) -> list[Outcome | BaseException]:
+    """Post many commands; one that the database could not do, or not in time, is an error of its own."""
+    if not commands:
+        return []
+    futures = [asyncio.wrap_future(future) for future in runtime.group.submit_all(commands)]
+    _, late = await asyncio.wait(futures, timeout=2 * runtime.db.deadline_seconds)
+    for future in late:
+        future.cancel()
+    return await asyncio.gather(*futures, return_exceptions=True)

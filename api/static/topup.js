@@ -1,0 +1,189 @@
+// The live quote of the top-up page. Without this script the same page works by "Update quote".
+"use strict";
+
+(() => {
+  const ask = document.getElementById("ask");
+  const pay = document.getElementById("pay");
+  if (!ask || !pay) return;
+  const amount = document.getElementById("amount");
+  const problem = document.getElementById("problem");
+  const offer = document.getElementById("offer");
+  const noOffer = document.getElementById("no-offer");
+  const upsell = document.getElementById("upsell");
+  const payButton = pay.querySelector("button");
+  const unit = ask.dataset;
+  const digits = Number(unit.digits);
+  const DEBOUNCE_MS = 250;
+  let timer = 0;
+  let refresh = 0;
+  let running = null;
+  let isLeaving = false;
+
+  document.getElementById("update").hidden = true;
+
+  const group = (text) => text.replace(/\B(?=(\d{3})+$)/g, ",");
+  const inCurrency = (text) => (unit.currency === "USD" ? `$${text}` : `${text} ${unit.currency}`);
+
+  function money(minor, isShort) {
+    const text = String(minor).padStart(digits + 1, "0");
+    const whole = group(text.slice(0, text.length - digits));
+    const part = digits ? text.slice(-digits) : "";
+    return inCurrency(part && !(isShort && /^0+$/.test(part)) ? `${whole}.${part}` : whole);
+  }
+
+  function credits(text) {
+    if (unit.usd === "no") return group(text);
+    const micro = (BigInt(text) * 1000000n) / BigInt(unit.perUsd);
+    const part = String(micro % 1000000n).padStart(6, "0").replace(/0+$/, "").padEnd(2, "0");
+    return `$${group(String(micro / 1000000n))}.${part}`;
+  }
+
+  function withUnit(text) {
+    if (unit.usd === "yes") return credits(text);
+    return `${credits(text)} ${text === "1" ? unit.singular : unit.plural}`;
+  }
+
+  function perCredit(text) {
+    if (unit.usd === "yes") return null;
+    const [whole, part = ""] = text.split(".");
+    return `${inCurrency(`${whole}.${part.replace(/0+$/, "").padEnd(2, "0")}`)} per ${unit.singular}`;
+  }
+
+  // The same reading as the server's: commas before groups of three are thousands, else a decimal comma.
+  function minorOf(text) {
+    let bare = text.replace(/\s/g, "");
+    if (bare.startsWith("$")) bare = bare.slice(1);
+    if (bare.endsWith(unit.currency)) bare = bare.slice(0, -unit.currency.length);
+    if (/^\d{1,3}(,\d{3})+(\.\d*)?$/.test(bare)) bare = bare.replace(/,/g, "");
+    else if (/^\d+([.,]\d*)?$/.test(bare)) bare = bare.replace(",", ".");
+    else return null;
+    const [whole, part = ""] = bare.split(".");
+    if (part.length > digits || whole.length > 9) return null;
+    return Number(whole + part.padEnd(digits, "0"));
+  }
+
+  function plain(minor) {
+    return money(minor, true).replace(/[^0-9.]/g, "");
+  }
+
+  const chosenProvider = () => new FormData(ask).get("provider") || "";
+
+  function write(name, text) {
+    const place = document.querySelector(`[data-fact="${name}"]`);
+    place.textContent = text || "";
+    const row = document.querySelector(`[data-row="${name}"]`);
+    if (row) row.hidden = !text;
+    else if (name === "badge") place.hidden = !text;
+  }
+
+  function refuse(text) {
+    problem.textContent = text;
+    if (text) amount.setAttribute("aria-invalid", "true");
+    else amount.removeAttribute("aria-invalid");
+    offer.hidden = true;
+    upsell.hidden = true;
+    noOffer.hidden = false;
+    payButton.disabled = true;
+    payButton.textContent = "Pay";
+    pressed(null);
+  }
+
+  function pressed(minor) {
+    for (const button of ask.querySelectorAll(".presets button")) {
+      button.setAttribute("aria-pressed", String(minor !== null && button.value === String(minor)));
+    }
+  }
+
+  function show(quote) {
+    problem.textContent = "";
+    amount.removeAttribute("aria-invalid");
+    offer.hidden = false;
+    noOffer.hidden = true;
+    write("receive", withUnit(quote.credits));
+    write("badge", quote.saveBadge ? `Save ${quote.saveBadge}%` : "");
+    write("bonus", quote.bonusCredits === "0" ? "" : withUnit(quote.bonusCredits));
+    write("price", perCredit(quote.pricePerCredit));
+    write("after", withUnit(quote.balanceAfter));
+    const next = quote.nextTier && quote.nextTier.near ? quote.nextTier : null;
+    upsell.hidden = !next;
+    if (next) {
+      const what = unit.usd === "yes" ? "credit" : unit.plural;
+      upsell.value = next.fromMinor;
+      upsell.textContent = `+${money(next.addMinor, true)} to unlock ${credits(next.extraCredits)} extra ${what}`;
+    }
+    pay.elements.amount_minor.value = quote.amountMinor;
+    pay.elements.provider.value = chosenProvider();
+    pay.elements.quote_token.value = quote.quoteToken;
+    payButton.textContent = `Pay ${money(quote.amountMinor, false)}`;
+    payButton.disabled = false;
+    pressed(quote.amountMinor);
+    refresh = setTimeout(fetchQuote, (Number(unit.ttl) * 60 - 30) * 1000);
+  }
+
+  async function fetchQuote() {
+    clearTimeout(timer);
+    clearTimeout(refresh);
+    if (running) running.abort();
+    if (isLeaving) return;
+    const minor = minorOf(amount.value);
+    if (minor === null) {
+      refuse(amount.value.trim() ? unit.malformed : "");
+      return;
+    }
+    if (minor < Number(unit.min) || minor > Number(unit.max)) {
+      refuse(minor < Number(unit.min) ? unit.least : unit.most);
+      return;
+    }
+    const mine = new AbortController();
+    running = mine;
+    const query = new URLSearchParams({ amountMinor: minor, currency: unit.currency, platform: ask.elements.platform.value });
+    if (chosenProvider()) query.set("provider", chosenProvider());
+    try {
+      const answer = await fetch(`/v1/billing/quote?${query}`, { signal: mine.signal, headers: { accept: "application/json" } });
+      const body = await answer.json();
+      if (running !== mine || isLeaving) return;
+      if (answer.ok) show(body);
+      else if (answer.status === 401) refuse("You are signed out. Open this page from your link again.");
+      else refuse(body.detail);
+    } catch (error) {
+      if (error.name === "AbortError" || running !== mine) return;
+      refuse("The price can't be fetched right now. Check your connection and change the amount again.");
+    }
+  }
+
+  function soon() {
+    payButton.disabled = true;
+    clearTimeout(timer);
+    timer = setTimeout(fetchQuote, DEBOUNCE_MS);
+  }
+
+  function fill(event) {
+    event.preventDefault();
+    amount.value = plain(Number(event.currentTarget.value));
+    fetchQuote();
+  }
+
+  amount.addEventListener("input", soon);
+  ask.addEventListener("change", (event) => {
+    if (event.target.name === "provider") soon();
+  });
+  ask.addEventListener("submit", (event) => {
+    event.preventDefault();
+    fetchQuote();
+  });
+  for (const button of [...ask.querySelectorAll(".presets button"), upsell]) button.addEventListener("click", fill);
+  pay.addEventListener("submit", (event) => {
+    if (isLeaving) {
+      event.preventDefault();
+      return;
+    }
+    isLeaving = true;
+    payButton.setAttribute("aria-disabled", "true");
+    payButton.textContent = "Taking you to the checkout…";
+  });
+  // A page kept by the browser's back button carries a used key: it is loaded afresh.
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted) window.location.reload();
+  });
+  if (amount.value !== amount.defaultValue) soon();
+})();

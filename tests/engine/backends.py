@@ -1,0 +1,154 @@
+"""Three keepers of the same books: the pure rules in memory, and the store on SQLite or PostgreSQL.
+
+All of them take batches and answer outcomes; `books` shows everything kept of one wallet, comparable with `==`. The
+one in memory shares nothing with the store: it hands `decide_all` the whole wallet and keeps what comes out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Protocol
+
+from sqlalchemy import update
+
+from engine import book
+from engine.group_commit import GroupCommit
+from engine.rules.commands import Command, Outcome
+from engine.rules.decisions import Terms, decide_all
+from engine.rules.ledger import Page, Transaction, Wallet
+from engine.rules.lots import NEVER, Lot, spend_order
+from engine.store.database import Database, reading, writing
+from engine.store.tables import Base
+from tests.engine.support import counting_terms, create_accounts, lots_of, rows_of, wallet_of
+
+
+@dataclass(frozen=True, slots=True)
+class WalletBooks:
+    """All that is kept of one wallet: its row, its ledger by `seq`, its lots by the `seq` that granted them."""
+
+    wallet: Wallet
+    rows: tuple[Transaction, ...]
+    lots: tuple[Lot, ...]
+
+
+class Backend(Protocol):
+    def open(self, account_id: str, now: datetime) -> None:
+        """An empty, active wallet."""
+        ...
+
+    def post(self, commands: Sequence[Command], now: datetime) -> list[Outcome]:
+        """Carry out one batch and keep it."""
+        ...
+
+    def crash(self, commands: Sequence[Command], now: datetime) -> None:
+        """Carry out one batch and lose it before the commit."""
+        ...
+
+    def set_status(self, account_id: str, status: str) -> None: ...
+
+    def books(self, account_id: str) -> WalletBooks: ...
+
+
+@dataclass
+class InMemory:
+    """The rules alone, on wallets that are loaded whole."""
+
+    terms: Terms = field(default_factory=counting_terms)
+    kept: dict[str, WalletBooks] = field(default_factory=dict)
+
+    def open(self, account_id: str, now: datetime) -> None:
+        wallet = Wallet(account_id, "active", 0, b"", 0, [0, 0, 0], [0, 0, 0], NEVER, now, now.date(), 0)
+        self.kept[account_id] = WalletBooks(wallet, (), ())
+
+    def post(self, commands: Sequence[Command], now: datetime) -> list[Outcome]:
+        pages = self._pages(commands, now)
+        outcomes = decide_all(pages, commands, self.terms)
+        for account_id, page in pages.items():
+            rows = (*self.kept[account_id].rows, *page.written)
+            lots = tuple(sorted(page.lots.values(), key=lambda lot: lot.granted_seq))
+            self.kept[account_id] = WalletBooks(page.wallet, rows, lots)
+        return outcomes
+
+    def crash(self, commands: Sequence[Command], now: datetime) -> None:
+        decide_all(self._pages(commands, now), commands, self.terms)
+
+    def set_status(self, account_id: str, status: str) -> None:
+        books = self.kept[account_id]
+        self.kept[account_id] = replace(books, wallet=replace(books.wallet, status=status))
+
+    def books(self, account_id: str) -> WalletBooks:
+        return self.kept[account_id]
+
+    def _pages(self, commands: Sequence[Command], now: datetime) -> dict[str, Page]:
+        named = {command.account_id for command in commands} & self.kept.keys()
+        return {account_id: whole_page(self.kept[account_id], now) for account_id in sorted(named)}
+
+
+def whole_page(books: WalletBooks, now: datetime) -> Page:
+    """A page with everything on it, made of copies, so that deciding on it leaves the books alone."""
+    wallet = replace(books.wallet, available=list(books.wallet.available), held=list(books.wallet.held))
+    at = max(now, wallet.last_at)
+    lots = {lot.lot_id: replace(lot) for lot in books.lots}
+    open_lots = sorted((lot for lot in lots.values() if lot.remaining_credits > 0), key=spend_order)
+    page = Page(wallet=wallet, at=at, lots=lots, order=open_lots)
+    page.later_expiry = min((lot.expires_at for lot in open_lots if lot.expires_at > at), default=NEVER)
+    for place, row in enumerate(books.rows):
+        page.debits[row.transaction_id] = row
+        if row.reverses_id is not None:
+            undone = page.reversed.setdefault(row.reverses_id, {})
+            for entry in row.entries:
+                undone[entry.lot_id] = undone.get(entry.lot_id, 0) + entry.credits
+        if row.reference_type == "campaign" and row.reference_id is not None:
+            page.campaigns[row.reference_id] = row
+        if row.operation is not None and row.idempotency_key is not None:
+            answer = books.rows[place : place + row.command_rows]
+            page.answered[(row.operation, row.idempotency_key)] = answer
+    return page
+
+
+class Crash(Exception):
+    """The process died before its commit."""
+
+
+@dataclass
+class Stored:
+    """The whole write path, in one of the two databases: in a transaction of its own, or by group commit."""
+
+    db: Database
+    terms: Terms = field(default_factory=counting_terms)
+    is_grouped: bool = False
+
+    def open(self, account_id: str, now: datetime) -> None:
+        create_accounts(self.db, account_id, now=now)
+
+    def post(self, commands: Sequence[Command], now: datetime) -> list[Outcome]:
+        if self.is_grouped:
+            return self._submit(commands, now)
+        with writing(self.db) as session:
+            return book.post(session, commands, self.terms, now)
+
+    def crash(self, commands: Sequence[Command], now: datetime) -> None:
+        try:
+            with writing(self.db) as session:
+                book.post(session, commands, self.terms, now)
+                raise Crash
+        except Crash:
+            pass
+
+    def _submit(self, commands: Sequence[Command], now: datetime) -> list[Outcome]:
+        writer = GroupCommit(self.db, self.terms, lambda: now, lanes=1)
+        try:
+            return [future.result(timeout=60) for future in writer.submit_all(commands)]
+        finally:
+            writer.close()
+
+    def set_status(self, account_id: str, status: str) -> None:
+        table = Base.metadata.tables["wallets"]
+        with writing(self.db) as session:
+            session.connection().execute(update(table).where(table.c.account_id == account_id).values(status=status))
+
+    def books(self, account_id: str) -> WalletBooks:
+        with reading(self.db) as session:
+            return WalletBooks(
+                wallet_of(session, account_id), tuple(rows_of(session, account_id)), tuple(lots_of(session, account_id))
+            )

@@ -20,6 +20,7 @@ from engine.rules.errors import Unavailable
 from engine.store.database import Database, transact, writing_by_letter
 
 BATCH_SIZE_MAX = 512
+"""A batch takes no more once it has so many; what was queued together goes together."""
 
 
 class Waiter(Protocol):
@@ -50,17 +51,26 @@ class GroupCommit:
         return future
 
     def submit_all(self, commands: Sequence[Command]) -> "list[Future[Outcome]]":
-        """Queue many commands at once, in order for each wallet."""
-        return [self.submit(command) for command in commands]
+        """Queue many commands at once, in order for each wallet; those of a lane go together."""
+        futures: list[Future[Outcome]] = [Future() for _ in commands]
+        items: dict[_Lane, list[Item]] = {}
+        for command, future in zip(commands, futures, strict=True):
+            items.setdefault(self._lane_of(command), []).append((command, future))
+        for lane, mine in items.items():
+            for start in range(0, len(mine), BATCH_SIZE_MAX):
+                lane.put(mine[start : start + BATCH_SIZE_MAX])
+        return futures
 
     def submit_for(self, waiter: Waiter, command: Command) -> None:
         """Queue one command for a waiter of the caller's own."""
-        lane = self._lanes[zlib.crc32(command.account_id.encode()) % len(self._lanes)]
-        lane.put((command, waiter))
+        self._lane_of(command).put([(command, waiter)])
 
     def close(self) -> None:
         for lane in self._lanes:
             lane.close()
+
+    def _lane_of(self, command: Command) -> "_Lane":
+        return self._lanes[zlib.crc32(command.account_id.encode()) % len(self._lanes)]
 
 
 class _Lane:
@@ -70,17 +80,17 @@ class _Lane:
         self._db = db
         self._terms = terms
         self._now = now
-        self._queue: SimpleQueue[Item | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[Item] | None] = SimpleQueue()
         self._door = threading.Lock()
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name=f"group-commit-{number}", daemon=True)
         self._thread.start()
 
-    def put(self, item: Item) -> None:
+    def put(self, items: list[Item]) -> None:
         with self._door:
             if self._is_closed:
                 raise Unavailable("The server is shutting down; try again.")
-            self._queue.put(item)
+            self._queue.put(items)
 
     def close(self) -> None:
         with self._door:
@@ -96,15 +106,15 @@ class _Lane:
             self._commit([item for item in batch if item[1].set_running_or_notify_cancel()])
 
     def _next_batch(self) -> tuple[list[Item], bool]:
-        """Wait for an item and take all that came with it; `False` once the door is closed and all is taken."""
+        """Wait for items and take all that came with them; `False` once the door is closed and all is taken."""
         batch: list[Item] = []
-        item = self._queue.get()
-        while item is not None:
-            batch.append(item)
-            if len(batch) == BATCH_SIZE_MAX:
+        items = self._queue.get()
+        while items is not None:
+            batch += items
+            if len(batch) >= BATCH_SIZE_MAX:
                 return batch, True
             try:
-                item = self._queue.get_nowait()
+                items = self._queue.get_nowait()
             except Empty:
                 return batch, True
         return batch, False

@@ -17,7 +17,7 @@ from engine.rules.commands import Command, GiveBack, Grant, Posted, TakeBack
 from engine.rules.descriptions import describe, money_label
 from engine.rules.errors import Refusal
 from engine.rules.facts import Fact
-from engine.rules.money import Money
+from engine.rules.money import Money, share_down
 from engine.rules.purchases import KnownFact, Terms, Verdict, converge, merge
 from engine.runtime import Runtime
 from engine.store import books, documents, outbox, purchases
@@ -197,7 +197,7 @@ def _take_back(
         purchase_id=purchase.purchase_id,
         credits=credits,
         owe=owe,
-        description=_words(template, purchase),
+        description=_words(template, purchase, credits),
         reference_type=f"{purchase.provider}_payment",
         reference_id=purchase.provider_reference,
     )
@@ -219,7 +219,7 @@ def _give_back(
         type="dispute_won" if won else "refund_failed",
         purchase_id=purchase.purchase_id,
         credits=credits,
-        description=_words(words.dispute_won if won else words.refund_failed, purchase),
+        description=_words(words.dispute_won if won else words.refund_failed, purchase, credits),
         reference_type=f"{purchase.provider}_payment",
         reference_id=purchase.provider_reference,
     )
@@ -227,8 +227,10 @@ def _give_back(
     purchase.credits_out = verdict.out_credits
 
 
-def _words(template: str, purchase: PurchaseRow) -> str:
-    amount = money_label(Money(purchase.amount_minor, purchase.currency))
+def _words(template: str, purchase: PurchaseRow, credits: int) -> str:
+    """The catalogue's sentence with the money these credits stand for: their share of the price."""
+    minor = share_down(purchase.amount_minor, credits, terms_credits(purchase))
+    amount = money_label(Money(minor, purchase.currency))
     return describe(template, amount=amount, provider=PROVIDER_NAMES[purchase.provider])
 
 

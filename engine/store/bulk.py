@@ -171,9 +171,9 @@ def _is_sqlite(connection: Connection) -> bool:
 def _run(connection: Connection, statement: str, values: Sequence[Any]) -> Rows:
     """Run one statement, or write it to the letter; its rows, if it has any."""
     letter = letter_of(connection)
-    if letter is not None:
-        return letter.write(statement, values)
     with driver_errors(connection, statement):
+        if letter is not None:
+            return letter.write(statement, values)
         cursor = connection.connection.cursor()
         cursor.execute(statement, values)
         return lambda: list(cursor.fetchall())

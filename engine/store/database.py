@@ -133,7 +133,10 @@ def _on_sqlite_reader(connection: DBAPIConnection, _: ConnectionPoolEntry) -> No
 
 def _open_postgresql(url: str, deadline_seconds: float, pool_size: int) -> Database:
     milliseconds = int(deadline_seconds * 1000)
-    settings = f"-c timezone=UTC -c standard_conforming_strings=on -c lock_timeout={milliseconds} -c idle_in_transaction_session_timeout=60000"
+    settings = (
+        f"-c timezone=UTC -c standard_conforming_strings=on -c lock_timeout={milliseconds} "
+        "-c idle_in_transaction_session_timeout=60000"
+    )
     parsed = make_url(url).set(drivername="postgresql+psycopg")
 
     def engine(options: str) -> Engine:

@@ -26,17 +26,21 @@ class Letter:
         self._driver = driver
         self._quote = Escaping(driver.pgconn).escape_literal
         self._prepared = prepared
-        self._new: dict[str, bytes] = {}
         self._parts: list[bytes] = [b"BEGIN"]
         self._answers: list[_Answer | None] = [None]
 
     def write(self, statement: str, values: Sequence[str | None]) -> Rows:
         """Add a statement, `%s` for each value as text; its rows, when they are asked for."""
         answer = _Answer(self)
-        name = self._prepared.get(statement) or self._new.get(statement) or self._prepare(statement)
-        literals = b",".join([b"NULL" if value is None else self._quote(value.encode()) for value in values])
+        name = self._prepared.get(statement) or self._prepare(statement)
+        literals = b",".join([b"NULL" if value is None else self._literal(value) for value in values])
         self._add(b"EXECUTE %s(%s)" % (name, literals), answer)
         return answer.fetch
+
+    def _literal(self, value: str) -> bytes:
+        if "\0" in value:
+            raise ValueError("a text with a NUL cannot be stored")  # libpq would end it there
+        return self._quote(value.encode())
 
     def commit(self) -> None:
         self._add(b"COMMIT", None)
@@ -45,8 +49,6 @@ class Letter:
     def send(self) -> None:
         """Send what has been written and take the answers. Raises the first error; nothing after it was run."""
         message = b";".join(self._parts)
-        if b"\0" in message:
-            raise ValueError("PostgreSQL text has no NUL")
         answers = self._answers
         self._parts, self._answers = [], []
         cursor = self._driver.cursor()
@@ -55,15 +57,14 @@ class Letter:
             if answer is not None and cursor.pgresult is not None and cursor.pgresult.nfields:
                 answer.rows = cursor.fetchall()
             cursor.nextset()
-        self._prepared.update(self._new)
-        self._new.clear()
 
     def _prepare(self, statement: str) -> bytes:
-        name = b"letter_%d" % (len(self._prepared) + len(self._new))
+        """In a message of its own: a statement stays prepared when a transaction fails, and so must its name."""
+        name = b"letter_%d" % len(self._prepared)
         number = iter(range(1, 1 + statement.count("%s")))
         text = _PLACE.sub(lambda _: f"${next(number)}", statement)
-        self._add(b"PREPARE %s AS %s" % (name, text.encode()), None)
-        self._new[statement] = name
+        self._driver.execute(b"PREPARE %s AS %s" % (name, text.encode()), prepare=False)
+        self._prepared[statement] = name
         return name
 
     def _add(self, part: bytes, answer: "_Answer | None") -> None:

@@ -15,9 +15,10 @@ from typing import Any
 from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
+from api.auth import Action
 from api.pages import billing, desk, returning, staff, topup, usage
 from api.pages.assets import asset_handler, read_assets
-from api.pages.frame import Page, Visit, page_route
+from api.pages.frame import Handler, Page, Visit, page_route
 from api.pages.render import Templates
 from api.pages.returning import Patience
 from receipts.render import Renderer
@@ -27,70 +28,45 @@ def page_handlers(renderer: Renderer) -> list[HTTPRouteHandler]:
     """Every page, and the static files they use, as handlers; PDFs are made by this renderer."""
     assets = read_assets()
     templates = Templates(assets)
-    return [asset_handler(assets), *(page_route(page, templates) for page in _pages(renderer))]
+    pages = (*_customer_pages(renderer), *_staff_pages())
+    return [asset_handler(assets), *(page_route(page, templates) for page in pages)]
 
 
-def _pages(renderer: Renderer) -> tuple[Page, ...]:
+def _customer_pages(renderer: Renderer) -> tuple[Page, ...]:
     patience = Patience()
 
     async def pdf(visit: Visit) -> Response[Any]:
         return await billing.pdf(visit, renderer)
 
+    def get(path: str, handler: Handler, may: Action = "read") -> Page:
+        return Page(method="GET", path=path, reader="customer", may=may, handler=handler)
+
     return (
-        Page(method="GET", path=topup.PATH, reader="customer", may="buy", handler=topup.show),
+        get(topup.PATH, topup.show, "buy"),
         Page(method="POST", path=topup.PATH, reader="customer", may="buy", handler=topup.pay),
-        Page(
-            method="GET",
-            path=f"{topup.PATH}/leave/{{purchase_id:str}}",
-            reader="customer",
-            may="buy",
-            handler=topup.leave,
-        ),
-        Page(
-            method="GET",
-            path=returning.PATH,
-            reader="customer",
-            handler=partial(returning.show, patience=patience),
-        ),
-        Page(
-            method="GET",
-            path=f"{returning.PATH}/status",
-            reader="customer",
-            handler=partial(returning.status, patience=patience),
-        ),
-        Page(method="GET", path="/account/usage", reader="customer", handler=usage.show),
-        Page(method="GET", path="/account/billing", reader="customer", handler=billing.show),
-        Page(method="GET", path="/account/billing/receipts/{file:str}", reader="customer", handler=pdf),
-        Page(method="GET", path="/account/subscribe", reader="customer", handler=billing.subscribe),
+        get(f"{topup.PATH}/leave/{{purchase_id:str}}", topup.leave, "buy"),
+        get(returning.PATH, partial(returning.show, patience=patience)),
+        get(f"{returning.PATH}/status", partial(returning.status, patience=patience)),
+        get("/account/usage", usage.show),
+        get("/account/billing", billing.show),
+        get("/account/billing/receipts/{file:str}", pdf),
+        get("/account/subscribe", billing.subscribe),
         Page(method="POST", path="/account/sign-out", reader="anyone", handler=staff.sign_out),
-        Page(method="GET", path="/support", reader="staff", may="support", handler=desk.home),
+    )
+
+
+def _staff_pages() -> tuple[Page, ...]:
+    def get(path: str, handler: Handler) -> Page:
+        return Page(method="GET", path=path, reader="staff", may="support", handler=handler)
+
+    def post(path: str, handler: Handler, may: Action) -> Page:
+        return Page(method="POST", path=path, reader="staff", may=may, handler=handler)
+
+    return (
+        get("/support", desk.home),
         Page(method="POST", path="/support/sign-in", reader="anyone", handler=staff.sign_in),
-        Page(
-            method="GET",
-            path="/support/accounts/{account_id:str}",
-            reader="staff",
-            may="support",
-            handler=desk.account,
-        ),
-        Page(
-            method="GET",
-            path="/support/purchases/{purchase_id:str}",
-            reader="staff",
-            may="support",
-            handler=desk.purchase,
-        ),
-        Page(
-            method="POST",
-            path="/support/purchases/{purchase_id:str}/reverse",
-            reader="staff",
-            may="support",
-            handler=desk.reverse,
-        ),
-        Page(
-            method="POST",
-            path="/support/reversals/{reversal_id:str}/{decision:str}",
-            reader="staff",
-            may="approve",
-            handler=desk.decide,
-        ),
+        get("/support/accounts/{account_id:str}", desk.account),
+        get("/support/purchases/{purchase_id:str}", desk.purchase),
+        post("/support/purchases/{purchase_id:str}/reverse", desk.reverse, "support"),
+        post("/support/reversals/{reversal_id:str}/{decision:str}", desk.decide, "approve"),
     )

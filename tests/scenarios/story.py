@@ -1,0 +1,204 @@
+"""The language of the stories: one command a row, with what came of it and what the wallet holds then.
+
+```
+story order-3: the soonest to expire goes first
+d0 | grant far L 100 until=d30  | promo_credit +100 far          | 100 / 0 / 0
+d0 | grant near L 100 until=d10 | promo_credit +100 near         | 200 / 0 / 0
+d0 | spend 120                  | debit -120: near -100, far -20 | 80 / 0 / 0
+```
+
+The columns: the day (`d3`, `d3+2h`); the command; every ledger row it wrote, then the code and facts of a refusal;
+what is available in limited-time, monthly and recharge, and the debt if there is one. A lot is called by the name
+its grant gave it, and `new1`, `new2` … if it came into being otherwise. Commands (words in brackets may be left out):
+
+    grant NAME L|M|R CREDITS [until=DAY] [of=PURCHASE] [bonus] [campaign=STEP] [key=KEY]
+    spend CREDITS [as=NAME] [key=KEY] [dry]
+    reverse NAME [CREDITS] [key=KEY]          undo the spend of that name, whole or in part
+    take PURCHASE CREDITS owe|leave [key=KEY]     its money went back; what was spent is owed, or left alone
+    give PURCHASE CREDITS [key=KEY]            the money did not go back after all
+    expire                                    the sweeper comes by
+    wallet active|suspended|closed
+
+A line that starts with `#` is a remark; a row's rows and facts may go on in the next line after `|  |`.
+"""
+
+import re
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from engine.rules.commands import Command, Expire, GiveBack, Outcome, Planned, Posted, Reverse, TakeBack
+from engine.rules.errors import Refusal
+from engine.rules.ledger import Transaction
+from engine.rules.lots import BUCKETS, Bucket
+from tests.engine.backends import Backend
+from tests.engine.invariants import check
+from tests.engine.support import DAY_0, bought, debit, gift
+
+ACCOUNT = "acc_story"
+BUCKET_LETTERS: dict[str, Bucket] = dict(zip("LMR", BUCKETS, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    line: int
+    day: str
+    command: str
+    outcome: str
+    balance: str
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    name: str
+    rows: tuple[Row, ...]
+
+
+def read_stories(text: str) -> list[Story]:
+    """The stories of one file; `ValueError` for a line that is not of the language."""
+    stories: list[Story] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        if line.startswith("story "):
+            stories.append(Story(line.removeprefix("story ").strip(), ()))
+            continue
+        cells = [" ".join(cell.split()) for cell in line.split("|")]
+        if len(cells) != 4 or not stories:
+            raise ValueError(f"line {number}: a row is day | command | outcome | balance")
+        *rows, last = (*stories[-1].rows, Row(number, *cells))
+        if cells[:2] == ["", ""]:
+            before = rows.pop()
+            last = replace(before, outcome=f"{before.outcome} {last.outcome}", balance=before.balance or last.balance)
+        stories[-1] = replace(stories[-1], rows=(*rows, last))
+    return stories
+
+
+@dataclass
+class Telling:
+    """A story as it is told to one backend: names given so far, and the commands with their times."""
+
+    backend: Backend
+    lots: dict[str, str] = field(default_factory=dict)
+    spends: dict[str, str] = field(default_factory=dict)
+    told: list[tuple[datetime, Command | str]] = field(default_factory=list)
+
+    def tell(self, row: Row) -> tuple[str, str]:
+        """Carry the row's command out; what came of it and what the wallet holds, in the words of the language."""
+        now = instant(row.day)
+        verb, words, options = split_command(row.command)
+        if verb == "wallet":
+            self.backend.set_status(ACCOUNT, words[0])
+            self.told.append((now, words[0]))
+            return "nothing", self._balance()
+        command = self._command(verb, words, options)
+        seen = len(self.backend.books(ACCOUNT).rows)
+        [outcome] = self.backend.post([command], now)
+        self.told.append((now, command))
+        books = self.backend.books(ACCOUNT)
+        check(books)
+        written = books.rows[seen:]
+        if isinstance(outcome, Posted) and not outcome.replayed:
+            if verb == "grant":
+                self.lots[outcome.transactions[0].entries[0].lot_id] = words[0]
+            if "as" in options:
+                self.spends[options["as"]] = outcome.transactions[0].transaction_id
+            assert written[len(written) - len(outcome.transactions) :] == outcome.transactions
+        for lot in books.lots:
+            self.lots.setdefault(lot.lot_id, f"new{sum(name.startswith('new') for name in self.lots.values()) + 1}")
+        return self._outcome(written, outcome), self._balance()
+
+    def _command(self, verb: str, words: list[str], options: dict[str, str]) -> Command:
+        key = options.get("key")
+        match verb, words:
+            case "grant", [_, letter, credits]:
+                until = instant(options["until"]) if "until" in options else None
+                if "of" not in options:
+                    given = gift(ACCOUNT, int(credits), BUCKET_LETTERS[letter], until=until, key=key)
+                    step = options.get("campaign")
+                    return given if step is None else replace(given, reference_type="campaign", reference_id=step)
+                assert letter == "R" and until is None, "what is bought lands in recharge and never expires"
+                return replace(bought(ACCOUNT, options["of"], int(credits), is_bonus="bonus" in options), key=key)
+            case "spend", [credits]:
+                return replace(debit(ACCOUNT, int(credits), key=key), dry_run="dry" in options)
+            case "reverse", [name, *credits]:
+                part = int(credits[0]) if credits else None
+                spend_id = self.spends.get(name, name)
+                return Reverse(
+                    account_id=ACCOUNT, actor="service", transaction_id=spend_id, credits=part, description="", key=key
+                )
+            case "take", [purchase, credits, "owe" | "leave" as mode]:
+                return TakeBack(
+                    account_id=ACCOUNT,
+                    actor="provider",
+                    type="refund" if mode == "owe" else "dispute",
+                    purchase_id=purchase,
+                    credits=int(credits),
+                    owe=mode == "owe",
+                    description="",
+                    key=key,
+                )
+            case "give", [purchase, credits]:
+                return GiveBack(
+                    account_id=ACCOUNT,
+                    actor="provider",
+                    type="refund_failed",
+                    purchase_id=purchase,
+                    credits=int(credits),
+                    description="",
+                    key=key,
+                )
+            case "expire", []:
+                return Expire(account_id=ACCOUNT, actor="system")
+        raise ValueError(f"not a command of the language: {verb} {' '.join(words)}")
+
+    def _outcome(self, written: tuple[Transaction, ...], outcome: Outcome) -> str:
+        parts = [self._row(row) for row in written]
+        match outcome:
+            case Refusal():
+                parts.append(" ".join([outcome.code, *(f"{name}={value}" for name, value in outcome.facts.items())]))
+            case Planned():
+                draws = ", ".join(f"{self.lots[draw.lot_id]} {draw.credits}" for draw in outcome.draws)
+                parts.append(f"would draw {draws} and leave {outcome.balance_after}")
+            case Posted(replayed=True):
+                parts.append("again " + "; ".join(self._row(row) for row in outcome.transactions))
+        return "; ".join(parts) or "nothing"
+
+    def _row(self, row: Transaction) -> str:
+        legs = ", ".join(f"{self.lots[entry.lot_id]} {entry.credits:+d}" for entry in row.entries)
+        if len(row.entries) == 1:
+            return f"{row.type} {row.amount_credits:+d} {self.lots[row.entries[0].lot_id]}"
+        return f"{row.type} {row.amount_credits:+d}: {legs}" if legs else f"{row.type} 0"
+
+    def _balance(self) -> str:
+        wallet = self.backend.books(ACCOUNT).wallet
+        held = " / ".join(str(credits) for credits in wallet.available)
+        return f"{held} debt {wallet.debt_credits}" if wallet.debt_credits else held
+
+
+def split_command(command: str) -> tuple[str, list[str], dict[str, str]]:
+    """`spend 5 key=a dry` → `("spend", ["5"], {"key": "a", "dry": ""})`."""
+    verb, *rest = command.split()
+    words = [word for word in rest if "=" not in word and word not in ("dry", "bonus")]
+    options = dict(word.partition("=")[::2] for word in rest if word not in words)
+    return verb, words, options
+
+
+def instant(day: str) -> datetime:
+    """`d3` is three days after the first, `d3+2h` two hours later."""
+    matched = re.fullmatch(r"d(\d+)(?:\+(\d+)h)?", day)
+    if matched is None:
+        raise ValueError(f"not a day of the language: {day!r}")
+    return DAY_0 + timedelta(days=int(matched[1]), hours=int(matched[2] or 0))
+
+
+def batches(told: list[tuple[datetime, Command | str]]) -> list[tuple[datetime, list[Command] | str]]:
+    """The commands of a telling in batches as large as they can be: one an instant, cut where the status changes."""
+    cut: list[tuple[datetime, list[Command] | str]] = []
+    for now, step in told:
+        if isinstance(step, str):
+            cut.append((now, step))
+        elif cut and cut[-1][0] == now and isinstance(cut[-1][1], list):
+            cut[-1][1].append(step)
+        else:
+            cut.append((now, [step]))
+    return cut

@@ -20,6 +20,22 @@ from pathlib import Path
 from typing import cast
 
 import uvloop
+from litestar import get as route_get
+from litestar.response.base import ASGIResponse
+from sqlmodel import Session
+
+from api import server as purser
+from api.app import create_app
+from api.auth import create_key
+from api.settings import read_settings
+from engine import book
+from engine.clock import Clock
+from engine.rules.commands import Grant
+from engine.runtime import Runtime
+from engine.store import books
+from engine.store.bulk import insert_rows
+from engine.store.database import transact
+from engine.store.migrations import upgrade
 
 WALLETS = 1_000
 CONNECTIONS = 32
@@ -123,21 +139,6 @@ def server() -> Iterator[tuple[int, str]]:
 
 def serve(folder: str) -> None:
     """The child: the real application and a hello route."""
-    from litestar import get as route_get
-    from litestar.response.base import ASGIResponse
-    from sqlmodel import Session
-
-    from api import server as purser
-    from api.app import create_app
-    from api.auth import create_key
-    from api.settings import read_settings
-    from engine import book
-    from engine.clock import Clock
-    from engine.rules.commands import Grant
-    from engine.store import books
-    from engine.store.bulk import insert_rows
-    from engine.store.database import transact
-    from engine.store.migrations import upgrade
 
     @route_get("/hello", include_in_schema=False)
     async def hello() -> ASGIResponse:
@@ -156,33 +157,34 @@ def serve(folder: str) -> None:
     with purser.opened(settings) as db:
         upgrade(db)
         with purser.assembled(settings, db, Clock(), {}) as parts:
-            now = parts.runtime.clock.now()
-            ids = [f"w{n}" for n in range(WALLETS)]
-            columns = ("account_id", "locale", "profile", "anchor_at", "created_at")
-
-            def fill(session: Session) -> None:
-                insert_rows(session, "accounts", columns, [(a, "en", "{}", now, now) for a in ids])
-                insert_rows(session, "wallets", books.WALLET, [books.new_wallet_row(a, now) for a in ids])
-                grants = [
-                    Grant(
-                        account_id=a,
-                        actor="bench",
-                        type="promo_credit",
-                        source="promo",
-                        bucket="recharge",
-                        credits=10**9,
-                        description="bench",
-                    )
-                    for a in ids
-                ]
-                book.post(session, grants, parts.runtime.terms, now)
-
-            transact(db, fill)
+            transact(db, lambda session: fill(session, parts.runtime))
             key = create_key(parts.runtime, "service", "bench")
             app = create_app(parts.runtime, settings, [*parts.resources, hello])
             listener = purser.listen("127.0.0.1", 0)
             port = listener.getsockname()[1]
             purser.run_app(app, listener, lambda: print(json.dumps({"port": port, "key": key}), flush=True))
+
+
+def fill(session: Session, runtime: Runtime) -> None:
+    """Accounts `w0`, `w1` …, each with more credits than a bench can spend."""
+    now = runtime.clock.now()
+    ids = [f"w{n}" for n in range(WALLETS)]
+    columns = ("account_id", "locale", "profile", "anchor_at", "created_at")
+    insert_rows(session, "accounts", columns, [(a, "en", "{}", now, now) for a in ids])
+    insert_rows(session, "wallets", books.WALLET, [books.new_wallet_row(a, now) for a in ids])
+    grants = [
+        Grant(
+            account_id=a,
+            actor="bench",
+            type="promo_credit",
+            source="promo",
+            bucket="recharge",
+            credits=10**9,
+            description="bench",
+        )
+        for a in ids
+    ]
+    book.post(session, grants, runtime.terms, now)
 
 
 async def measure(port: int, key: str, seconds: float, rounds: int) -> None:

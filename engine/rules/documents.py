@@ -111,7 +111,6 @@ def receipt(
     the tax is that of the buyer's country. `price_per_credit` is the quote's, in major units."""
     percent = tax.percent_for(buyer.country or None)
     split = tax_split(price.minor, percent, prices_include_tax=tax.prices_include_tax)
-    label = next((rate.label for rate in tax.rates if rate.country == buyer.country), tax.label)
     return Document(
         document_id=document_id,
         kind="receipt",
@@ -126,7 +125,7 @@ def receipt(
         unit=_unit_name(unit),
         lines=lines,
         prices_include_tax=tax.prices_include_tax,
-        tax_label=label,
+        tax_label=tax.label_for(buyer.country or None),
         tax_percent=f"{percent.normalize():f}",
         net_minor=split.net_minor,
         tax_minor=split.tax_minor,

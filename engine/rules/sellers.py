@@ -59,6 +59,10 @@ class Tax(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """The rate for a buyer in that country; the default where it has none of its own or is unknown."""
         return next((rate.percent for rate in self.rates if rate.country == country), self.default_percent)
 
+    def label_for(self, country: str | None) -> str:
+        """What the tax is called for a buyer in that country."""
+        return next((rate.label for rate in self.rates if rate.country == country), self.label)
+
 
 class Address(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A postal address in the fields of an account's profile."""

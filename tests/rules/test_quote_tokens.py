@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from engine.catalogs import load_catalog
 from engine.rules.errors import QuoteRefused
 from engine.rules.money import Money
-from engine.rules.quotes import QuoteOffer, check_offer, make_offer, read_quote, sign_quote
+from engine.rules.quotes import QuoteOffer, check_offer, make_offer, quote, read_quote, sign_quote
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=timezone.utc)
 SECRET, OLD_SECRET = b"s" * 48, b"o" * 48

@@ -7,6 +7,7 @@ from msgspec import Meta
 from api.body import Body, PageQuery
 from api.instants import instant, instant_or_none
 from api.scope import Answer, Call, Resource
+from api.transactions import Pagination
 from engine.flows import topups
 from engine.rules.errors import (
     AboveMaximum,
@@ -124,12 +125,6 @@ class Payment(Body, frozen=True, kw_only=True):
     provider_reference: str | None
     created_at: str
     completed_at: str | None
-
-
-class Pagination(Body, frozen=True, kw_only=True):
-    page: int
-    limit: int
-    total: int
 
 
 class Payments(Body, frozen=True, kw_only=True):

@@ -37,7 +37,8 @@ class BucketView:
 class BalanceView:
     """A wallet at one instant; buckets stand in spend order, all of them.
 
-    `is_due`: something in the totals has expired and its ledger row is still to be written.
+    `is_due`: something in the totals has expired, a lot or a hold, and its ledger row is still to be written. The
+    limits are the present ones.
     """
 
     status: str
@@ -47,6 +48,8 @@ class BalanceView:
     spent_today_credits: int
     buckets: tuple[BucketView, ...]
     is_due: bool = False
+    daily_limit_credits: int | None = None
+    per_call_limit_credits: int | None = None
 
 
 def balance(session: Session, account_id: str, now: datetime) -> BalanceView | None:
@@ -57,7 +60,7 @@ def balance(session: Session, account_id: str, now: datetime) -> BalanceView | N
         after = find_wallet(session, account_id)
         if after is not None and after.seq == wallet.seq:
             view = _view(wallet, lots, wallet.available, wallet.held, wallet.spent_today(now.date()))
-            return replace(view, is_due=wallet.next_expiry_at <= now)
+            return replace(view, is_due=wallet.is_due(now))
         wallet = after
     return None
 
@@ -108,6 +111,8 @@ def _view(
         debt_credits=wallet.debt_credits,
         spent_today_credits=spent_today_credits,
         buckets=tuple(buckets),
+        daily_limit_credits=wallet.daily_limit_credits,
+        per_call_limit_credits=wallet.per_call_limit_credits,
     )
 
 

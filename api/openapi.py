@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from api.body import Credits
+from api.body import CreditCount, Credits, Dollars
 from api.problems import KINDS, problem
 from api.scope import Answer, Call, Resource
 from engine.rules import errors as e
@@ -157,8 +157,10 @@ def _refusals(refuses: Iterable[type[e.Refusal]], prefix: str) -> dict[str, obje
 
 
 def _schema(kind: type) -> dict[str, object]:
-    if kind is Credits:
+    if kind in (Credits, CreditCount):
         return {"type": "string", "pattern": "^[0-9]{1,16}$", "examples": ["800"]}
+    if kind is Dollars:
+        return {"type": "string", "pattern": "^[0-9]{1,15}(\\.[0-9]{1,6})?$", "examples": ["50.00"]}
     raise NotImplementedError(f"no rule describes {kind}")
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, time, timezone
 
 import msgspec
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, or_, select
 from sqlmodel import Session
 
 from engine.rules.ledger import Entry, Wallet
@@ -173,15 +173,28 @@ def _all_lots(session: Session, account_id: str, moved: set[str]) -> list[Lot]:
 
 
 def _spent_on_day_of(session: Session, wallet: Wallet, at: datetime, last: int) -> int:
-    """Credits debited on the UTC day of `at` until then, less what was reversed of those very debits."""
+    """What counted on the UTC day of `at` until then: its debits and holds, less what came back of those very ones.
+
+    Of a hold that ended, only what was held on the day itself counts or comes back: the last of what it drew.
+    """
     midnight = datetime.combine(at.astimezone(timezone.utc).date(), time(), timezone.utc)
     start = first_seq(session, wallet, midnight)
+    names = ("type", "amount_credits", "transaction_id", "reference_type", "reference_id", "reverses_id")
     of_day = and_(_ROWS.account_id == wallet.account_id, _ROWS.seq >= start, _ROWS.seq <= last)
-    spent = session.execute(select(func.sum(-_ROWS.amount_credits)).where(of_day, _ROWS.type == "debit")).scalar()
-    debits = select(_ROWS.transaction_id).where(of_day, _ROWS.type == "debit").correlate(None)
-    undone = session.execute(
-        select(func.sum(_ROWS.amount_credits)).where(
-            of_day, _ROWS.type == "debit_reversal", _ROWS.reverses_id.in_(debits)
-        )
-    ).scalar()
-    return int(spent or 0) - int(undone or 0)
+    kinds = _ROWS.type.in_(("debit", "hold", "hold_release", "debit_reversal"))
+    held: dict[str, int] = defaultdict(int)
+    released: dict[str, int] = {}
+    counted: dict[str, int] = {}
+    for kind, credits, transaction_id, reference_type, reference_id, reverses_id in session.execute(
+        select(*(_ROWS[name] for name in names)).where(of_day, kinds).order_by(_ROWS.seq)
+    ):
+        if kind == "hold":
+            held[reference_id] -= credits
+        elif kind == "hold_release":
+            released[reference_id] = credits - held.pop(reference_id, 0)
+        elif kind == "debit":
+            earlier = released[reference_id] if reference_type == "hold" else 0
+            counted[transaction_id] = max(0, -credits - earlier)
+        elif reverses_id in counted:
+            counted[reverses_id] = max(0, counted[reverses_id] - credits)
+    return sum(held.values()) + sum(counted.values())

@@ -8,8 +8,9 @@ d0 | spend 120                  | debit -120: near -100, far -20 | 80 / 0 / 0
 ```
 
 The columns: the day (`d3`, `d3+2h`); the command; every ledger row it wrote, then the code and facts of a refusal;
-what is available in limited-time, monthly and recharge, what is held and what is owed, if anything. A lot is called by the name
-its grant gave it, and `new1`, `new2` … if it came into being otherwise. Commands (words in brackets may be left out):
+what is available in limited-time, monthly and recharge, what is held and what is owed, if anything. A lot is called
+by the name its grant gave it, and `new1`, `new2` … if it came into being otherwise. Commands (words in brackets may be
+left out):
 
     grant NAME L|M|R CREDITS [until=DAY] [of=PURCHASE] [bonus] [campaign=STEP] [key=KEY]
     spend CREDITS [as=NAME] [key=KEY] [dry]

@@ -7,7 +7,21 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.types import ControllerRouterHandler
 
-from api import accounts, balance, batch, grants, health, portal, spends, support, topups, transactions, webhooks
+from api import (
+    accounts,
+    balance,
+    batch,
+    grants,
+    health,
+    holds,
+    limits,
+    portal,
+    spends,
+    support,
+    topups,
+    transactions,
+    webhooks,
+)
 from api.auth import Keyring
 from api.openapi import openapi_resource
 from api.problems import exception_handlers
@@ -24,6 +38,8 @@ RESOURCES: tuple[Resource[Any], ...] = (
     *transactions.RESOURCES,
     *spends.RESOURCES,
     *batch.RESOURCES,
+    *holds.RESOURCES,
+    *limits.RESOURCES,
     *grants.RESOURCES,
     *topups.RESOURCES,
     *support.RESOURCES,

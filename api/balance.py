@@ -109,13 +109,17 @@ def balance_answer(view: BalanceView, catalog: Catalog) -> BalanceAnswer:
         debt_credits=str(view.debt_credits),
         daily_spent_credits=str(view.spent_today_credits),
         daily_spent_usdc=usd_text(view.spent_today_credits, rate),
-        daily_spend_limit_credits=None,
-        per_call_limit_credits=None,
+        daily_spend_limit_credits=_optional(view.daily_limit_credits),
+        per_call_limit_credits=_optional(view.per_call_limit_credits),
         low_balance_alert_threshold=None,
         status=view.status,
         next_draw=NextDraw(lot_id=drawable[0][0].lot_id, bucket=drawable[0][1].bucket) if drawable else None,
         buckets=tuple(map(_bucket_answer, shown)),
     )
+
+
+def _optional(credits: int | None) -> str | None:
+    return None if credits is None else str(credits)
 
 
 def _bucket_answer(view: BucketView) -> BucketAnswer:

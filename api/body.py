@@ -8,6 +8,7 @@ is taken too): never a float, a sign, a blank or another script's digits.
 import json
 import re
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -22,12 +23,21 @@ BODY_BYTES_MAX = 64 * 1024
 DEPTH_MAX = 16
 METADATA_BYTES_MAX = 4 * 1024
 _DIGITS = re.compile(r"[0-9]{1,30}", re.ASCII)
+_DOLLARS = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?", re.ASCII)
 _PLACE = re.compile(r" - at `\$?(?P<path>[^`]*)`$")
 _NAMED = re.compile(r"(?:unknown|required) field `(?P<name>[^`]+)`")
 
 
 class Credits(int):
     """Credits in a request: 1 to `CREDITS_MAX`."""
+
+
+class CreditCount(int):
+    """Credits in a request where none is a valid answer: 0 to `CREDITS_MAX`."""
+
+
+class Dollars(Decimal):
+    """US dollars in a request: text of digits with at most six decimals."""
 
 
 Line = Annotated[str, Meta(max_length=200)]
@@ -106,13 +116,22 @@ def metadata_text(metadata: Mapping[str, Any] | None, field: str = "metadata") -
 
 def read_custom(kind: type, value: object) -> object:
     """msgspec's hook for the shapes of our own."""
-    if kind is not Credits:
+    if kind is Dollars:
+        return _dollars(value)
+    if kind not in (Credits, CreditCount):
         raise NotImplementedError(f"no rule reads {kind}")
+    least = 1 if kind is Credits else 0
     if type(value) is int or (isinstance(value, str) and _DIGITS.fullmatch(value)):
-        credits = Credits(value)
-        if 1 <= credits <= CREDITS_MAX:
+        credits = kind(value)
+        if least <= credits <= CREDITS_MAX:
             return credits
-    raise ValueError(f'Credits are text of digits, such as "800", from 1 to {CREDITS_MAX}')
+    raise ValueError(f'Credits are text of digits, such as "800", from {least} to {CREDITS_MAX}')
+
+
+def _dollars(value: object) -> Dollars:
+    if (type(value) is int and 0 <= value <= CREDITS_MAX) or (isinstance(value, str) and _DOLLARS.fullmatch(value)):
+        return Dollars(value)
+    raise ValueError('US dollars are text of digits, such as "50.00", with at most six decimals')
 
 
 def _parse(raw: bytes) -> object:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from litestar.response import Response
 
-from api.body import Credits
+from api.body import CreditCount, Credits, Dollars
 from api.problems import KINDS, problem
 from api.schema_page import schema_page
 from api.scope import Answer, Call, Resource
@@ -23,6 +23,7 @@ EXAMPLES: tuple[e.Refusal, ...] = (
     e.Unauthenticated("A key is needed: Authorization: Bearer KEY."),
     e.Forbidden("This credential may not do that."),
     e.InsufficientCredits(8_201, 8_200),
+    e.LimitReached("daily", 50_000, 49_500, 800),
     e.BelowMinimum(500, 1_000, "USD"),
     e.AboveMaximum(2_000_000, 1_000_000, "USD"),
     e.MalformedAmount("The amount is not a whole number of cents."),
@@ -30,6 +31,9 @@ EXAMPLES: tuple[e.Refusal, ...] = (
     e.QuoteRefused("The quote has ended."),
     e.CouponUnknown(),
     e.TopUpNotInPlan("free", "base", "https://wallet.example/account/subscribe"),
+    e.HoldEnded("captured"),
+    e.HoldExpired(),
+    e.HoldTooSmall(900, 800),
     e.SpendAlreadyReversed(800, 0),
     e.AccountExists("acme-1"),
     e.WalletNotActive("suspended"),
@@ -158,8 +162,10 @@ def _refusals(refuses: Iterable[type[e.Refusal]], prefix: str) -> dict[str, obje
 
 
 def _schema(kind: type) -> dict[str, object]:
-    if kind is Credits:
+    if kind in (Credits, CreditCount):
         return {"type": "string", "pattern": "^[0-9]{1,16}$", "examples": ["800"]}
+    if kind is Dollars:
+        return {"type": "string", "pattern": "^[0-9]{1,15}(\\.[0-9]{1,6})?$", "examples": ["50.00"]}
     raise NotImplementedError(f"no rule describes {kind}")
 
 

@@ -38,7 +38,9 @@ def _derived(keys: tuple[str, ...], purpose: str) -> tuple[bytes, ...]:
 
 def chain_terms(catalog: Catalog, secrets: Secrets) -> Terms:
     """The terms the book decides by: ids from the clock, the chain's key, the catalogue's words."""
-    return Terms(mint=new_id, chain_key=secrets.signing("ledger chain"), descriptions=catalog.descriptions)
+    return Terms(
+        mint=new_id, chain_key=secrets.signing("ledger chain"), descriptions=catalog.descriptions, holds=catalog.holds
+    )
 
 
 @dataclass(frozen=True)

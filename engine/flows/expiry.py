@@ -25,7 +25,7 @@ def expire_due(runtime: Runtime, now: datetime, limit: int = BATCH_SIZE_MAX) -> 
 def settled_wallet(runtime: Runtime, account_id: str, now: datetime) -> Wallet:
     """The wallet, after what has expired by `now` has left it with its ledger rows; `NotFound` if there is none."""
     wallet = _wallet(runtime, account_id)
-    if wallet.next_expiry_at > now:
+    if not wallet.is_due(now):
         return wallet
     try:
         runtime.group.submit(Expire(account_id=account_id, actor="system")).result(WAIT_SECONDS)

@@ -26,6 +26,7 @@ from engine.rules.fields import (
     Text,
     check_unique,
 )
+from engine.rules.holds import HoldRules
 from engine.rules.lots import BUCKETS, Bucket
 from engine.rules.money import CREDITS_MAX, share_down
 from engine.rules.plans import CUSTOM_CREDITS, CommitPlan, Plan, PlanPrice, check_plans
@@ -43,6 +44,7 @@ __all__ = [
     "Coupon",
     "Demo",
     "Descriptions",
+    "HoldRules",
     "Plan",
     "PlanPrice",
     "Pricing",
@@ -156,6 +158,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     commit_plans: tuple[CommitPlan, ...] = ()
     auto_recharge: AutoRecharge | None = None
     refunds: Refunds
+    holds: HoldRules = msgspec.field(default_factory=HoldRules)
     coupons: tuple[Coupon, ...] = ()
     descriptions: Descriptions = msgspec.field(default_factory=Descriptions)
     seller: Seller

@@ -166,8 +166,83 @@ class GiveBack:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Reserve `credits` in spend order for `ttl_seconds` (`None`: as long as the catalogue says)."""
+
+    operation: ClassVar[str] = "hold"
+    account_id: str
+    actor: str
+    credits: int
+    ttl_seconds: int | None = None
+    description: str = ""
+    provider_id: str | None = None
+    provider_name: str | None = None
+    capability_id: str | None = None
+    call_id: str | None = None
+    metadata: str = "{}"
+    key: str | None = None
+
+    def identity(self) -> tuple[object, ...]:
+        return (
+            self.credits,
+            self.ttl_seconds,
+            self.description,
+            self.provider_id,
+            self.provider_name,
+            self.capability_id,
+            self.call_id,
+            self.metadata,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capture:
+    """End a hold: take `credits` of it, first held first, and release the rest. None at all is a void."""
+
+    operation: ClassVar[str] = "capture"
+    account_id: str
+    actor: str
+    hold_id: str
+    credits: int
+    key: str | None = None
+
+    def identity(self) -> tuple[object, ...]:
+        return (self.hold_id, self.credits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Void:
+    """End a hold and release all of it."""
+
+    operation: ClassVar[str] = "void"
+    account_id: str
+    actor: str
+    hold_id: str
+    key: str | None = None
+
+    def identity(self) -> tuple[object, ...]:
+        return (self.hold_id,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extend:
+    """Hold `credits` more, or until `ttl_seconds` from now if that is later than it would have ended, or both."""
+
+    operation: ClassVar[str] = "extend"
+    account_id: str
+    actor: str
+    hold_id: str
+    credits: int = 0
+    ttl_seconds: int | None = None
+    key: str | None = None
+
+    def identity(self) -> tuple[object, ...]:
+        return (self.hold_id, self.credits, self.ttl_seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Expire:
-    """Let go what has expired. Every command does this first; on its own it is the sweeper's touch."""
+    """Let go what has expired, lots and holds. Every command does this first; on its own it is the sweeper's touch."""
 
     operation: ClassVar[str] = "expire"
     account_id: str
@@ -178,7 +253,7 @@ class Expire:
         return ()
 
 
-Command = Grant | Spend | Reverse | TakeBack | GiveBack | Expire
+Command = Grant | Spend | Reverse | TakeBack | GiveBack | Hold | Capture | Void | Extend | Expire
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,15 +296,21 @@ class Reach:
     open_credits: int = 0
     purchase_id: str | None = None
     transaction_id: str | None = None
+    hold_id: str | None = None
 
 
 def reach(command: Command) -> Reach:
     """The part of the wallet a command can touch, beside what has expired.
 
-    A `TakeBack` takes from its purchase's lots and may draw as much again from others to pay the debt.
+    A `TakeBack` takes from its purchase's lots and may draw as much again from others to pay the debt. A `Capture`
+    may draw from open lots what it takes above the hold.
     """
     match command:
-        case Spend():
+        case Capture() | Extend():
+            return Reach(open_credits=command.credits, hold_id=command.hold_id)
+        case Void():
+            return Reach(hold_id=command.hold_id)
+        case Spend() | Hold():
             return Reach(open_credits=command.credits)
         case Reverse():
             return Reach(transaction_id=command.transaction_id)

@@ -2,39 +2,30 @@
 
 `decide_all` is a pure function of the loaded pages, the commands and the terms: it changes only the pages it is
 given (which the store saves) and makes no other effect. A refusal is a value: it changes nothing but what time
-had changed anyway (lots past their expiry leave first), and it never stops the command after it.
+had changed anyway (holds and lots past their end leave first), and it never stops the command after it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
 
 from msgspec.structs import force_setattr
 
 from engine.rules import commands as c
-from engine.rules.descriptions import Descriptions, describe
+from engine.rules import hold_decisions as holds
+from engine.rules.descriptions import describe
 from engine.rules.errors import (
     IdempotencyMismatch,
-    InsufficientCredits,
     Invalid,
     NotFound,
     Refusal,
     SpendAlreadyReversed,
-    WalletInDebt,
     WalletNotActive,
 )
-from engine.rules.ledger import Entry, Mint, Page, Transaction, chain_hash
+from engine.rules.ledger import Entry, Page, Transaction, chain_hash
 from engine.rules.lots import BUCKET_NAMES, NEVER, Draw, Lot, draw, spend_order
 from engine.rules.money import CREDITS_MAX
+from engine.rules.rows import Terms, count_spent, write
 
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What deciding needs beside the pages: an id maker, the chain's key, the catalogue's words."""
-
-    mint: Mint
-    chain_key: bytes
-    descriptions: Descriptions = field(default_factory=Descriptions)
+__all__ = ["Terms", "decide", "decide_all"]
 
 
 def decide_all(pages: Mapping[str, Page], commands: Sequence[c.Command], terms: Terms) -> list[c.Outcome]:
@@ -49,7 +40,7 @@ def decide(page: Page | None, command: c.Command, terms: Terms) -> c.Outcome:
     """One command on one page: the earlier answer, a refusal, or what was posted."""
     if page is None:
         return NotFound("account")
-    settle_expiry(page, terms)
+    settle(page, terms)
     if command.key is not None:
         earlier = page.answered.get((command.operation, command.key))
         if earlier is not None:
@@ -66,6 +57,7 @@ def decide(page: Page | None, command: c.Command, terms: Terms) -> c.Outcome:
         return refusal
     if planned is not None:
         return planned
+    settle_expiry(page, terms)
     pay_debt(page, command.actor, terms)
     return _close(page, command, start)
 
@@ -82,21 +74,32 @@ def _carry_out(page: Page, command: c.Command, terms: Terms) -> c.Planned | None
             take_back(page, command, terms)
         case c.GiveBack():
             give_back(page, command, terms)
+        case c.Hold():
+            holds.hold(page, command, terms)
+        case c.Capture():
+            holds.capture(page, command, terms)
+        case c.Void():
+            holds.void(page, command, terms)
+        case c.Extend():
+            holds.extend(page, command, terms)
         case c.Expire():
             pass
     return None
+
+
+def settle(page: Page, terms: Terms) -> None:
+    """What time has done since the last command: holds that are over are released, expired lots leave, debt is paid."""
+    is_released = holds.release_due(page, terms)
+    settle_expiry(page, terms)
+    if is_released:
+        pay_debt(page, "system", terms)
 
 
 def spend(page: Page, command: c.Spend, terms: Terms) -> c.Planned | None:
     wallet = page.wallet
     if command.credits < 1:
         raise Invalid("amountCredits", "A spend is at least one credit.")
-    if wallet.status != "active":
-        raise WalletNotActive(wallet.status)
-    if wallet.debt_credits > 0:
-        raise WalletInDebt(wallet.debt_credits)
-    if command.credits > wallet.available_credits:
-        raise InsufficientCredits(command.credits, wallet.available_credits)
+    holds.check_may_draw(page, command.credits)
     draws = draw(page.order, command.credits)
     if command.dry_run:
         return c.Planned(draws, wallet.available_credits - command.credits)
@@ -120,7 +123,7 @@ def spend(page: Page, command: c.Spend, terms: Terms) -> c.Planned | None:
         metadata=command.metadata,
     )
     page.debits[row.transaction_id] = row
-    _count_spent(page, command.credits, row.created_at)
+    count_spent(page, command.credits, row.created_at)
     return None
 
 
@@ -176,7 +179,8 @@ def reverse(page: Page, command: c.Reverse, terms: Terms) -> None:
     if spent is None or spent.type != "debit":
         raise NotFound("spend")
     undone = page.reversed.setdefault(command.transaction_id, {})
-    reversible = -spent.amount_credits - sum(undone.values())
+    before = sum(undone.values())
+    reversible = -spent.amount_credits - before
     if command.credits is not None and command.credits < 1:
         raise Invalid("amountCredits", "A reversal gives back at least one credit.")
     wanted = reversible if command.credits is None else command.credits
@@ -201,9 +205,7 @@ def reverse(page: Page, command: c.Reverse, terms: Terms) -> None:
         capability_id=spent.capability_id,
         metadata=command.metadata,
     )
-    if spent.created_at.date() == row.created_at.date():
-        _count_spent(page, -wanted, row.created_at)
-    settle_expiry(page, terms)
+    count_spent(page, -holds.room_given_back(page, spent, before, wanted), row.created_at)
 
 
 def take_back(page: Page, command: c.TakeBack, terms: Terms) -> None:
@@ -255,7 +257,6 @@ def give_back(page: Page, command: c.GiveBack, terms: Terms) -> None:
         parts.append((lot, taken + repaid))
         missing -= taken + repaid
     _write_purchase_row(page, command, _restore(page, parts, terms), terms)
-    settle_expiry(page, terms)
 
 
 def _reversed_draws(spent: Transaction, undone: Mapping[str, int], credits: int) -> list[Draw]:
@@ -367,65 +368,6 @@ def pay_debt(page: Page, actor: str, terms: Terms) -> None:
     )
 
 
-def write(
-    page: Page,
-    terms: Terms,
-    actor: str,
-    *,
-    type: str,
-    amount_credits: int,
-    entries: tuple[Entry, ...],
-    source: str | None = None,
-    description: str = "",
-    reference_type: str | None = None,
-    reference_id: str | None = None,
-    reverses_id: str | None = None,
-    purchase_id: str | None = None,
-    provider_id: str | None = None,
-    provider_name: str | None = None,
-    capability_id: str | None = None,
-    outcome: str | None = None,
-    call_id: str | None = None,
-    metadata: str = "{}",
-) -> Transaction:
-    """Append one row to the page: the next `seq`, the running balance and debt. `_close` puts it on the chain."""
-    assert sum(e.credits for e in entries) == amount_credits
-    wallet = page.wallet
-    wallet.seq += 1
-    row = Transaction(
-        account_id=wallet.account_id,
-        seq=wallet.seq,
-        transaction_id=terms.mint("txn", page.at),
-        type=type,
-        amount_credits=amount_credits,
-        balance_after=wallet.available_credits,
-        debt_after=wallet.debt_credits,
-        source=source,
-        description=description,
-        reference_type=reference_type,
-        reference_id=reference_id,
-        reverses_id=reverses_id,
-        purchase_id=purchase_id,
-        provider_id=provider_id,
-        provider_name=provider_name,
-        capability_id=capability_id,
-        outcome=outcome,
-        call_id=call_id,
-        actor=actor,
-        metadata=metadata,
-        entries=entries,
-        created_at=page.at,
-        operation=None,
-        idempotency_key=None,
-        fingerprint=None,
-        command_rows=1,
-    )
-    page.written.append(row)
-    page.is_changed = True
-    wallet.last_at = page.at
-    return row
-
-
 def _close(page: Page, command: c.Command, start: int) -> c.Posted:
     """Note the key on the command's first row, so that the same request is answered by the same rows for good."""
     rows = tuple(page.written[start:])
@@ -443,9 +385,3 @@ def seal(page: Page, chain_key: bytes) -> None:
     for row in page.written:
         force_setattr(row, "hash", chain_hash(chain_key, page.wallet.head, row))
         page.wallet.head = row.hash
-
-
-def _count_spent(page: Page, credits: int, at: datetime) -> None:
-    """Keep the wallet's total of the UTC day; a reversal gives room back only on the day of its debit."""
-    page.wallet.spent_credits = page.wallet.spent_today(at.date()) + credits
-    page.wallet.spent_on = at.date()

@@ -7,6 +7,7 @@ Refusal
 ├── Unauthenticated         AUTH-001          credential missing, wrong or revoked
 ├── Forbidden               AUTH-002          this credential may not do that
 ├── InsufficientCredits     CREDIT-001        the wallet holds less than was asked
+├── LimitReached            CREDIT-002        the spend passes a limit of the account
 ├── BelowMinimum            BILLING-001       a top-up below the catalogue's least
 ├── AboveMaximum            BILLING-002       a top-up above the catalogue's most
 ├── MalformedAmount         BILLING-003       not an amount of money
@@ -14,6 +15,9 @@ Refusal
 ├── QuoteRefused            QUOTE-001         a quote token that is forged, ended or about something else
 ├── CouponUnknown           COUPON-001        no such coupon
 ├── TopUpNotInPlan          PLAN-001          the plan may not top up
+├── HoldEnded               HOLD-001          the hold was captured or voided
+├── HoldExpired             HOLD-002          the hold is past its end
+├── HoldTooSmall            HOLD-003          less is held than was to be captured
 ├── SpendAlreadyReversed    SPEND-001         nothing of that spend is left to reverse
 ├── AccountExists           ACCOUNT-001       the account id is taken
 ├── WalletNotActive         WALLET-001        suspended or closed
@@ -83,6 +87,21 @@ class InsufficientCredits(Refusal):
         )
 
 
+class LimitReached(Refusal):
+    code = "CREDIT-002"
+
+    def __init__(self, limit_type: str, limit_credits: int, spent_credits: int, requested_credits: int) -> None:
+        super().__init__(
+            "This passes the limit for one call."
+            if limit_type == "per_call"
+            else "This passes what may be spent today.",
+            limitType=limit_type,
+            limitCredits=str(limit_credits),
+            currentDailySpend=str(spent_credits),
+            requestedCredits=str(requested_credits),
+        )
+
+
 class BelowMinimum(Refusal):
     code = "BILLING-001"
 
@@ -138,6 +157,31 @@ class TopUpNotInPlan(Refusal):
             plan=plan,
             requiredPlan=required_plan,
             upgradeUrl=upgrade_url,
+        )
+
+
+class HoldEnded(Refusal):
+    code = "HOLD-001"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"The hold was {status} before.", holdStatus=status)
+
+
+class HoldExpired(Refusal):
+    code = "HOLD-002"
+
+    def __init__(self) -> None:
+        super().__init__("The hold has expired and its credits were released.", holdStatus="expired")
+
+
+class HoldTooSmall(Refusal):
+    code = "HOLD-003"
+
+    def __init__(self, requested_credits: int, held_credits: int) -> None:
+        super().__init__(
+            "No more can be captured than is held.",
+            requestedCredits=str(requested_credits),
+            heldCredits=str(held_credits),
         )
 
 

@@ -16,6 +16,7 @@ from typing import Protocol
 
 import msgspec
 
+from engine.rules.holds import Hold
 from engine.rules.lots import BUCKETS, NEVER, Bucket, Draw, Lot, spend_order
 
 
@@ -56,10 +57,10 @@ class Transaction(msgspec.Struct, frozen=True):
     metadata: str
     entries: tuple[Entry, ...]
     created_at: datetime
-    operation: str | None
-    idempotency_key: str | None
-    fingerprint: str | None
-    command_rows: int
+    operation: str | None = None
+    idempotency_key: str | None = None
+    fingerprint: str | None = None
+    command_rows: int = 1
     hash: bytes = b""
 
     def draws(self) -> tuple[Draw, ...]:
@@ -127,13 +128,20 @@ class Wallet:
     last_at: datetime
     spent_on: date
     spent_credits: int
+    next_hold_expiry_at: datetime = NEVER
+    daily_limit_credits: int | None = None
+    per_call_limit_credits: int | None = None
 
     @property
     def available_credits(self) -> int:
         return sum(self.available)
 
+    def is_due(self, now: datetime) -> bool:
+        """Whether a lot or a hold may be past its end, with its row still to be written."""
+        return min(self.next_expiry_at, self.next_hold_expiry_at) <= now
+
     def spent_today(self, today: date) -> int:
-        """Credits debited on the UTC day `today`, less what was reversed on that same day."""
+        """Credits debited or held on the UTC day `today`, less what came back of them on that same day."""
         return self.spent_credits if self.spent_on == today else 0
 
 
@@ -151,6 +159,8 @@ class Page:
     lots: dict[str, Lot] = field(default_factory=dict)
     order: list[Lot] = field(default_factory=list)
     later_expiry: datetime = NEVER
+    holds: dict[str, Hold] = field(default_factory=dict)
+    later_hold_expiry: datetime = NEVER
     debits: dict[str, Transaction] = field(default_factory=dict)
     reversed: dict[str, dict[str, int]] = field(default_factory=dict)
     answered: dict[tuple[str, str], tuple[Transaction, ...]] = field(default_factory=dict)
@@ -158,6 +168,8 @@ class Page:
     written: list[Transaction] = field(default_factory=list)
     new_lots: list[Lot] = field(default_factory=list)
     touched: dict[str, Lot] = field(default_factory=dict)
+    new_holds: list[Hold] = field(default_factory=list)
+    touched_holds: dict[str, Hold] = field(default_factory=dict)
     stored: dict[str, tuple[object, ...]] = field(default_factory=dict)
     is_changed: bool = False
 
@@ -182,6 +194,20 @@ class Page:
         if lot.expires_at <= self.at < self.wallet.next_expiry_at:
             self.later_expiry = min(self.later_expiry, self.wallet.next_expiry_at)
         self.wallet.next_expiry_at = min(self.wallet.next_expiry_at, lot.expires_at)
+
+    def pin(self, lot: Lot, credits: int) -> None:
+        """Change what is held of a lot, and the bucket's total with it."""
+        lot.held_credits += credits
+        assert 0 <= lot.held_credits <= lot.granted_credits, "a lot pins between nothing and what it was"
+        self.wallet.held[BUCKETS.index(lot.bucket)] += credits
+        self.touched[lot.lot_id] = lot
+
+    def add(self, row: Transaction) -> Transaction:
+        """Keep a row the batch wrote."""
+        self.written.append(row)
+        self.is_changed = True
+        self.wallet.last_at = self.at
+        return row
 
     def purchase_lots(self, purchase_id: str) -> list[Lot]:
         """The lots one purchase was granted, base before bonus."""

@@ -49,3 +49,9 @@ def usd_text(credits: int, credits_per_usd: int | None) -> str | None:
     sign = "-" if credits < 0 else ""
     micro = abs(credits) * 1_000_000 // credits_per_usd
     return f"{sign}{micro // 1_000_000}.{micro % 1_000_000:06d}"
+
+
+def credits_of_usd(usd: Decimal, credits_per_usd: int) -> int:
+    """The credits that so many US dollars stand for, rounded down; never negative."""
+    assert usd >= 0
+    return int(decimal_down(usd * credits_per_usd, 0))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, time, timezone
 
 import msgspec
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, or_, select
 from sqlmodel import Session
 
 from engine.rules.ledger import Entry, Wallet
@@ -37,7 +37,8 @@ class BucketView:
 class BalanceView:
     """A wallet at one instant; buckets stand in spend order, all of them.
 
-    `is_due`: something in the totals has expired and its ledger row is still to be written.
+    `is_due`: something in the totals has expired, a lot or a hold, and its ledger row is still to be written. The
+    limits are the present ones.
     """
 
     status: str
@@ -47,6 +48,8 @@ class BalanceView:
     spent_today_credits: int
     buckets: tuple[BucketView, ...]
     is_due: bool = False
+    daily_limit_credits: int | None = None
+    per_call_limit_credits: int | None = None
 
 
 def balance(session: Session, account_id: str, now: datetime) -> BalanceView | None:
@@ -57,7 +60,7 @@ def balance(session: Session, account_id: str, now: datetime) -> BalanceView | N
         after = find_wallet(session, account_id)
         if after is not None and after.seq == wallet.seq:
             view = _view(wallet, lots, wallet.available, wallet.held, wallet.spent_today(now.date()))
-            return replace(view, is_due=wallet.next_expiry_at <= now)
+            return replace(view, is_due=wallet.is_due(now))
         wallet = after
     return None
 
@@ -108,6 +111,8 @@ def _view(
         debt_credits=wallet.debt_credits,
         spent_today_credits=spent_today_credits,
         buckets=tuple(buckets),
+        daily_limit_credits=wallet.daily_limit_credits,
+        per_call_limit_credits=wallet.per_call_limit_credits,
     )
 
 
@@ -168,15 +173,28 @@ def _all_lots(session: Session, account_id: str, moved: set[str]) -> list[Lot]:
 
 
 def _spent_on_day_of(session: Session, wallet: Wallet, at: datetime, last: int) -> int:
-    """Credits debited on the UTC day of `at` until then, less what was reversed of those very debits."""
+    """What counted on the UTC day of `at` until then: its debits and holds, less what came back of those very ones.
+
+    Of a hold that ended, only what was held on the day itself counts or comes back: the last of what it drew.
+    """
     midnight = datetime.combine(at.astimezone(timezone.utc).date(), time(), timezone.utc)
     start = first_seq(session, wallet, midnight)
+    names = ("type", "amount_credits", "transaction_id", "reference_type", "reference_id", "reverses_id")
     of_day = and_(_ROWS.account_id == wallet.account_id, _ROWS.seq >= start, _ROWS.seq <= last)
-    spent = session.execute(select(func.sum(-_ROWS.amount_credits)).where(of_day, _ROWS.type == "debit")).scalar()
-    debits = select(_ROWS.transaction_id).where(of_day, _ROWS.type == "debit").correlate(None)
-    undone = session.execute(
-        select(func.sum(_ROWS.amount_credits)).where(
-            of_day, _ROWS.type == "debit_reversal", _ROWS.reverses_id.in_(debits)
-        )
-    ).scalar()
-    return int(spent or 0) - int(undone or 0)
+    kinds = _ROWS.type.in_(("debit", "hold", "hold_release", "debit_reversal"))
+    held: dict[str, int] = defaultdict(int)
+    released: dict[str, int] = {}
+    counted: dict[str, int] = {}
+    for kind, credits, transaction_id, reference_type, reference_id, reverses_id in session.execute(
+        select(*(_ROWS[name] for name in names)).where(of_day, kinds).order_by(_ROWS.seq)
+    ):
+        if kind == "hold":
+            held[reference_id] -= credits
+        elif kind == "hold_release":
+            released[reference_id] = credits - held.pop(reference_id, 0)
+        elif kind == "debit":
+            earlier = released[reference_id] if reference_type == "hold" else 0
+            counted[transaction_id] = max(0, -credits - earlier)
+        elif reverses_id in counted:
+            counted[reverses_id] = max(0, counted[reverses_id] - credits)
+    return sum(held.values()) + sum(counted.values())

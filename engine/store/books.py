@@ -16,6 +16,7 @@ from engine.rules.commands import Command, Grant, Spend, reach
 from engine.rules.ledger import Entry, Page, Transaction, Wallet, pages_in_order
 from engine.rules.lots import BUCKETS, NEVER, Lot, spend_order
 from engine.store.bulk import Row, Rows, ask_first, ask_rows, insert_rows, select_rows, update_rows
+from engine.store.holds import add_due, add_holds, ask_holds, pinned, save_holds
 
 WALLET = (
     "account_id",
@@ -29,6 +30,9 @@ WALLET = (
     "last_at",
     "spent_on",
     "spent_credits",
+    "next_hold_expiry_at",
+    "daily_limit_credits",
+    "per_call_limit_credits",
 )
 LOT = (
     "account_id",
@@ -49,7 +53,7 @@ LOT = (
     "granted_at",
 )
 WALLET_MOVES = ("seq", "head", *(f"available_{bucket}" for bucket in BUCKETS), "last_at", "spent_on", "spent_credits")
-WALLET_RARE = ("debt_credits", *(f"held_{bucket}" for bucket in BUCKETS), "next_expiry_at")
+WALLET_RARE = ("debt_credits", *(f"held_{bucket}" for bucket in BUCKETS), "next_expiry_at", "next_hold_expiry_at")
 LOT_MOVES = ("remaining_credits",)
 LOT_RARE = ("is_open", "held_credits", "taken_credits", "owed_credits", "expired_credits")
 """What every command moves, and what few do: naming an indexed column costs SQLite its index, changed or not."""
@@ -76,6 +80,7 @@ class _Wanted:
     debits: set[Row] = field(default_factory=set)
     keys: set[Row] = field(default_factory=set)
     campaigns: set[Row] = field(default_factory=set)
+    holds: set[Row] = field(default_factory=set)
 
 
 def _wanted_by(commands: Sequence[Command]) -> _Wanted:
@@ -90,6 +95,8 @@ def _wanted_by(commands: Sequence[Command]) -> _Wanted:
             wanted.purchases.add((account_id, needs.purchase_id))
         if needs.transaction_id is not None:
             wanted.debits.add((account_id, needs.transaction_id))
+        if needs.hold_id is not None:
+            wanted.holds.add((account_id, needs.hold_id))
         if command.key is not None:
             wanted.keys.add((account_id, command.operation, command.key))
         if isinstance(command, Grant) and command.campaign is not None:
@@ -111,12 +118,16 @@ def load(session: Session, commands: Sequence[Command], now: datetime) -> dict[s
     debits = _ask_transactions(session, ("account_id", "transaction_id"), wanted.debits)
     reversals = _ask_transactions(session, ("account_id", "reverses_id"), wanted.debits)
     bought = ask_rows(session, "lots", LOT, ("account_id", "purchase_id"), list(wanted.purchases))
+    held = ask_holds(session, wanted.holds)
     first = _ask_open(session, wanting, [now] * len(wanting), FIRST_LOTS)
     pages = _pages_of(wallets(), now)
     _add_answers(session, pages, answers())
     _add_campaigns(pages, campaigns())
     _add_debits(session, pages, debits(), reversals())
     _add_lots(pages, bought())
+    add_holds(pages, held())
+    add_due(session, pages)
+    _add_lots(pages, select_rows(session, "lots", LOT, ("account_id", "lot_id"), pinned(pages)))
     demand = {account_id: _reachable(wanted, page) for account_id, page in pages.items()}
     _add_open(session, pages, demand, first())
     _add_due(session, pages)
@@ -157,6 +168,9 @@ def wallet_of(row: Row) -> Wallet:
         last_at=row[12],
         spent_on=row[13],
         spent_credits=row[14],
+        next_hold_expiry_at=row[15] or NEVER,
+        daily_limit_credits=row[16],
+        per_call_limit_credits=row[17],
     )
 
 
@@ -211,17 +225,21 @@ def _add_campaigns(pages: dict[str, Page], rows: Iterable[Row]) -> None:
 def _add_debits(session: Session, pages: dict[str, Page], spends: Iterable[Row], reversals: Iterable[Row]) -> None:
     """Spends to be reversed, what was reversed of them before, and the lots they drew from."""
     lots: set[Row] = set()
+    captured: set[Row] = set()
     for row in map(transaction_of, spends):
         page = pages[row.account_id]
         page.debits[row.transaction_id] = row
         page.reversed[row.transaction_id] = {}
         lots.update((row.account_id, entry.lot_id) for entry in row.entries)
+        if row.reference_type == "hold":
+            captured.add((row.account_id, row.reference_id))
     for row in map(transaction_of, reversals):
         assert row.reverses_id is not None
         undone = pages[row.account_id].reversed[row.reverses_id]
         for entry in row.entries:
             undone[entry.lot_id] = undone.get(entry.lot_id, 0) + entry.credits
     _add_lots(pages, select_rows(session, "lots", LOT, ("account_id", "lot_id"), list(lots)))
+    add_holds(pages, ask_holds(session, captured)())
 
 
 def _add_open(session: Session, pages: dict[str, Page], demand: dict[str, int], rows: list[Row]) -> None:
@@ -244,9 +262,13 @@ def _add_open(session: Session, pages: dict[str, Page], demand: dict[str, int], 
 
 
 def _reachable(wanted: _Wanted, page: Page) -> int:
-    """What the batch may draw from the wallet as it was: a spend of more than that is refused, and needs no lot."""
-    account_id = page.wallet.account_id
-    most = max(wanted.demand[account_id]) if account_id in wanted.gaining else page.wallet.available_credits
+    """What the batch may draw from the wallet as it was: a spend of more than that is refused, and needs no lot.
+
+    A wallet may also gain by the holds that are over.
+    """
+    account_id, wallet = page.wallet.account_id, page.wallet
+    is_gaining = account_id in wanted.gaining or wallet.next_hold_expiry_at <= page.at
+    most = max(wanted.demand[account_id]) if is_gaining else wallet.available_credits
     return sum(credits for credits in wanted.demand[account_id] if credits <= most)
 
 
@@ -276,6 +298,7 @@ def save(session: Session, pages: Iterable[Page]) -> None:
     _save_lots(session, changed)
     written = [transaction_row(row) for page in changed for row in page.written]
     insert_rows(session, "transactions", TRANSACTION, written)
+    save_holds(session, changed)
 
 
 def _save_wallets(session: Session, changed: Iterable[Page]) -> None:
@@ -315,7 +338,7 @@ def _save_lots(session: Session, changed: Iterable[Page]) -> None:
 
 
 def _wallet_rare(wallet: Wallet) -> Row:
-    return (wallet.debt_credits, *wallet.held, wallet.next_expiry_at)
+    return (wallet.debt_credits, *wallet.held, wallet.next_expiry_at, wallet.next_hold_expiry_at)
 
 
 def _lot_rare(lot: Lot) -> Row:
@@ -357,4 +380,4 @@ def transaction_row(row: Transaction) -> Row:
 
 def new_wallet_row(account_id: str, now: datetime) -> Row:
     """The row of an empty wallet, in the order of `WALLET`."""
-    return (account_id, "active", 0, b"", 0, 0, 0, 0, 0, 0, 0, NEVER, now, now.date(), 0)
+    return (account_id, "active", 0, b"", 0, 0, 0, 0, 0, 0, 0, NEVER, now, now.date(), 0, NEVER, None, None)

@@ -49,15 +49,12 @@ def find_wallet(session: Session, account_id: str) -> Wallet | None:
 
 
 def wallets_to_expire(session: Session, now: datetime, limit: int) -> list[str]:
-    """Accounts whose wallets hold something past its expiry, longest due first."""
-    return list(
-        session.execute(
-            select(col(WalletRow.account_id))
-            .where(col(WalletRow.next_expiry_at) <= now)
-            .order_by(col(WalletRow.next_expiry_at), col(WalletRow.account_id))
-            .limit(limit)
-        ).scalars()
-    )
+    """Accounts whose wallets have a lot or a hold past its end, longest due first, at most `limit` of either kind."""
+    due: dict[str, None] = {}
+    for ending in (col(WalletRow.next_expiry_at), col(WalletRow.next_hold_expiry_at)):
+        found = select(col(WalletRow.account_id)).where(ending <= now).order_by(ending, col(WalletRow.account_id))
+        due.update(dict.fromkeys(session.execute(found.limit(limit)).scalars()))
+    return list(due)
 
 
 def statement(session: Session, wallet: Wallet, query: StatementQuery) -> Statement:

@@ -113,7 +113,10 @@ class WalletRow(Base, table=True):
             "AND held_limited_time >= 0 AND held_monthly >= 0 AND held_recharge >= 0",
             name="buckets_not_negative",
         ),
+        CheckConstraint("daily_limit_credits >= 0", name="daily_limit_not_negative"),
+        CheckConstraint("per_call_limit_credits >= 0", name="per_call_limit_not_negative"),
         Index("ix_wallets_next_expiry_at", "next_expiry_at"),
+        Index("ix_wallets_next_hold_expiry_at", "next_hold_expiry_at"),
         ROOM_TO_UPDATE,
     )
     account_id: str = Field(primary_key=True, max_length=64)
@@ -131,6 +134,9 @@ class WalletRow(Base, table=True):
     last_at: datetime
     spent_on: date
     spent_credits: int = big(default=0)
+    next_hold_expiry_at: datetime | None = None
+    daily_limit_credits: int | None = big(nullable=True)
+    per_call_limit_credits: int | None = big(nullable=True)
 
 
 class LotRow(Base, table=True):
@@ -175,6 +181,41 @@ class LotRow(Base, table=True):
     cost_minor: int = big(default=0)
     cost_currency: str | None = None
     granted_at: datetime
+
+
+class HoldRow(Base, table=True):
+    """Credits reserved for later. `parts` is a JSON array of [lot, bucket, credits, day], in the order held; what
+    they sum up to stands in `held_credits` too, for the audit."""
+
+    __tablename__ = "holds"
+    __table_args__ = (
+        of_account(),
+        one_of("status", "open", "captured", "voided", "expired"),
+        CheckConstraint(
+            "held_credits > 0 AND captured_credits >= 0 AND counted_credits BETWEEN 0 AND captured_credits",
+            name="in_range",
+        ),
+        partial_index("ix_holds_open", "account_id", "expires_at", where="status = 'open'"),
+        Index("ix_holds_created", "account_id", "created_at"),
+    )
+    account_id: str = Field(primary_key=True, max_length=64)
+    hold_id: str = Field(primary_key=True)
+    status: str
+    parts: str
+    held_credits: int = big()
+    captured_credits: int = big(default=0)
+    counted_credits: int = big(default=0)
+    ttl_seconds: int = big()
+    expires_at: datetime
+    description: str
+    provider_id: str | None = None
+    provider_name: str | None = None
+    capability_id: str | None = None
+    call_id: str | None = None
+    metadata_json: str
+    actor: str
+    created_at: datetime
+    ended_at: datetime | None = None
 
 
 class TransactionRow(Base, table=True):

@@ -15,11 +15,12 @@ from engine import book
 from engine.group_commit import GroupCommit
 from engine.rules.commands import Command, Outcome
 from engine.rules.decisions import Terms, decide_all
+from engine.rules.holds import Hold
 from engine.rules.ledger import Page, Transaction, Wallet
 from engine.rules.lots import NEVER, Lot, spend_order
 from engine.store.database import Database, reading, writing
 from engine.store.tables import Base
-from tests.engine.support import counting_terms, create_accounts, lots_of, rows_of, wallet_of
+from tests.engine.support import counting_terms, create_accounts, holds_of, lots_of, rows_of, wallet_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,12 @@ class WalletBooks:
     wallet: Wallet
     rows: tuple[Transaction, ...]
     lots: tuple[Lot, ...]
+    holds: tuple[Hold, ...] = ()
 
 
 class Backend(Protocol):
+    terms: Terms
+
     def open(self, account_id: str, now: datetime) -> None:
         """An empty, active wallet."""
         ...
@@ -45,6 +49,8 @@ class Backend(Protocol):
         ...
 
     def set_status(self, account_id: str, status: str) -> None: ...
+
+    def set_limits(self, account_id: str, daily: int | None, per_call: int | None) -> None: ...
 
     def books(self, account_id: str) -> WalletBooks: ...
 
@@ -66,7 +72,8 @@ class InMemory:
         for account_id, page in pages.items():
             rows = (*self.kept[account_id].rows, *page.written)
             lots = tuple(sorted(page.lots.values(), key=lambda lot: lot.granted_seq))
-            self.kept[account_id] = WalletBooks(page.wallet, rows, lots)
+            holds = tuple(sorted(page.holds.values(), key=lambda hold: hold.hold_id))
+            self.kept[account_id] = WalletBooks(page.wallet, rows, lots, holds)
         return outcomes
 
     def crash(self, commands: Sequence[Command], now: datetime) -> None:
@@ -75,6 +82,11 @@ class InMemory:
     def set_status(self, account_id: str, status: str) -> None:
         books = self.kept[account_id]
         self.kept[account_id] = replace(books, wallet=replace(books.wallet, status=status))
+
+    def set_limits(self, account_id: str, daily: int | None, per_call: int | None) -> None:
+        books = self.kept[account_id]
+        wallet = replace(books.wallet, daily_limit_credits=daily, per_call_limit_credits=per_call)
+        self.kept[account_id] = replace(books, wallet=wallet)
 
     def books(self, account_id: str) -> WalletBooks:
         return self.kept[account_id]
@@ -92,6 +104,9 @@ def whole_page(books: WalletBooks, now: datetime) -> Page:
     open_lots = sorted((lot for lot in lots.values() if lot.remaining_credits > 0), key=spend_order)
     page = Page(wallet=wallet, at=at, lots=lots, order=open_lots)
     page.later_expiry = min((lot.expires_at for lot in open_lots if lot.expires_at > at), default=NEVER)
+    page.holds = {hold.hold_id: replace(hold) for hold in books.holds}
+    ends = (hold.expires_at for hold in books.holds if hold.status == "open" and hold.expires_at > at)
+    page.later_hold_expiry = min(ends, default=NEVER)
     for place, row in enumerate(books.rows):
         page.debits[row.transaction_id] = row
         if row.reverses_id is not None:
@@ -150,5 +165,14 @@ class Stored:
     def books(self, account_id: str) -> WalletBooks:
         with reading(self.db) as session:
             return WalletBooks(
-                wallet_of(session, account_id), tuple(rows_of(session, account_id)), tuple(lots_of(session, account_id))
+                wallet_of(session, account_id),
+                tuple(rows_of(session, account_id)),
+                tuple(lots_of(session, account_id)),
+                tuple(holds_of(session, account_id)),
             )
+
+    def set_limits(self, account_id: str, daily: int | None, per_call: int | None) -> None:
+        table = Base.metadata.tables["wallets"]
+        limits = {"daily_limit_credits": daily, "per_call_limit_credits": per_call}
+        with writing(self.db) as session:
+            session.connection().execute(update(table).where(table.c.account_id == account_id).values(**limits))

@@ -14,6 +14,7 @@ def check(books: WalletBooks) -> None:
     _check_rows(books)
     _check_lots(books)
     _check_wallet(books)
+    _check_holds(books)
 
 
 def _check_rows(books: WalletBooks) -> None:
@@ -48,6 +49,8 @@ def check_lot(lot: Lot, entries: list[tuple[Transaction, int]]) -> None:
     granting, granted = entries[0]
     assert (granting.seq, granted, granting.created_at) == (lot.granted_seq, lot.granted_credits, lot.granted_at)
     assert sum(credits for _, credits in entries) == lot.remaining_credits, "remaining is the sum of the entries"
+    held = -sum(credits for row, credits in entries if row.type in ("hold", "hold_release"))
+    assert held == lot.held_credits, "held is what the rows of holds say"
     left = -sum(credits for row, credits in entries if row.type == "expiry")
     assert left == lot.expired_credits, "expired is what the expiry rows say"
     parts = (lot.remaining_credits, lot.held_credits, lot.taken_credits, lot.expired_credits, lot.spent_credits)
@@ -56,8 +59,10 @@ def check_lot(lot: Lot, entries: list[tuple[Transaction, int]]) -> None:
     taken = -sum(credits for row, credits in entries if row.type in ("refund", "dispute"))
     assert lot.taken_credits <= taken, "only a refund or a dispute takes"
     for row, credits in entries:
-        if row.type in ("debit", "debt_repayment"):
-            assert credits < 0 and row.created_at < lot.expires_at, "nothing is drawn from expiry on"
+        if row.type in ("debit", "debt_repayment", "hold"):
+            is_captured = row.type == "debit" and row.reference_type == "hold"
+            assert credits < 0
+            assert is_captured or row.created_at < lot.expires_at, "only what was held is drawn from expiry on"
         if row.type == "expiry":
             assert row.created_at >= lot.expires_at, "nothing expires before its time"
 
@@ -79,10 +84,48 @@ def _check_wallet(books: WalletBooks) -> None:
         assert lot.remaining_credits == 0 or wallet.next_expiry_at <= lot.expires_at, "no expiry is overlooked"
 
 
+def _check_holds(books: WalletBooks) -> None:
+    """Every hold against the rows that name it; and what is held of each lot is what the open holds pin."""
+    rows: dict[str, list[Transaction]] = defaultdict(list)
+    for row in books.rows:
+        if row.reference_type == "hold" and row.reference_id is not None:
+            rows[row.reference_id].append(row)
+    assert set(rows) == {hold.hold_id for hold in books.holds}, "every hold has rows, every row of a hold a hold"
+    pinned: dict[str, int] = defaultdict(int)
+    for hold in books.holds:
+        mine = rows[hold.hold_id]
+        made = [row for row in mine if row.type == "hold"]
+        released = [row for row in mine if row.type == "hold_release"]
+        debits = [row for row in mine if row.type == "debit"]
+        assert hold.credits == -sum(row.amount_credits for row in made)
+        assert [row.amount_credits for row in released] == ([] if hold.status == "open" else [hold.credits])
+        assert hold.captured_credits == -sum(row.amount_credits for row in debits)
+        assert len(debits) == (hold.status == "captured")
+        assert (hold.ended_at is None) == (hold.status == "open")
+        if hold.status == "open":
+            assert books.wallet.next_hold_expiry_at <= hold.expires_at, "no hold's end is overlooked"
+            for part in hold.parts:
+                pinned[part.lot_id] += part.credits
+    assert {lot.lot_id: lot.held_credits for lot in books.lots if lot.held_credits} == pinned
+
+
 def spent_on_last_day(books: WalletBooks) -> int:
-    """Debits of the wallet's last spending day, less what was reversed of them on that same day."""
+    """What counts on the wallet's last spending day, from the rows of that day alone."""
     day = books.wallet.spent_on
-    debits = {row.transaction_id: row for row in books.rows if row.type == "debit" and row.created_at.date() == day}
-    spent = -sum(row.amount_credits for row in debits.values())
-    undone = sum(row.amount_credits for row in books.rows if row.reverses_id in debits and row.created_at.date() == day)
-    return spent - undone
+    today = [row for row in books.rows if row.created_at.date() == day]
+    counted = {row.transaction_id: -row.amount_credits for row in today if row.type == "debit"}
+    total = 0
+    for hold_id in {row.reference_id for row in today if row.reference_type == "hold"}:
+        mine = [row for row in today if row.reference_id == hold_id and row.reference_type == "hold"]
+        held = -sum(row.amount_credits for row in mine if row.type == "hold")
+        released = sum(row.amount_credits for row in mine if row.type == "hold_release")
+        debits = [row for row in mine if row.type == "debit"]
+        if not released:
+            total += held
+        for row in debits:
+            captured = -row.amount_credits
+            counted[row.transaction_id] = max(0, captured - (released - held))
+    for transaction_id, credits in counted.items():
+        undone = sum(row.amount_credits for row in today if row.reverses_id == transaction_id)
+        total += credits - min(undone, credits)
+    return total

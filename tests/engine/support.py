@@ -15,11 +15,13 @@ from sqlmodel import Session
 
 from engine.rules.commands import Grant, Spend
 from engine.rules.decisions import Terms
+from engine.rules.holds import Hold, HoldRules
 from engine.rules.ledger import Mint, Transaction, Wallet
 from engine.rules.lots import BUCKETS, Bucket, Lot
 from engine.store import books
 from engine.store.bulk import insert_rows
 from engine.store.database import Database, transact
+from engine.store.holds import HOLD, hold_of
 from engine.store.tables import Base
 
 DAY_0 = datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
@@ -52,9 +54,9 @@ def counter_mint() -> Mint:
     return mint
 
 
-def counting_terms() -> Terms:
+def counting_terms(holds: HoldRules | None = None) -> Terms:
     """Terms with a mint of their own: equal commands in equal order make equal rows, hashes included."""
-    return Terms(counter_mint(), CHAIN_KEY)
+    return Terms(counter_mint(), CHAIN_KEY, holds=holds or HoldRules())
 
 
 def create_accounts(db: Database, *account_ids: str, now: datetime = DAY_0) -> None:
@@ -126,6 +128,13 @@ def lots_of(session: Session, account_id: str) -> list[Lot]:
     table = Base.metadata.tables["lots"]
     statement = select(*(table.c[each.name] for each in fields(Lot))).where(table.c.account_id == account_id)
     return [Lot(*row) for row in session.connection().execute(statement.order_by(table.c.granted_seq))]
+
+
+def holds_of(session: Session, account_id: str) -> list[Hold]:
+    """The wallet's holds, in order of their ids."""
+    table = Base.metadata.tables["holds"]
+    statement = select(*(table.c[name] for name in HOLD)).where(table.c.account_id == account_id)
+    return [hold_of(tuple(row)) for row in session.connection().execute(statement.order_by(table.c.hold_id))]
 
 
 def wallet_of(session: Session, account_id: str) -> Wallet:

@@ -8,16 +8,23 @@ d0 | spend 120                  | debit -120: near -100, far -20 | 80 / 0 / 0
 ```
 
 The columns: the day (`d3`, `d3+2h`); the command; every ledger row it wrote, then the code and facts of a refusal;
-what is available in limited-time, monthly and recharge, and the debt if there is one. A lot is called by the name
-its grant gave it, and `new1`, `new2` … if it came into being otherwise. Commands (words in brackets may be left out):
+what is available in limited-time, monthly and recharge, what is held and what is owed, if anything. A lot is called
+by the name its grant gave it, and `new1`, `new2` … if it came into being otherwise. Commands (words in brackets may be
+left out):
 
     grant NAME L|M|R CREDITS [until=DAY] [of=PURCHASE] [bonus] [campaign=STEP] [key=KEY]
     spend CREDITS [as=NAME] [key=KEY] [dry]
     reverse NAME [CREDITS] [key=KEY]          undo the spend of that name, whole or in part
     take PURCHASE CREDITS owe|leave [key=KEY]     its money went back; what was spent is owed, or left alone
     give PURCHASE CREDITS [key=KEY]            the money did not go back after all
+    hold CREDITS [as=NAME] [ttl=HOURS] [key=KEY]
+    capture NAME CREDITS [as=NAME] [key=KEY]   end a hold; `as` names the debit, to be reversed
+    void NAME [key=KEY]
+    extend NAME [CREDITS] [ttl=HOURS] [key=KEY]
     expire                                    the sweeper comes by
     wallet active|suspended|closed
+    limit daily|call CREDITS|none
+    overage refuse|spend                      what capturing more than was held does
 
 A line that starts with `#` is a remark; a row's rows and facts may go on in the next line after `|  |`.
 """
@@ -26,8 +33,22 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from engine.rules.commands import Command, Expire, GiveBack, Outcome, Planned, Posted, Reverse, TakeBack
+from engine.rules.commands import (
+    Capture,
+    Command,
+    Expire,
+    Extend,
+    GiveBack,
+    Hold,
+    Outcome,
+    Planned,
+    Posted,
+    Reverse,
+    TakeBack,
+    Void,
+)
 from engine.rules.errors import Refusal
+from engine.rules.holds import HoldRules
 from engine.rules.ledger import Transaction
 from engine.rules.lots import BUCKETS, Bucket
 from tests.engine.backends import Backend
@@ -35,6 +56,7 @@ from tests.engine.invariants import check
 from tests.engine.support import DAY_0, bought, debit, gift
 
 ACCOUNT = "acc_story"
+SETTINGS = ("wallet", "limit", "overage")
 BUCKET_LETTERS: dict[str, Bucket] = dict(zip("LMR", BUCKETS, strict=True))
 
 
@@ -79,16 +101,16 @@ class Telling:
 
     backend: Backend
     lots: dict[str, str] = field(default_factory=dict)
-    spends: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
     told: list[tuple[datetime, Command | str]] = field(default_factory=list)
 
     def tell(self, row: Row) -> tuple[str, str]:
         """Carry the row's command out; what came of it and what the wallet holds, in the words of the language."""
         now = instant(row.day)
         verb, words, options = split_command(row.command)
-        if verb == "wallet":
-            self.backend.set_status(ACCOUNT, words[0])
-            self.told.append((now, words[0]))
+        if verb in SETTINGS:
+            set_up(self.backend, row.command)
+            self.told.append((now, row.command))
             return "nothing", self._balance()
         command = self._command(verb, words, options)
         seen = len(self.backend.books(ACCOUNT).rows)
@@ -101,7 +123,7 @@ class Telling:
             if verb == "grant":
                 self.lots[outcome.transactions[0].entries[0].lot_id] = words[0]
             if "as" in options:
-                self.spends[options["as"]] = outcome.transactions[0].transaction_id
+                self.names[options["as"]] = named_by(outcome)
             assert written[len(written) - len(outcome.transactions) :] == outcome.transactions
         for lot in books.lots:
             self.lots.setdefault(lot.lot_id, f"new{sum(name.startswith('new') for name in self.lots.values()) + 1}")
@@ -122,7 +144,7 @@ class Telling:
                 return replace(debit(ACCOUNT, int(credits), key=key), dry_run="dry" in options)
             case "reverse", [name, *credits]:
                 part = int(credits[0]) if credits else None
-                spend_id = self.spends.get(name, name)
+                spend_id = self.names.get(name, name)
                 return Reverse(
                     account_id=ACCOUNT, actor="service", transaction_id=spend_id, credits=part, description="", key=key
                 )
@@ -147,8 +169,36 @@ class Telling:
                     description="",
                     key=key,
                 )
+            case "hold" | "capture" | "void" | "extend", _:
+                return self._hold_command(verb, words, options)
             case "expire", []:
                 return Expire(account_id=ACCOUNT, actor="system")
+        raise ValueError(f"not a command of the language: {verb} {' '.join(words)}")
+
+    def _hold_command(self, verb: str, words: list[str], options: dict[str, str]) -> Command:
+        key, ttl = options.get("key"), int(options["ttl"]) * 3600 if "ttl" in options else None
+        match verb, words:
+            case "hold", [credits]:
+                return Hold(account_id=ACCOUNT, actor="service", credits=int(credits), ttl_seconds=ttl, key=key)
+            case "capture", [name, credits]:
+                return Capture(
+                    account_id=ACCOUNT,
+                    actor="service",
+                    hold_id=self.names.get(name, name),
+                    credits=int(credits),
+                    key=key,
+                )
+            case "void", [name]:
+                return Void(account_id=ACCOUNT, actor="service", hold_id=self.names.get(name, name), key=key)
+            case "extend", [name, *credits]:
+                return Extend(
+                    account_id=ACCOUNT,
+                    actor="service",
+                    hold_id=self.names.get(name, name),
+                    credits=int(credits[0]) if credits else 0,
+                    ttl_seconds=ttl,
+                    key=key,
+                )
         raise ValueError(f"not a command of the language: {verb} {' '.join(words)}")
 
     def _outcome(self, written: tuple[Transaction, ...], outcome: Outcome) -> str:
@@ -171,8 +221,35 @@ class Telling:
 
     def _balance(self) -> str:
         wallet = self.backend.books(ACCOUNT).wallet
-        held = " / ".join(str(credits) for credits in wallet.available)
-        return f"{held} debt {wallet.debt_credits}" if wallet.debt_credits else held
+        shown = " / ".join(str(credits) for credits in wallet.available)
+        held = f" held {sum(wallet.held)}" if sum(wallet.held) else ""
+        return shown + held + (f" debt {wallet.debt_credits}" if wallet.debt_credits else "")
+
+
+def named_by(outcome: Posted) -> str:
+    """What `as` names: the debit of a capture, the hold of a hold, else the transaction."""
+    debits = [row for row in outcome.transactions if row.type == "debit"]
+    first = (debits or outcome.transactions)[0]
+    if first.type != "hold":
+        return first.transaction_id
+    assert first.reference_id is not None
+    return first.reference_id
+
+
+def set_up(backend: Backend, setting: str) -> None:
+    """Change something that no command of the book changes: the wallet's status, its limits, the hold rules."""
+    match setting.split():
+        case ["wallet", status]:
+            backend.set_status(ACCOUNT, status)
+        case ["limit", "daily" | "call" as which, credits]:
+            wallet = backend.books(ACCOUNT).wallet
+            new = None if credits == "none" else int(credits)
+            daily = new if which == "daily" else wallet.daily_limit_credits
+            backend.set_limits(ACCOUNT, daily, new if which == "call" else wallet.per_call_limit_credits)
+        case ["overage", "refuse" | "spend" as overage]:
+            backend.terms = replace(backend.terms, holds=HoldRules(overage=overage))
+        case _:
+            raise ValueError(f"not a setting of the language: {setting}")
 
 
 def split_command(command: str) -> tuple[str, list[str], dict[str, str]]:
@@ -192,7 +269,7 @@ def instant(day: str) -> datetime:
 
 
 def batches(told: list[tuple[datetime, Command | str]]) -> list[tuple[datetime, list[Command] | str]]:
-    """The commands of a telling in batches as large as they can be: one an instant, cut where the status changes."""
+    """The commands of a telling in batches as large as they can be: one an instant, cut where a setting changes."""
     cut: list[tuple[datetime, list[Command] | str]] = []
     for now, step in told:
         if isinstance(step, str):

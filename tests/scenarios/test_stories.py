@@ -7,7 +7,7 @@ import pytest
 from engine.store.database import Database
 from tests.engine.backends import Backend, InMemory, Stored
 from tests.engine.support import DAY_0
-from tests.scenarios.story import ACCOUNT, Story, Telling, batches, read_stories
+from tests.scenarios.story import ACCOUNT, Story, Telling, batches, read_stories, set_up
 
 FILES = sorted(Path(__file__).parent.glob("*.txt"))
 STORIES = [story for file in FILES for story in read_stories(file.read_text(encoding="utf-8"))]
@@ -42,7 +42,7 @@ def test_the_story_told_in_large_batches_ends_in_the_same_books(story: Story, ba
     backend.open(ACCOUNT, DAY_0)
     for now, step in batches(telling.told):
         if isinstance(step, str):
-            backend.set_status(ACCOUNT, step)
+            set_up(backend, step)
         else:
             backend.post(step, now)
     assert backend.books(ACCOUNT) == slowly.books(ACCOUNT)

@@ -145,6 +145,8 @@ def _open_postgresql(url: str, deadline_seconds: float, pool_size: int) -> Datab
             connect_args={
                 "options": options,
                 "client_encoding": "utf8",
+                # A rollback would drop the letters' prepared statements with the driver's own, if it had any.
+                "prepare_threshold": None,
                 "connect_timeout": max(2, int(deadline_seconds)),
             },
             pool_size=pool_size,

@@ -48,15 +48,15 @@ def check_lot(lot: Lot, entries: list[tuple[Transaction, int]]) -> None:
     granting, granted = entries[0]
     assert (granting.seq, granted, granting.created_at) == (lot.granted_seq, lot.granted_credits, lot.granted_at)
     assert sum(credits for _, credits in entries) == lot.remaining_credits, "remaining is the sum of the entries"
-    left = -sum(credits for row, credits in entries if row.type == "expiry")
-    assert left == lot.expired_credits, "expired is what the expiry rows say"
+    left = -sum(credits for row, credits in entries if row.type in ("expiry", "forfeit"))
+    assert left == lot.expired_credits, "expired is what the expiry and forfeit rows say"
     parts = (lot.remaining_credits, lot.held_credits, lot.taken_credits, lot.expired_credits, lot.spent_credits)
     assert min(*parts, lot.owed_credits) >= 0, f"no part of a lot is negative: {lot}"
     assert sum(parts) == lot.granted_credits
     taken = -sum(credits for row, credits in entries if row.type in ("refund", "dispute"))
     assert lot.taken_credits <= taken, "only a refund or a dispute takes"
     for row, credits in entries:
-        if row.type in ("debit", "debt_repayment"):
+        if row.type in ("debit", "debt_repayment", "admin_debit", "forfeit"):
             assert credits < 0 and row.created_at < lot.expires_at, "nothing is drawn from expiry on"
         if row.type == "expiry":
             assert row.created_at >= lot.expires_at, "nothing expires before its time"

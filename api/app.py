@@ -7,7 +7,23 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.types import ControllerRouterHandler
 
-from api import accounts, balance, batch, grants, health, portal, spends, support, topups, transactions, webhooks
+from api import (
+    accounts,
+    admin,
+    api_keys,
+    balance,
+    batch,
+    coupons,
+    grants,
+    health,
+    portal,
+    profile,
+    spends,
+    support,
+    topups,
+    transactions,
+    webhooks,
+)
 from api.auth import Keyring
 from api.openapi import openapi_resource
 from api.problems import exception_handlers
@@ -27,6 +43,10 @@ RESOURCES: tuple[Resource[Any], ...] = (
     *grants.RESOURCES,
     *topups.RESOURCES,
     *support.RESOURCES,
+    *admin.RESOURCES,
+    *coupons.RESOURCES,
+    *api_keys.RESOURCES,
+    *profile.RESOURCES,
     *webhooks.RESOURCES,
     *portal.RESOURCES,
     *health.RESOURCES,

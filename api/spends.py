@@ -114,16 +114,17 @@ def spend_command(runtime: Runtime, ask: SpendBody, account_id: str, actor: str,
 def spend_answer(runtime: Runtime, outcome: Posted | Planned) -> SpendAnswer:
     """What a spend did, or would do, as the API shows it."""
     if isinstance(outcome, Planned):
-        return SpendAnswer(transaction=None, draws=_draws(outcome.draws), balance_after=str(outcome.balance_after))
+        return SpendAnswer(transaction=None, draws=draw_views(outcome.draws), balance_after=str(outcome.balance_after))
     row = outcome.transactions[0]
     return SpendAnswer(
         transaction=transaction_view(row, runtime.catalog),
-        draws=_draws(row.draws()),
+        draws=draw_views(row.draws()),
         balance_after=str(outcome.balance_after),
     )
 
 
-def _draws(draws: Sequence[Draw]) -> tuple[DrawView, ...]:
+def draw_views(draws: Sequence[Draw]) -> tuple[DrawView, ...]:
+    """Draws as the API shows them."""
     return tuple(DrawView(lot_id=d.lot_id, bucket=d.bucket, amount_credits=str(d.credits)) for d in draws)
 
 

@@ -8,7 +8,7 @@ request is refused. Another process on the same database notices within `REMEMBE
 import asyncio
 import threading
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import blake2b
 from secrets import token_bytes
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from engine.runtime import Runtime
 from engine.store import credentials
 from engine.store.credentials import Credential, KeyRole
 from engine.store.database import reading, transact
+from engine.store.tables import CredentialRow
 
 Role = Literal["account", "owner", "member", "service", "support", "approver", "admin", "auditor"]
 Action = Literal["read", "buy", "settings.read", "settings.write", "wallet", "support", "approve", "admin", "audit"]
@@ -45,6 +46,7 @@ MATRIX: dict[Action, frozenset[Role]] = {
 """Which roles may do what. `wallet`: spend, hold, grant, reverse, open accounts and portal sessions."""
 
 REMEMBER_SECONDS = 5.0
+LAST_USED_STEP = timedelta(minutes=1)
 REMEMBERED_MAX = 10_000
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -114,6 +116,12 @@ class Keyring:
             self.check_origin(request)
         return principal
 
+    async def principal_of_key(self, key: str) -> Principal:
+        """Whom a key stands for that somebody else was shown; `Unauthenticated` if it is none of ours."""
+        if not is_key(key):
+            raise Unauthenticated("This is no key of this service.")
+        return await self._known(key, is_cookie=False)
+
     def check_origin(self, request: Request[Any, Any, Any]) -> None:
         """Raise `Forbidden` unless the request comes from one of our own pages."""
         source = request.headers.get("origin") or request.headers.get("referer") or ""
@@ -151,7 +159,15 @@ class Keyring:
             row = credentials.find_credential(session, hashes)
             if row is None:
                 return None
-            return _Remembered(Principal(_role(row.role), row.credential_id, row.name, row.account_id), until, None)
+        if row.role == "account":
+            self._note_use(row)
+        return _Remembered(Principal(_role(row.role), row.credential_id, row.name, row.account_id), until, None)
+
+    def _note_use(self, row: CredentialRow) -> None:
+        """Keep when an account's key was last used, to the minute: a write a minute, however busy it is."""
+        now = self._runtime.clock.now()
+        if row.last_used_at is None or now - row.last_used_at >= LAST_USED_STEP:
+            transact(self._runtime.db, lambda session: credentials.note_use(session, row.credential_id, now))
 
     def _remember(self, name: bytes, found: _Remembered, revocations: int) -> None:
         """Keep what was found, unless something was revoked since the look-up began."""

@@ -92,7 +92,7 @@ async def post_grant(call: Call[GrantBody]) -> Answer:
             bucket=ask.bucket,
             credits=int(ask.amount_credits),
             description=ask.description or _description(catalog.descriptions, kind, ask),
-            expires_at=_expiry(ask),
+            expires_at=expiry_of(ask.bucket, ask.expires_at),
             reference_type="campaign" if ask.campaign else REFERENCES.get(kind, "admin"),
             reference_id=f"{ask.campaign}/{ask.step or ''}" if ask.campaign else None,
             metadata=metadata_text(ask.metadata),
@@ -109,13 +109,14 @@ async def post_grant(call: Call[GrantBody]) -> Answer:
     return Answer(answer, is_replay=outcome.replayed)
 
 
-def _expiry(ask: GrantBody) -> datetime | None:
-    if ask.expires_at is None:
+def expiry_of(bucket: Bucket, expires_at: datetime | None) -> datetime | None:
+    """When a grant ends, in UTC; `Invalid` for recharge credits and for what lies beyond all calendars."""
+    if expires_at is None:
         return None
-    if ask.bucket == "recharge":
+    if bucket == "recharge":
         raise Invalid("expiresAt", "Recharge credits never expire.")
     try:
-        ends = ask.expires_at.astimezone(timezone.utc)
+        ends = expires_at.astimezone(timezone.utc)
     except OverflowError as error:
         raise Invalid("expiresAt", "The expiry is too far away.") from error
     if ends >= NEVER:

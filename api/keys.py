@@ -34,6 +34,17 @@ def new_key(prefix: str) -> str:
     return start + _tail(start)
 
 
+def derived_key(prefix: str, salt: str, secret: bytes) -> str:
+    """The key that this salt and secret make: who keeps the salt alone has nothing."""
+    number = int.from_bytes(hmac.digest(secret, salt.encode(), "sha256"))
+    body = ""
+    for _ in range(_RANDOM_CHARS):
+        number, digit = divmod(number, len(_ALPHABET))
+        body += _ALPHABET[digit]
+    start = prefix + body
+    return start + _tail(start)
+
+
 def is_key(text: str) -> bool:
     """Whether the text has a key's form, tail included; it says nothing about whether the key exists."""
     return _KEY.fullmatch(text) is not None and _tail(text[:-_TAIL_CHARS]) == text[-_TAIL_CHARS:]

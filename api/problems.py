@@ -49,6 +49,11 @@ KINDS: dict[type[e.Refusal], Kind] = {
     e.ReturnUrlRefused: Kind(400, "Return URL refused"),
     e.QuoteRefused: Kind(400, "Quote refused"),
     e.CouponUnknown: Kind(404, "Coupon unknown"),
+    e.CouponRedeemed: Kind(409, "Coupon already redeemed"),
+    e.CouponExpired: Kind(410, "Coupon expired"),
+    e.CouponTermsNotMet: Kind(403, "Coupon terms not met"),
+    e.CouponUsedUp: Kind(409, "Coupon used up"),
+    e.RateLimited: Kind(429, "Too many requests"),
     e.TopUpNotInPlan: Kind(403, "Top-up not in plan"),
     e.HoldEnded: Kind(409, "Hold ended"),
     e.HoldExpired: Kind(409, "Hold expired"),
@@ -90,7 +95,7 @@ def respond(refusal: e.Refusal, prefix: str) -> Response[bytes]:
     if status == 401:
         headers["www-authenticate"] = 'Bearer realm="purser"'
     if status in RETRY_AFTER_SECONDS:
-        headers["retry-after"] = RETRY_AFTER_SECONDS[status]
+        headers["retry-after"] = str(refusal.facts.get("retryAfterSeconds", RETRY_AFTER_SECONDS[status]))
     return _response(problem(refusal, prefix), status, headers)
 
 

@@ -90,13 +90,14 @@ def reversal(row: ReversalRow) -> Reversal:
 
 def reverse_purchase(call: Call[ReasonBody]) -> Answer:
     """Propose or carry out the 24 hour reversal: credits first; the money follows at once, or after approval."""
-    reason = _reason(call.ask.reason)
+    reason = checked_reason(call.ask.reason)
     row, is_replay = refunds.reverse_purchase(call.runtime, call.path["purchase_id"], reason, call.actor, call.key)
     call.runtime.wake_jobs()
     return Answer(reversal(row), is_replay=is_replay)
 
 
-def _reason(text: str) -> str:
+def checked_reason(text: str) -> str:
+    """The reason without blanks around it; `Invalid` if nothing is left."""
     if not text.strip():
         raise Invalid("reason", "A reason is needed: it stands in the audit log.")
     return text.strip()

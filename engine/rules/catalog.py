@@ -7,6 +7,7 @@ it is read, with the place and the problem. Its tables that say more live beside
 
 import tomllib
 import unicodedata
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -106,15 +107,26 @@ class Refunds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Coupon(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A code for credits: limited-time ones end `expires_after_days` after redemption, recharge ones never."""
+    """A code for credits: limited-time ones end `expires_after_days` after redemption, recharge ones never.
+
+    It may be redeemed until `ends_at`, by `max_redemptions` accounts together, once each; by those that have topped
+    up before (`first_top_up_required`), on these `plans`, in these `countries` (none named: all).
+    """
 
     code: Text
     description: Text
     credits: Positive
     bucket: Bucket
     expires_after_days: Annotated[int, Meta(ge=1, le=3_650)] | None = None
+    ends_at: Annotated[datetime, Meta(tz=True)] | None = None
+    max_redemptions: Positive | None = None
+    first_top_up_required: bool = False
+    plans: tuple[str, ...] = ()
+    countries: tuple[Country, ...] = ()
 
     def __post_init__(self) -> None:
+        check_unique("plan", self.plans)
+        check_unique("country", self.countries)
         if not coupon_key(self.code):
             raise ValueError("code is blank")
         if self.bucket == "monthly":
@@ -180,6 +192,11 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             if plan.id == plan_id:
                 return plan
         raise KeyError(plan_id)
+
+    def coupon(self, code: str) -> Coupon | None:
+        """The coupon that this text names, in whatever spelling."""
+        key = coupon_key(code)
+        return next((coupon for coupon in self.coupons if coupon_key(coupon.code) == key), None)
 
     @property
     def first_plan(self) -> Plan | None:
@@ -247,6 +264,9 @@ def _check_coupons(catalog: Catalog) -> None:
     for coupon in catalog.coupons:
         if coupon.bucket not in catalog.buckets:
             raise ValueError(f"coupon {coupon.code!r} grants {coupon.bucket}, which is not in buckets")
+        for plan_id in coupon.plans:
+            if plan_id not in {plan.id for plan in catalog.plans}:
+                raise ValueError(f"coupon {coupon.code!r} names the plan {plan_id!r}, which is not in plans")
 
 
 def _check_commit_plans(catalog: Catalog) -> None:

@@ -15,6 +15,10 @@ import msgspec
 from engine.rules.errors import Refusal
 from engine.rules.ledger import Transaction
 from engine.rules.lots import Bucket, Draw
+from engine.rules.money import CREDITS_MAX
+
+Status = Literal["active", "suspended", "closed"]
+"""A wallet's status; `closed` is for good."""
 
 GrantType = Literal[
     "deposit",
@@ -253,7 +257,46 @@ class Expire:
         return ()
 
 
-Command = Grant | Spend | Reverse | TakeBack | GiveBack | Hold | Capture | Void | Extend | Expire
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminDebit:
+    """A correction downwards: draw `credits` in spend order, of one bucket or of all, all or nothing.
+
+    It is no usage (no day's limit counts it), but what it drew counts as spent where money is taken back.
+    """
+
+    operation: ClassVar[str] = "admin_debit"
+    account_id: str
+    actor: str
+    credits: int
+    description: str
+    bucket: Bucket | None = None
+    metadata: str = "{}"
+    key: str | None = None
+
+    def identity(self) -> tuple[object, ...]:
+        return (self.credits, self.bucket, self.description, self.metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetStatus:
+    """Suspend, resume or close a wallet. Closing forfeits every lot; a closed wallet stays closed and empty.
+
+    Open holds are voided by commands of their own, before it.
+    """
+
+    operation: ClassVar[str] = "set_status"
+    account_id: str
+    actor: str
+    status: Status
+    key: str | None = None
+
+    def identity(self) -> tuple[object, ...]:
+        return (self.status,)
+
+
+Command = (
+    Grant | Spend | Reverse | TakeBack | GiveBack | Hold | Capture | Void | Extend | Expire | AdminDebit | SetStatus
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +346,7 @@ def reach(command: Command) -> Reach:
     """The part of the wallet a command can touch, beside what has expired.
 
     A `TakeBack` takes from its purchase's lots and may draw as much again from others to pay the debt. A `Capture`
-    may draw from open lots what it takes above the hold.
+    may draw from open lots what it takes above the hold. Closing, and a debit of one bucket, reach every lot.
     """
     match command:
         case Capture() | Extend():
@@ -318,5 +361,9 @@ def reach(command: Command) -> Reach:
             return Reach(open_credits=2 * command.credits, purchase_id=command.purchase_id)
         case GiveBack():
             return Reach(purchase_id=command.purchase_id)
+        case AdminDebit(bucket=None):
+            return Reach(open_credits=command.credits)
+        case AdminDebit() | SetStatus(status="closed"):
+            return Reach(open_credits=CREDITS_MAX)
         case _:
             return Reach()

@@ -14,6 +14,7 @@ from engine.rules import hold_decisions as holds
 from engine.rules.descriptions import describe
 from engine.rules.errors import (
     IdempotencyMismatch,
+    InsufficientCredits,
     Invalid,
     NotFound,
     Refusal,
@@ -21,7 +22,7 @@ from engine.rules.errors import (
     WalletNotActive,
 )
 from engine.rules.ledger import Entry, Page, Transaction, chain_hash
-from engine.rules.lots import BUCKET_NAMES, NEVER, Draw, Lot, draw, spend_order
+from engine.rules.lots import BUCKET_NAMES, BUCKETS, NEVER, Draw, Lot, draw, spend_order
 from engine.rules.money import CREDITS_MAX
 from engine.rules.rows import Terms, count_spent, write
 
@@ -59,6 +60,8 @@ def decide(page: Page | None, command: c.Command, terms: Terms) -> c.Outcome:
         return planned
     settle_expiry(page, terms)
     pay_debt(page, command.actor, terms)
+    if page.wallet.status == "closed":
+        forfeit(page, command.actor, terms)
     return _close(page, command, start)
 
 
@@ -82,6 +85,10 @@ def _carry_out(page: Page, command: c.Command, terms: Terms) -> c.Planned | None
             holds.void(page, command, terms)
         case c.Extend():
             holds.extend(page, command, terms)
+        case c.AdminDebit():
+            admin_debit(page, command, terms)
+        case c.SetStatus():
+            set_status(page, command)
         case c.Expire():
             pass
     return None
@@ -257,6 +264,65 @@ def give_back(page: Page, command: c.GiveBack, terms: Terms) -> None:
         parts.append((lot, taken + repaid))
         missing -= taken + repaid
     _write_purchase_row(page, command, _restore(page, parts, terms), terms)
+
+
+def admin_debit(page: Page, command: c.AdminDebit, terms: Terms) -> None:
+    wallet = page.wallet
+    if wallet.status == "closed":
+        raise WalletNotActive(wallet.status)
+    if command.credits < 1:
+        raise Invalid("amountCredits", "A debit is at least one credit.")
+    order, available = page.order, wallet.available_credits
+    if command.bucket is not None:
+        order = [lot for lot in page.order if lot.bucket == command.bucket]
+        available = wallet.available[BUCKETS.index(command.bucket)]
+    if command.credits > available:
+        raise InsufficientCredits(command.credits, available)
+    # From here the debit must succeed.
+    draws = draw(order, command.credits)
+    write(
+        page,
+        terms,
+        command.actor,
+        type="admin_debit",
+        amount_credits=-command.credits,
+        entries=tuple(page.move(page.lots[d.lot_id], -d.credits) for d in draws),
+        source="admin",
+        description=command.description,
+        reference_type="admin",
+        metadata=command.metadata,
+    )
+
+
+def set_status(page: Page, command: c.SetStatus) -> None:
+    wallet = page.wallet
+    if wallet.status == "closed":
+        raise WalletNotActive(wallet.status)
+    assert command.status != "closed" or sum(wallet.held) == 0, "open holds are voided before a wallet is closed"
+    # From here it must succeed; what a closed wallet still has is forfeited at the end of the command.
+    wallet.status = command.status
+    page.is_changed = True
+
+
+def forfeit(page: Page, actor: str, terms: Terms) -> None:
+    """A closed wallet keeps nothing: what is left, or comes back, leaves it, one row a lot, in spend order."""
+    for lot in [lot for lot in page.order if lot.remaining_credits > 0]:
+        left = lot.remaining_credits
+        lot.expired_credits += left
+        write(
+            page,
+            terms,
+            actor,
+            type="forfeit",
+            amount_credits=-left,
+            entries=(page.move(lot, -left),),
+            source=lot.source,
+            description=terms.descriptions.forfeit,
+            purchase_id=lot.purchase_id,
+        )
+    if page.wallet.available_credits == 0:
+        page.order = []
+        page.wallet.next_expiry_at = NEVER
 
 
 def _reversed_draws(spent: Transaction, undone: Mapping[str, int], credits: int) -> list[Draw]:

@@ -14,6 +14,11 @@ Refusal
 ├── ReturnUrlRefused        BILLING-004       a return URL outside the configured origins
 ├── QuoteRefused            QUOTE-001         a quote token that is forged, ended or about something else
 ├── CouponUnknown           COUPON-001        no such coupon
+├── CouponRedeemed          COUPON-002        this account redeemed it before
+├── CouponExpired           COUPON-003        its time is over
+├── CouponTermsNotMet       COUPON-004        not for this account, or not yet
+├── CouponUsedUp            COUPON-005        redeemed as often as it may be
+├── RateLimited             RATE-001          too many guesses; later
 ├── TopUpNotInPlan          PLAN-001          the plan may not top up
 ├── HoldEnded               HOLD-001          the hold was captured or voided
 ├── HoldExpired             HOLD-002          the hold is past its end
@@ -146,6 +151,43 @@ class CouponUnknown(Refusal):
 
     def __init__(self) -> None:
         super().__init__("There is no such coupon.")
+
+
+class CouponRedeemed(Refusal):
+    code = "COUPON-002"
+
+    def __init__(self) -> None:
+        super().__init__("This account redeemed the coupon before.")
+
+
+class CouponExpired(Refusal):
+    code = "COUPON-003"
+
+    def __init__(self, ended_at: str) -> None:
+        super().__init__("The coupon has expired.", endedAt=ended_at)
+
+
+class CouponTermsNotMet(Refusal):
+    """`term` says which: `first_top_up`, `plan` or `country`."""
+
+    code = "COUPON-004"
+
+    def __init__(self, term: str, detail: str) -> None:
+        super().__init__(detail, term=term)
+
+
+class CouponUsedUp(Refusal):
+    code = "COUPON-005"
+
+    def __init__(self) -> None:
+        super().__init__("The coupon was redeemed as often as it may be.")
+
+
+class RateLimited(Refusal):
+    code = "RATE-001"
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__("Too many unknown codes were tried; try again later.", retryAfterSeconds=retry_after_seconds)
 
 
 class TopUpNotInPlan(Refusal):

@@ -53,7 +53,13 @@ LOT = (
     "granted_at",
 )
 WALLET_MOVES = ("seq", "head", *(f"available_{bucket}" for bucket in BUCKETS), "last_at", "spent_on", "spent_credits")
-WALLET_RARE = ("debt_credits", *(f"held_{bucket}" for bucket in BUCKETS), "next_expiry_at", "next_hold_expiry_at")
+WALLET_RARE = (
+    "status",
+    "debt_credits",
+    *(f"held_{bucket}" for bucket in BUCKETS),
+    "next_expiry_at",
+    "next_hold_expiry_at",
+)
 LOT_MOVES = ("remaining_credits",)
 LOT_RARE = ("is_open", "held_credits", "taken_credits", "owed_credits", "expired_credits")
 """What every command moves, and what few do: naming an indexed column costs SQLite its index, changed or not."""
@@ -338,7 +344,7 @@ def _save_lots(session: Session, changed: Iterable[Page]) -> None:
 
 
 def _wallet_rare(wallet: Wallet) -> Row:
-    return (wallet.debt_credits, *wallet.held, wallet.next_expiry_at, wallet.next_hold_expiry_at)
+    return (wallet.status, wallet.debt_credits, *wallet.held, wallet.next_expiry_at, wallet.next_hold_expiry_at)
 
 
 def _lot_rare(lot: Lot) -> Row:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import CursorResult, Update, update
+from sqlalchemy import CursorResult, Update, func, update
 from sqlmodel import Session, col, select
 
 from engine.store.tables import CredentialRow, PortalSessionRow
@@ -61,6 +61,36 @@ def revoke_credential(session: Session, credential_id: str, account_id: str | No
     if account_id is not None:
         statement = statement.where(col(CredentialRow.account_id) == account_id)
     return _changed(session, statement.values(revoked_at=now)) == 1
+
+
+def account_keys(session: Session, account_id: str, page: int, limit: int) -> tuple[list[CredentialRow], int]:
+    """A page of the account's keys that work, newest first, and how many there are."""
+    mine = (
+        col(CredentialRow.account_id) == account_id,
+        col(CredentialRow.role) == "account",
+        col(CredentialRow.revoked_at).is_(None),
+    )
+    total = session.exec(select(func.count()).select_from(CredentialRow).where(*mine)).one()
+    newest = (col(CredentialRow.created_at).desc(), col(CredentialRow.credential_id).desc())
+    rows = session.exec(select(CredentialRow).where(*mine).order_by(*newest).offset((page - 1) * limit).limit(limit))
+    return list(rows.all()), total
+
+
+def get_account_key(session: Session, account_id: str, credential_id: str) -> CredentialRow | None:
+    """One key of an account, revoked or not."""
+    return session.exec(
+        select(CredentialRow).where(
+            col(CredentialRow.credential_id) == credential_id, col(CredentialRow.account_id) == account_id
+        )
+    ).first()
+
+
+def note_use(session: Session, credential_id: str, now: datetime) -> None:
+    """Note that a key was used just now."""
+    _changed(
+        session,
+        update(CredentialRow).where(col(CredentialRow.credential_id) == credential_id).values(last_used_at=now),
+    )
 
 
 def add_portal_session(session: Session, portal: PortalSession) -> None:

@@ -110,6 +110,12 @@ def find_hold(session: Session, account_id: str, hold_id: str) -> Hold | None:
     return hold_of(found[0]) if found else None
 
 
+def open_hold_ids(session: Session, account_id: str) -> list[str]:
+    """The holds of an account that have not ended, oldest first."""
+    of_account = (col(HoldRow.account_id) == account_id, col(HoldRow.status) == "open")
+    return list(session.execute(select(HoldRow.hold_id).where(*of_account).order_by(HoldRow.hold_id)).scalars())
+
+
 def holds_page(session: Session, account_id: str, page: int, limit: int) -> HoldList:
     """A page of the account's holds, newest first."""
     mine = col(HoldRow.account_id) == account_id

@@ -25,6 +25,7 @@ GLOBAL_TABLES = frozenset(
         "claims",
         "provider_events",
         "document_series",
+        "coupon_uses",
         "credentials",
         "portal_sessions",
         "demo_clock",
@@ -449,6 +450,7 @@ class AuditRow(Base, table=True):
     """Who did what to whom, when and why: append-only."""
 
     __tablename__ = "audit_log"
+    __table_args__ = (Index("ix_audit_log_created_at", "created_at", "audit_id"),)
     account_id: str = Field(primary_key=True, max_length=64)
     audit_id: str = Field(primary_key=True)
     actor: str
@@ -457,6 +459,25 @@ class AuditRow(Base, table=True):
     reason: str
     facts: str = "{}"
     created_at: datetime
+
+
+class CouponGuessRow(Base, table=True):
+    """How many unknown codes an account has tried since `started_at`: a window begins with its first guess."""
+
+    __tablename__ = "coupon_guesses"
+    __table_args__ = (of_account(), CheckConstraint("guesses > 0", name="positive"))
+    account_id: str = Field(primary_key=True, max_length=64)
+    started_at: datetime
+    guesses: int = big()
+
+
+class CouponUseRow(Base, table=True):
+    """How many accounts redeemed a coupon, counted in the transaction of each grant: what a cap is held against."""
+
+    __tablename__ = "coupon_uses"
+    __table_args__ = (CheckConstraint("used > 0", name="positive"),)
+    coupon: str = Field(primary_key=True)
+    used: int = big()
 
 
 class ClaimRow(Base, table=True):
@@ -514,6 +535,7 @@ class CredentialRow(Base, table=True):
     name: str
     hint: str
     created_at: datetime
+    last_used_at: datetime | None = None
     revoked_at: datetime | None = None
 
 

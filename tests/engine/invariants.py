@@ -51,15 +51,15 @@ def check_lot(lot: Lot, entries: list[tuple[Transaction, int]]) -> None:
     assert sum(credits for _, credits in entries) == lot.remaining_credits, "remaining is the sum of the entries"
     held = -sum(credits for row, credits in entries if row.type in ("hold", "hold_release"))
     assert held == lot.held_credits, "held is what the rows of holds say"
-    left = -sum(credits for row, credits in entries if row.type == "expiry")
-    assert left == lot.expired_credits, "expired is what the expiry rows say"
+    left = -sum(credits for row, credits in entries if row.type in ("expiry", "forfeit"))
+    assert left == lot.expired_credits, "expired is what the expiry and forfeit rows say"
     parts = (lot.remaining_credits, lot.held_credits, lot.taken_credits, lot.expired_credits, lot.spent_credits)
     assert min(*parts, lot.owed_credits) >= 0, f"no part of a lot is negative: {lot}"
     assert sum(parts) == lot.granted_credits
     taken = -sum(credits for row, credits in entries if row.type in ("refund", "dispute"))
     assert lot.taken_credits <= taken, "only a refund or a dispute takes"
     for row, credits in entries:
-        if row.type in ("debit", "debt_repayment", "hold"):
+        if row.type in ("debit", "debt_repayment", "hold", "admin_debit", "forfeit"):
             is_captured = row.type == "debit" and row.reference_type == "hold"
             assert credits < 0
             assert is_captured or row.created_at < lot.expires_at, "only what was held is drawn from expiry on"

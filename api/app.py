@@ -7,7 +7,7 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.types import ControllerRouterHandler
 
-from api import accounts, balance, batch, grants, health, portal, spends, support, topups, transactions, webhooks
+from api import accounts, balance, batch, grants, health, portal, spends, support, topups, transactions, usage, webhooks
 from api.auth import Keyring
 from api.openapi import openapi_resource
 from api.problems import exception_handlers
@@ -22,6 +22,7 @@ RESOURCES: tuple[Resource[Any], ...] = (
     *accounts.RESOURCES,
     *balance.RESOURCES,
     *transactions.RESOURCES,
+    *usage.RESOURCES,
     *spends.RESOURCES,
     *batch.RESOURCES,
     *grants.RESOURCES,

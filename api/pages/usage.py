@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from litestar import Response
 
 from api.pages.charts import Bar, Slice, bars, slices
 from api.pages.frame import Visit
 from api.pages.words import MONTHS, TYPE_NAMES
+from api.usage import export
 from engine.flows.expiry import settled_wallet
 from engine.rules.errors import Invalid, NotFound
 from engine.rules.lots import Lot
@@ -74,6 +76,15 @@ def show(visit: Visit) -> Response[str]:
         kind=kind,
         is_later_page=query.before_seq is not None,
     )
+
+
+def download(visit: Visit) -> Response[Any]:
+    """Every debit, or those of one month, as a file to keep."""
+    wanted = visit.query.get("month", "")
+    month = next((m for m in months_until(visit.now) if m.key == wanted), None)
+    if wanted and month is None:
+        raise Invalid("month", "There is no such month here.")
+    return export(visit.runtime, visit.account_id, month.start if month else None, month.end if month else None)
 
 
 def holdings(visit: Visit, account_id: str) -> Holdings:

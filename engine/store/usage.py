@@ -1,7 +1,8 @@
 """Daily usage: totals kept in the transaction that spends, and read without the ledger."""
 
 from collections.abc import Iterable
-from datetime import date
+from dataclasses import dataclass, fields
+from datetime import date, datetime
 
 from sqlalchemy import func, select
 from sqlmodel import Session
@@ -52,3 +53,30 @@ def spent_by_day(session: Session, account_id: str, first: date, last: date) -> 
 def spent_between(session: Session, account_id: str, first: date, last: date) -> int:
     """Credits spent from the first day to the last, both included."""
     return sum(spent_by_day(session, account_id, first, last).values())
+
+
+@dataclass(frozen=True, slots=True)
+class DebitLine:
+    """A debit as the usage export shows it."""
+
+    seq: int
+    created_at: datetime
+    transaction_id: str
+    call_id: str | None
+    provider_id: str | None
+    capability_id: str | None
+    amount_credits: int
+    outcome: str | None
+    description: str
+
+
+def debits_after(session: Session, account_id: str, after_seq: int, last_seq: int, limit: int) -> list[DebitLine]:
+    """The next debits of a ledger, oldest first: how all of them are read in pieces."""
+    c = Base.metadata.tables["transactions"].c
+    rows = session.execute(
+        select(*(c[each.name] for each in fields(DebitLine)))
+        .where(c.account_id == account_id, c.seq > after_seq, c.seq <= last_seq, c.type == "debit")
+        .order_by(c.seq)
+        .limit(limit)
+    )
+    return [DebitLine(*row) for row in rows]

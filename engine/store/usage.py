@@ -39,6 +39,15 @@ def usage_between(session: Session, account_id: str, first: date, last: date) ->
     return [DayUse(*row) for row in rows]
 
 
+def all_usage(session: Session, account_id: str) -> list[DayUse]:
+    """Every day and provider of an account, those that came to nothing too."""
+    c = _TABLE.c
+    rows = session.execute(
+        select(c.day, c.provider_id, c.provider_name, c.credits_spent, c.call_count).where(c.account_id == account_id)
+    )
+    return [DayUse(*row) for row in rows]
+
+
 def spent_by_day(session: Session, account_id: str, first: date, last: date) -> dict[date, int]:
     """Credits spent on each day on which any were, less what was reversed of them."""
     c = _TABLE.c

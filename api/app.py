@@ -24,6 +24,7 @@ from api import (
     support,
     topups,
     transactions,
+    usage,
     webhooks,
 )
 from api.auth import Keyring
@@ -40,6 +41,7 @@ RESOURCES: tuple[Resource[Any], ...] = (
     *accounts.RESOURCES,
     *balance.RESOURCES,
     *transactions.RESOURCES,
+    *usage.RESOURCES,
     *spends.RESOURCES,
     *batch.RESOURCES,
     *holds.RESOURCES,

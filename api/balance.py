@@ -49,8 +49,19 @@ class NextDraw(View, frozen=True, kw_only=True):
     bucket: str
 
 
+class ExpiringAnswer(View, frozen=True, kw_only=True):
+    """Credits of one bucket that leave at this instant unless they are spent before; held ones are not among them."""
+
+    expires_at: datetime
+    credits: str
+    bucket: str
+
+
 class BalanceAnswer(View, frozen=True, kw_only=True):
-    """Buckets stand in spend order. Limits and the alert threshold are null where none is set."""
+    """Buckets stand in spend order. Limits and the alert threshold are null where none is set.
+
+    `expiring` looks 60 days ahead, the soonest first, at most 50 entries.
+    """
 
     balance_credits: str
     balance_usdc: str | None
@@ -64,6 +75,7 @@ class BalanceAnswer(View, frozen=True, kw_only=True):
     status: str
     next_draw: NextDraw | None
     buckets: tuple[BucketAnswer, ...]
+    expiring: tuple[ExpiringAnswer, ...]
 
 
 class BalanceQuery(Body, frozen=True, kw_only=True):
@@ -115,6 +127,10 @@ def balance_answer(view: BalanceView, catalog: Catalog) -> BalanceAnswer:
         status=view.status,
         next_draw=NextDraw(lot_id=drawable[0][0].lot_id, bucket=drawable[0][1].bucket) if drawable else None,
         buckets=tuple(map(_bucket_answer, shown)),
+        expiring=tuple(
+            ExpiringAnswer(expires_at=each.expires_at, credits=str(each.credits), bucket=each.bucket)
+            for each in view.expiring
+        ),
     )
 
 

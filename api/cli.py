@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
@@ -21,6 +22,7 @@ from sqlmodel import Session
 from api.auth import create_key
 from api.demo_server import DemoOrder, Ready, run_demo
 from api.environ import SettingsError
+from api.exports import export_month, read_month
 from api.logs import log_to_stderr
 from api.script import run_script
 from api.server import SchemaOutdated, assembled, check_schema, opened, serve, work
@@ -178,12 +180,38 @@ def audit_command(as_json: bool) -> None:
     _log()
     settings = _read_settings()
     keys = Secrets(settings.secret_keys).all_for("ledger chain")
-    with _complaints(), opened(settings) as db, _counting(is_shown=not as_json) as progress:
+    with _complaints(), opened(settings) as db, _counting("Reading the ledger", is_shown=not as_json) as progress:
         check_schema(db)
         report = audit(db, keys, progress)
     _say_json(_report(report)) if as_json else _show_report(report)
     if not report.is_clean:
         sys.exit(NO)
+
+
+@main.command("export")
+@click.option("--month", "name", required=True, help="Which month (UTC), as YYYY-MM.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="The directory for it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures and the files as one JSON line.")
+def export_command(name: str, out: Path, as_json: bool) -> None:
+    """Write a month for the books: deferred revenue, recognised revenue, breakage, cost basis and a journal."""
+    _log()
+    try:
+        month = read_month(name)
+    except ValueError as error:
+        raise click.UsageError(f"--month: {error}.") from error
+    if month.start > Clock().now():
+        raise click.UsageError("--month: this month has not begun.")
+    settings = _read_settings()
+    with _complaints(), opened(settings) as db, _counting("Writing", is_shown=not as_json) as progress:
+        check_schema(db)
+        made = export_month(db, month, out, progress)
+    figures = {currency: {**asdict(of), "closing": of.closing} for currency, of in made.figures.items()}
+    if as_json:
+        _say_json({"month": month.name, "files": list(map(str, made.files)), "minor": figures})
+        return
+    for currency, of in figures.items():
+        click.echo(f"{currency} (minor units): " + ", ".join(f"{word} {amount}" for word, amount in of.items()))
+    click.echo("\n".join(map(str, made.files)))
 
 
 @contextmanager
@@ -220,10 +248,10 @@ def _check_account(session: Session, account_id: str) -> None:
 
 
 @contextmanager
-def _counting(*, is_shown: bool) -> Iterator[Callable[[int], None]]:
-    """A line on stderr that counts the rows read, where somebody looks at it."""
+def _counting(doing: str, *, is_shown: bool) -> Iterator[Callable[[int], None]]:
+    """A line on stderr that counts the rows done, where somebody looks at it."""
     console = Console(stderr=True)
-    columns = TextColumn("Reading the ledger: {task.completed:,.0f} rows")
+    columns = TextColumn(f"{doing}: {{task.completed:,.0f}} rows")
     with Progress(columns, console=console, transient=True, disable=not (is_shown and console.is_terminal)) as bar:
         task = bar.add_task("audit", total=None)
         yield lambda rows: bar.update(task, completed=rows)

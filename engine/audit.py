@@ -1,45 +1,38 @@
 """The audit: reads every ledger row and proves that the books add up, or names the first row that does not.
 
 For every wallet: `seq` has no gap, the hash chain is whole, Σ entries = amount, `balance_after` is the running sum,
-each lot holds what its entries leave, the wallet's totals are those of its lots, and head, `seq` and debt are those
-of the last row. For every payment: exactly the grants its purchase names. For every series of documents: no gap.
+each lot holds what its entries leave, the wallet's totals are those of its lots, head, `seq` and debt are those
+of the last row, and daily usage is what the debits say. For every payment: exactly the grants its purchase names. For
+every series of documents: no gap.
+
+It reads one snapshot, row by row, and keeps of a wallet only sums (by lot, by day and provider): a wallet with a
+million rows takes no more memory than one with ten.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 
+import msgspec
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
-from engine.rules.ledger import Transaction, first_broken_row
-from engine.rules.lots import BUCKETS, Lot
+from engine.rules.audit import Finding, WalletCheck
+from engine.rules.ledger import Transaction
 from engine.store import books
 from engine.store.bulk import Row, select_rows, select_window
-from engine.store.database import Database, reading
+from engine.store.database import Database, snapshot
+from engine.store.usage import all_usage
 
 CHUNK = 5_000
-ADDS = frozenset(
-    {
-        "deposit",
-        "auto_recharge",
-        "volume_discount",
-        "coupon_credit",
-        "promo_credit",
-        "monthly_credit",
-        "commit_credit",
-        "admin_credit",
-    }
+KEY = ("account_id", "seq")
+_NUMBERS = tuple(
+    books.TRANSACTION.index(name) for name in ("seq", "amount_credits", "balance_after", "debt_after", "command_rows")
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that does not add up: where (`account/seq` or an object's id) and what."""
-
-    where: str
-    what: str
+_encode = msgspec.json.Encoder().encode
+UNREADABLE = (TypeError, ValueError, msgspec.MsgspecError, OperationalError)
+"""What a row raises that no row of ours can be made of; SQLite's driver refuses text that is not UTF-8."""
 
 
 @dataclass(slots=True)
@@ -60,7 +53,7 @@ class Report:
 def audit(db: Database, chain_keys: Sequence[bytes], progress: Callable[[int], None] = lambda rows: None) -> Report:
     """Read everything and report; `progress` is told how many ledger rows have been read."""
     report = Report()
-    with reading(db) as session:
+    with snapshot(db) as session:
         _audit_wallets(session, chain_keys, report, progress)
         _audit_purchases(session, report)
         _audit_documents(session, report)
@@ -68,104 +61,108 @@ def audit(db: Database, chain_keys: Sequence[bytes], progress: Callable[[int], N
 
 
 def _audit_wallets(session: Session, keys: Sequence[bytes], report: Report, progress: Callable[[int], None]) -> None:
-    """Wallets with rows, then those that claim to have some and have none."""
+    """Wallets with rows, in the order of their ids, then those that claim to have some and have none."""
     seen: set[str] = set()
-    for account_id, rows in groupby(_all_rows(session), key=lambda row: row.account_id):
-        mine = list(rows)
-        seen.add(account_id)
-        report.rows += len(mine)
-        _audit_wallet(session, keys, report, account_id, mine)
+    check: WalletCheck | None = None
+    for chunk in _chunks(session):
+        debits = _reversed_debits(session, chunk)
+        if check is not None:
+            check.begin_chunk()
+        for key, row in chunk:
+            if check is None or check.account_id != key[0]:
+                if check is not None:
+                    _close(session, check, report)
+                check = WalletCheck(key[0], keys)
+                seen.add(key[0])
+            check.take(key[1], row, debits)
+        report.rows += len(chunk)
         progress(report.rows)
+    if check is not None:
+        _close(session, check, report)
     for account_id, seq in session.execute(text("SELECT account_id, seq FROM wallets")).all():
         report.wallets += 1
         if seq > 0 and account_id not in seen:
             report.findings.append(Finding(account_id, f"the wallet counts {seq} rows and has none"))
+    for what, table in (("lots", "lots"), ("usage", "usage_daily")):
+        for (account_id,) in session.execute(text(f"SELECT DISTINCT account_id FROM {table}")).all():  # noqa: S608
+            if account_id not in seen:
+                report.findings.append(Finding(account_id, f"it has {what} and no rows"))
 
 
-def _all_rows(session: Session) -> Iterator[Transaction]:
-    """Every ledger row by account and `seq`, in chunks."""
-    after: Row = ("", 0)
+Keyed = tuple[tuple[str, int], Transaction | None]
+"""A row under its key, or nothing where no row can be made of what is stored."""
+
+
+def _chunks(session: Session) -> Iterator[list[Keyed]]:
+    """Every ledger row by account and `seq`."""
+    after: Row = ("", -(2**62))
     while True:
-        chunk = select_window(session, "transactions", books.TRANSACTION, ("account_id", "seq"), after, CHUNK)
-        yield from map(books.transaction_of, chunk)
-        if len(chunk) < CHUNK:
+        chunk = _chunk(session, after, CHUNK)
+        if chunk:
+            yield chunk
+            after = chunk[-1][0]
+        else:
             return
-        after = (chunk[-1][0], chunk[-1][1])
 
 
-def _audit_wallet(
-    session: Session, keys: Sequence[bytes], report: Report, account_id: str, rows: list[Transaction]
-) -> None:
-    found = _first_wrong_row(rows)
-    broken = first_broken_row(keys, rows)
-    if broken is not None and (found is None or broken.seq <= int(found.where.rsplit("/", 1)[1])):
-        found = Finding(f"{account_id}/{broken.seq}", "its hash does not fit its text and the row before it")
-    if found is not None:
-        report.findings.append(found)
-    wallet_rows = select_rows(session, "wallets", books.WALLET, ("account_id",), [(account_id,)])
-    if not wallet_rows:
-        report.findings.append(Finding(account_id, "rows without a wallet"))
-        return
-    wallet = books.wallet_of(wallet_rows[0])
-    last = rows[-1]
-    for what, is_so in (
-        (f"the wallet's seq is {wallet.seq}, the last row's {last.seq}", wallet.seq == last.seq),
-        ("the wallet's head is not the last row's hash", wallet.head == last.hash),
-        (
-            f"the wallet owes {wallet.debt_credits}, the last row says {last.debt_after}",
-            wallet.debt_credits == last.debt_after,
-        ),
-        ("the wallet's total is not the last row's balance", wallet.available_credits == last.balance_after),
-    ):
-        if not is_so:
-            report.findings.append(Finding(f"{account_id}/{last.seq}", what))
-    lots = list(map(books.lot_of, select_rows(session, "lots", books.LOT, ("account_id",), [(account_id,)])))
-    _audit_lots(report, account_id, rows, lots, wallet.available)
+def _chunk(session: Session, after: Row, limit: int) -> list[Keyed]:
+    """The next rows; where a chunk can't be read, fewer, down to the one that is at fault."""
+    try:
+        rows = select_window(session, "transactions", books.TRANSACTION, KEY, after, limit)
+    except UNREADABLE:
+        if limit > 1:
+            return _chunk(session, after, max(1, limit // 8))
+        return [(_key(row), None) for row in select_window(session, "transactions", KEY, KEY, after, 1)]
+    return [(_key(row), _read(row)) for row in rows]
 
 
-def _first_wrong_row(rows: list[Transaction]) -> Finding | None:
-    balance = 0
-    reversed_credits: dict[str, int] = defaultdict(int)
-    debits: dict[str, int] = {}
-    for place, row in enumerate(rows, start=1):
-        where = f"{row.account_id}/{row.seq}"
-        if row.seq != place:
-            return Finding(where, f"row {place} is missing")
-        if sum(entry.credits for entry in row.entries) != row.amount_credits:
-            return Finding(where, "its entries do not sum up to its amount")
-        balance += row.amount_credits
-        if balance != row.balance_after:
-            return Finding(where, f"its balance is {row.balance_after}, the rows before it make {balance}")
-        if row.type == "debit":
-            debits[row.transaction_id] = -row.amount_credits
-        if row.reverses_id is not None:
-            reversed_credits[row.reverses_id] += row.amount_credits
-            if reversed_credits[row.reverses_id] > debits.get(row.reverses_id, 0):
-                return Finding(where, "it gives back more than its debit took, or has no debit")
-    return None
+def _key(row: Row) -> tuple[str, int]:
+    return row[0], row[1]
 
 
-def _audit_lots(
-    report: Report, account_id: str, rows: list[Transaction], lots: list[Lot], available: list[int]
-) -> None:
-    left: dict[str, int] = defaultdict(int)
-    granted: dict[str, tuple[int, int]] = {}
-    for row in rows:
-        for entry in row.entries:
-            left[entry.lot_id] += entry.credits
-            if row.type in ADDS or entry.lot_id not in granted:  # what finds its own lot full makes a new one
-                granted[entry.lot_id] = (row.seq, entry.credits)
-    totals = [0] * len(BUCKETS)
-    for lot in lots:
-        totals[BUCKETS.index(lot.bucket)] += lot.remaining_credits
-        if left.pop(lot.lot_id, 0) != lot.remaining_credits:
-            report.findings.append(Finding(lot.lot_id, "it holds something else than its entries leave"))
-        if granted.get(lot.lot_id) != (lot.granted_seq, lot.granted_credits):
-            report.findings.append(Finding(lot.lot_id, "no row granted it as it says"))
-    for lot_id in left:
-        report.findings.append(Finding(lot_id, "entries name a lot that is not there"))
-    if totals != available:
-        report.findings.append(Finding(account_id, f"buckets hold {totals}, the wallet says {available}"))
+def _read(row: Row) -> Transaction | None:
+    """The row as it was written, its entries to the byte; SQLite keeps any value in any column."""
+    for place in _NUMBERS:
+        if type(row[place]) is not int:
+            return None
+    if type(row[books.ENTRIES]) is not str:
+        return None
+    try:
+        read = books.transaction_of(row)
+    except UNREADABLE:
+        return None
+    return read if _encode(read.entries) == row[books.ENTRIES].encode() else None
+
+
+def _reversed_debits(session: Session, chunk: list[Keyed]) -> dict[tuple[str, str], tuple[Transaction, int]]:
+    """The debits that rows of this chunk reverse, with what rows before the chunk had given back of each."""
+    wanted = [(row.account_id, row.reverses_id) for _, row in chunk if row is not None and row.reverses_id is not None]
+    if not wanted:
+        return {}
+    account_before, seq_before = chunk[0][0]
+    before: dict[tuple[str, str], int] = defaultdict(int)
+    columns = ("account_id", "reverses_id", "seq", "amount_credits")
+    try:
+        for account_id, debit_id, seq, credits in select_rows(session, "transactions", columns, columns[:2], wanted):
+            if account_id == account_before and seq < seq_before:
+                before[account_id, debit_id] += credits
+        rows = select_rows(session, "transactions", books.TRANSACTION, ("account_id", "transaction_id"), wanted)
+    except UNREADABLE:
+        return {}  # the row at fault is found where it stands
+    debits = [debit for debit in map(_read, rows) if debit is not None]
+    return {(d.account_id, d.transaction_id): (d, before[d.account_id, d.transaction_id]) for d in debits}
+
+
+def _close(session: Session, check: WalletCheck, report: Report) -> None:
+    """Hold what the rows made against what is kept beside them."""
+    account_id = check.account_id
+    try:
+        wallets = select_rows(session, "wallets", books.WALLET, ("account_id",), [(account_id,)])
+        lots = list(map(books.lot_of, select_rows(session, "lots", books.LOT, ("account_id",), [(account_id,)])))
+        wallet = books.wallet_of(wallets[0]) if wallets else None
+        report.findings.extend(check.end(wallet, lots, all_usage(session, account_id)))
+    except UNREADABLE as error:
+        report.findings.append(Finding(account_id, f"what is kept beside its rows can't be read: {error}"))
 
 
 def _audit_purchases(session: Session, report: Report) -> None:

@@ -48,6 +48,7 @@ def _customer_pages(renderer: Renderer) -> tuple[Page, ...]:
         get(returning.PATH, partial(returning.show, patience=patience)),
         get(f"{returning.PATH}/status", partial(returning.status, patience=patience)),
         get("/account/usage", usage.show),
+        get("/account/usage/export", usage.download),
         get("/account/billing", billing.show),
         get("/account/billing/receipts/{file:str}", pdf),
         get("/account/subscribe", billing.subscribe),

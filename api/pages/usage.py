@@ -1,19 +1,20 @@
 """`/account/usage`: what can be spent and in which order, what was spent each day, and every row of the ledger."""
 
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta, timezone
+from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from litestar import Response
 
 from api.pages.charts import Bar, Slice, bars, slices
 from api.pages.frame import Visit
 from api.pages.words import MONTHS, TYPE_NAMES
+from api.usage import export
 from engine.flows.expiry import settled_wallet
 from engine.rules.errors import Invalid, NotFound
-from engine.rules.ledger import Wallet
 from engine.rules.lots import Lot
 from engine.rules.periods import period_start
-from engine.store import balances, daily, history
+from engine.store import balances, history, usage
 from engine.store.balances import BalanceView
 from engine.store.database import reading
 
@@ -65,7 +66,7 @@ def show(visit: Visit) -> Response[str]:
     return visit.page(
         "usage.html",
         holdings=held,
-        chart=spend_chart(visit, wallet, span),
+        chart=spend_chart(visit, span),
         span=span,
         spans=DAYS,
         statement=statement,
@@ -75,6 +76,15 @@ def show(visit: Visit) -> Response[str]:
         kind=kind,
         is_later_page=query.before_seq is not None,
     )
+
+
+def download(visit: Visit) -> Response[Any]:
+    """Every debit, or those of one month, as a file to keep."""
+    wanted = visit.query.get("month", "")
+    month = next((m for m in months_until(visit.now) if m.key == wanted), None)
+    if wanted and month is None:
+        raise Invalid("month", "There is no such month here.")
+    return export(visit.runtime, visit.account_id, month.start if month else None, month.end if month else None)
 
 
 def holdings(visit: Visit, account_id: str) -> Holdings:
@@ -95,12 +105,12 @@ def holdings(visit: Visit, account_id: str) -> Holdings:
     )
 
 
-def spend_chart(visit: Visit, wallet: Wallet, days: int) -> tuple[Bar, ...]:
+def spend_chart(visit: Visit, days: int) -> tuple[Bar, ...]:
     """One bar for each of the last days, today included, oldest first."""
     today = visit.now.astimezone(timezone.utc).date()
     first = today - timedelta(days=days - 1)
     with reading(visit.runtime.db) as session:
-        spent = daily.spent_by_day(session, wallet, datetime.combine(first, time(), timezone.utc))
+        spent = usage.spent_by_day(session, visit.account_id, first, today)
     dates = [first + timedelta(days=n) for n in range(days)]
     return bars([(date, spent.get(date, 0)) for date in dates])
 

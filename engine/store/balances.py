@@ -1,11 +1,12 @@
 """A wallet's balance as it is, and as it was: totals by bucket and the lots behind them."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, time, timezone
+from datetime import datetime, time, timedelta, timezone
 
 import msgspec
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, func, or_, select, text
 from sqlmodel import Session
 
 from engine.rules.ledger import Entry, Wallet
@@ -17,6 +18,10 @@ from engine.store.tables import Base
 
 LOTS_MAX = 100
 """How many lots of one bucket a balance shows."""
+EXPIRING_WITHIN = timedelta(days=60)
+"""How far the calendar of what expires looks ahead."""
+EXPIRING_MAX = 50
+"""How many entries that calendar has at most."""
 
 _ROWS = Base.metadata.tables["transactions"].c
 _entries = msgspec.json.Decoder(tuple[Entry, ...])
@@ -34,6 +39,15 @@ class BucketView:
 
 
 @dataclass(frozen=True, slots=True)
+class Expiring:
+    """Credits of one bucket that leave at one instant unless they are spent before; what is held is not among them."""
+
+    expires_at: datetime
+    bucket: Bucket
+    credits: int
+
+
+@dataclass(frozen=True, slots=True)
 class BalanceView:
     """A wallet at one instant; buckets stand in spend order, all of them.
 
@@ -47,6 +61,7 @@ class BalanceView:
     debt_credits: int
     spent_today_credits: int
     buckets: tuple[BucketView, ...]
+    expiring: tuple[Expiring, ...] = ()
     is_due: bool = False
     daily_limit_credits: int | None = None
     per_call_limit_credits: int | None = None
@@ -57,12 +72,39 @@ def balance(session: Session, account_id: str, now: datetime) -> BalanceView | N
     wallet = find_wallet(session, account_id)
     while wallet is not None:
         lots = _present_lots(session, wallet, now)
+        expiring = _present_expiring(session, wallet, now)
         after = find_wallet(session, account_id)
         if after is not None and after.seq == wallet.seq:
             view = _view(wallet, lots, wallet.available, wallet.held, wallet.spent_today(now.date()))
-            return replace(view, is_due=wallet.is_due(now))
+            return replace(view, expiring=expiring, is_due=wallet.is_due(now))
         wallet = after
     return None
+
+
+def expiring_of(lots: Iterable[Lot], at: datetime) -> tuple[Expiring, ...]:
+    """What of these lots expires after an instant and soon, the soonest first, then in spend order."""
+    sums: dict[tuple[datetime, int], int] = defaultdict(int)
+    for lot in lots:
+        if lot.remaining_credits > 0 and at < lot.expires_at <= at + EXPIRING_WITHIN:
+            sums[lot.expires_at, BUCKETS.index(lot.bucket)] += lot.remaining_credits
+    found = sorted(sums.items())[:EXPIRING_MAX]
+    return tuple(Expiring(expires_at, BUCKETS[order], credits) for (expires_at, order), credits in found)
+
+
+def _present_expiring(session: Session, wallet: Wallet, now: datetime) -> tuple[Expiring, ...]:
+    """The same for the wallet as it is, added up by the database: many lots may expire at one instant."""
+    if wallet.next_expiry_at > now + EXPIRING_WITHIN:
+        return ()
+    c = Base.metadata.tables["lots"].c
+    rows = session.execute(
+        select(c.expires_at, c.bucket_order, func.sum(c.remaining_credits))
+        .where(c.account_id == wallet.account_id, text("is_open"), c.bucket_order.in_(range(len(BUCKETS))))
+        .where(c.expires_at > now, c.expires_at <= now + EXPIRING_WITHIN)
+        .group_by(c.expires_at, c.bucket_order)
+        .order_by(c.expires_at, c.bucket_order)
+        .limit(EXPIRING_MAX)
+    )
+    return tuple(Expiring(expires_at, BUCKETS[order], int(credits)) for expires_at, order, credits in rows)
 
 
 def _present_lots(session: Session, wallet: Wallet, now: datetime) -> list[Lot]:
@@ -157,7 +199,8 @@ def _rolled_back(session: Session, wallet: Wallet, at: datetime) -> BalanceView:
     rows = select_rows(session, "transactions", books.TRANSACTION, ("account_id", "seq"), [(account_id, last)])
     debt = books.transaction_of(rows[0]).debt_after if rows else 0
     past = replace(wallet, debt_credits=debt)
-    return _view(past, lots, available, held, _spent_on_day_of(session, wallet, at, last))
+    view = _view(past, lots, available, held, _spent_on_day_of(session, wallet, at, last))
+    return replace(view, expiring=expiring_of(lots, at))
 
 
 def _all_lots(session: Session, account_id: str, moved: set[str]) -> list[Lot]:

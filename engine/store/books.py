@@ -17,6 +17,7 @@ from engine.rules.ledger import Entry, Page, Transaction, Wallet, pages_in_order
 from engine.rules.lots import BUCKETS, NEVER, Lot, spend_order
 from engine.store.bulk import Row, Rows, ask_first, ask_rows, insert_rows, select_rows, update_rows
 from engine.store.holds import add_due, add_holds, ask_holds, pinned, save_holds
+from engine.store.usage import save_usage
 
 WALLET = (
     "account_id",
@@ -298,13 +299,14 @@ def _add_due(session: Session, pages: dict[str, Page]) -> None:
 
 
 def save(session: Session, pages: Iterable[Page]) -> None:
-    """Write what the batch changed: one row a wallet, one a lot, one a transaction."""
+    """Write what the batch changed: one row a wallet, one a lot, one a transaction, one a day and provider."""
     changed = [page for page in pages_in_order(pages) if page.is_changed]
     _save_wallets(session, changed)
     _save_lots(session, changed)
     written = [transaction_row(row) for page in changed for row in page.written]
     insert_rows(session, "transactions", TRANSACTION, written)
     save_holds(session, changed)
+    save_usage(session, changed)
 
 
 def _save_wallets(session: Session, changed: Iterable[Page]) -> None:

@@ -57,6 +57,36 @@ def update_rows(
         _run(connection, statements.update_on_postgresql(table, keys, columns), _arrays(kinds, rows))
 
 
+def add_rows(
+    session: Session, table: str, keys: tuple[str, ...], sums: tuple[str, ...], latest: str, rows: Sequence[Row]
+) -> None:
+    """Add to the sums of the rows that the keys name, making those that are not there; each key stands once.
+
+    A row is its key, what is added to each sum, and the value of the column `latest` (null leaves it as it is).
+    What takes away can only take from a row that is there, so it never makes one: a CHECK would refuse it.
+    """
+    columns = (*keys, *sums, latest)
+    width, end = len(keys), len(keys) + len(sums)
+    gains = [row for row in rows if min(row[width:end]) >= 0]
+    losses = [row for row in rows if min(row[width:end]) < 0]
+    connection = session.connection() if rows else None
+    for found, on_sqlite, on_postgresql in (
+        (gains, statements.upsert_on_sqlite, statements.upsert_on_postgresql),
+        (losses, statements.add_on_sqlite, statements.add_on_postgresql),
+    ):
+        if not found:
+            continue
+        assert connection is not None
+        kinds = statements.kinds_of(table, columns)
+        if _is_sqlite(connection):
+            turned = _to_sqlite(kinds, found)
+            if found is losses:
+                turned = [(*row[width:], *row[:width]) for row in turned]
+            _run_each(connection, on_sqlite(table, keys, sums, latest), turned)
+        else:
+            _run(connection, on_postgresql(table, keys, sums, latest), _arrays(kinds, found))
+
+
 def select_rows(
     session: Session,
     table: str,

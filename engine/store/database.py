@@ -199,6 +199,16 @@ def reading(db: Database) -> Iterator[Session]:
         session.rollback()
 
 
+@contextmanager
+def snapshot(db: Database) -> Iterator[Session]:
+    """One consistent view for as long as the block takes, for audits and exports: no deadline, nothing is written."""
+    engine = db.reader if db.is_sqlite else db.reader.execution_options(isolation_level="REPEATABLE READ")
+    with Session(engine, expire_on_commit=False) as session:
+        yield session
+        session.expunge_all()
+        session.rollback()
+
+
 def transact(
     db: Database, work: Callable[[Session], T], opened: Callable[[Database], AbstractContextManager[Session]] = writing
 ) -> T:

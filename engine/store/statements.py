@@ -71,6 +71,45 @@ def update_on_postgresql(table: str, keys: Names, columns: Names) -> str:
     return f"UPDATE {table} t SET {settings} FROM {source} WHERE {match}"  # noqa: S608
 
 
+def _added(table: str, sums: Names, latest: str) -> str:
+    """The settings of an upsert: what stands there plus what comes."""
+    settings = [f"{column} = {table}.{column} + excluded.{column}" for column in sums]
+    return ", ".join([*settings, f"{latest} = COALESCE(excluded.{latest}, {table}.{latest})"])
+
+
+@cache
+def upsert_on_sqlite(table: str, keys: Names, sums: Names, latest: str) -> str:
+    return f"{insert_row(table, (*keys, *sums, latest), '?')} ON CONFLICT ({', '.join(keys)}) DO UPDATE SET " + _added(
+        table, sums, latest
+    )
+
+
+@cache
+def upsert_on_postgresql(table: str, keys: Names, sums: Names, latest: str) -> str:
+    return (
+        f"{insert_on_postgresql(table, (*keys, *sums, latest))} "
+        f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {_added(table, sums, latest)}"
+    )
+
+
+@cache
+def add_on_sqlite(table: str, keys: Names, sums: Names, latest: str) -> str:
+    """One row. Its values: what is added, the latest, then the key."""
+    settings = [f"{column} = {column} + ?" for column in sums] + [f"{latest} = COALESCE(?, {latest})"]
+    match = " AND ".join(f"{key} = ?" for key in keys)
+    return f"UPDATE {table} SET {', '.join(settings)} WHERE {match}"  # noqa: S608
+
+
+@cache
+def add_on_postgresql(table: str, keys: Names, sums: Names, latest: str) -> str:
+    columns = (*keys, *sums, latest)
+    source = f"{_arrays(kinds_of(table, columns))} AS v({', '.join(columns)})"
+    settings = [f"{column} = t.{column} + v.{column}" for column in sums]
+    settings.append(f"{latest} = COALESCE(v.{latest}, t.{latest})")
+    match = " AND ".join(f"t.{key} = v.{key}" for key in keys)
+    return f"UPDATE {table} t SET {', '.join(settings)} FROM {source} WHERE {match}"  # noqa: S608
+
+
 @cache
 def select_on_sqlite(table: str, columns: Names, keys: Names, where: str) -> str:
     names = ", ".join(f"t.{column}" for column in columns)

@@ -271,6 +271,22 @@ class TransactionRow(Base, table=True):
     hash: bytes = raw()
 
 
+class UsageDailyRow(Base, table=True):
+    """What was spent on one UTC day on one provider (`''` where none was named), kept by the spends themselves."""
+
+    __tablename__ = "usage_daily"
+    __table_args__ = (
+        of_account(),
+        CheckConstraint("credits_spent >= 0 AND call_count >= 0", name="not_negative"),
+    )
+    account_id: str = Field(primary_key=True, max_length=64)
+    day: date = Field(primary_key=True)
+    provider_id: str = Field(primary_key=True)
+    provider_name: str | None = None
+    credits_spent: int = big(default=0)
+    call_count: int = big(default=0)
+
+
 class ReplyRow(Base, table=True):
     """The first answer to a keyed request that is not a ledger command (checkout, reversal, account)."""
 

@@ -25,6 +25,7 @@ def test_a_balance_has_every_field_of_the_contract(host: Host) -> None:
             {"bucket": bucket, "availableCredits": "0", "heldCredits": "0", "nextExpiryAt": None, "lots": []}
             for bucket in ("limited_time", "monthly", "recharge")
         ],
+        "expiring": [],
     }
 
 
@@ -150,3 +151,39 @@ def test_an_unknown_account_has_no_balance(host: Host) -> None:
     for resource in ("balance", "transactions"):
         assert_problem(host.get(f"/v1/accounts/nobody/{resource}"), 404, "NOT-FOUND")
         assert_problem(host.get(f"/v1/accounts/%00/{resource}"), 404, "NOT-FOUND")
+
+
+def test_the_calendar_says_what_expires_when_the_soonest_first(host: Host) -> None:
+    path = host.open("a", plan="pro")
+    start = host.clock.now()
+    in_days = {days: start + timedelta(days=days) for days in (1, 20, 60, 61)}
+    host.grant(path, "monthly", 40, in_days[20])
+    host.grant(path, "limited_time", 10, in_days[20])
+    host.grant(path, "limited_time", 5, in_days[20])
+    host.grant(path, "limited_time", 7, in_days[1])
+    host.grant(path, "limited_time", 100, in_days[60])
+    host.grant(path, "limited_time", 100, in_days[61])
+    host.grant(path, "recharge", 1_000)
+    assert host.spend(path, 9).status_code == 201
+    calendar = [
+        {"expiresAt": "2026-11-22T09:30:00Z", "credits": "13", "bucket": "limited_time"},
+        {"expiresAt": "2026-11-22T09:30:00Z", "credits": "40", "bucket": "monthly"},
+        {"expiresAt": "2027-01-01T09:30:00Z", "credits": "100", "bucket": "limited_time"},
+    ]
+    assert host.balance(path)["expiring"] == calendar
+    later = host.wait(days=20)
+    beyond = {"expiresAt": "2027-01-02T09:30:00Z", "credits": "100", "bucket": "limited_time"}
+    assert host.balance(path)["expiring"] == [calendar[2], beyond], "from its expiry on, nothing expires any more"
+    past = (later - timedelta(seconds=1)).isoformat()
+    assert host.balance(path, at=past)["expiring"] == [*calendar, beyond]
+
+
+def test_the_calendar_has_at_most_fifty_entries(host: Host) -> None:
+    path = host.open("a", plan="pro")
+    start = host.clock.now()
+    for hours in range(52, 0, -1):
+        host.grant(path, "limited_time", hours, start + timedelta(hours=hours))
+    assert [each["credits"] for each in host.balance(path)["expiring"]] == [str(n) for n in range(1, 51)]
+    host.wait(seconds=1)
+    past = start.isoformat()
+    assert host.balance(path, at=past)["expiring"] == host.balance(path)["expiring"]

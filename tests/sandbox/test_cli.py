@@ -209,3 +209,14 @@ def test_a_worker_process_ends_when_told(postgresql_url: str, tmp_path: Path) ->
         assert json.loads(process.stderr.readline())["event"] == "purser works on jobs"
         process.terminate()
         assert process.wait(SECONDS) == 0
+
+
+def test_a_month_is_exported_as_files_and_a_month_that_is_none_is_refused(folder: Path, tmp_path: Path) -> None:
+    told = purser("export", "--month", "2026-01", "--out", str(tmp_path), "--json", **settings_of(folder))
+    assert told.returncode == 0, told.stderr
+    answer = json.loads(told.stdout)
+    assert (answer["month"], answer["minor"]) == ("2026-01", {})
+    assert sorted(answer["files"]) == sorted(map(str, tmp_path.iterdir())) and len(answer["files"]) == 5
+    for month in ("2026-13", "2999-01"):
+        refused = purser("export", "--month", month, "--out", str(tmp_path), **settings_of(folder))
+        assert (refused.returncode, refused.stdout) == (2, "") and "--month" in refused.stderr

@@ -1,0 +1,178 @@
+"""Deferred revenue: what a lot's money is worth as its credits leave, and the journal that says so.
+
+Money paid for credits is owed in service until the credits leave their lot. A lot of G credits that cost C minor units
+has earned, after g of them have left, C × g ÷ G rounded down; each row moves it by the difference. So no unit is lost
+or made: whatever the order, what left and what is still deferred sum up to C, and a lot that is empty has earned all
+of it. A reserved credit has not left. Lots that cost nothing (gifts, bonuses) carry no money.
+
+* recognised: credits were used, or paid for credits used before (`debt_repayment`); a reversal takes it back;
+* breakage: credits left unused, by expiry, forfeit or a correction;
+* refunded: credits went back with their money; a refund that fails brings them back.
+
+Money that went back for credits already used is not deferred any more: it is no part of these figures.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from engine.rules.ledger import Entry
+from engine.rules.money import share_down
+
+Kind = Literal["sold", "recognised", "breakage", "refunded"]
+LedgerAccount = Literal["payments_clearing", "deferred_revenue", "revenue", "breakage_revenue"]
+
+KINDS: dict[str, Kind | None] = {
+    "deposit": "sold",
+    "auto_recharge": "sold",
+    "volume_discount": "sold",
+    "coupon_credit": "sold",
+    "promo_credit": "sold",
+    "monthly_credit": "sold",
+    "commit_credit": "sold",
+    "admin_credit": "sold",
+    "debit": "recognised",
+    "debit_reversal": "recognised",
+    "debt_repayment": "recognised",
+    "expiry": "breakage",
+    "forfeit": "breakage",
+    "admin_debit": "breakage",
+    "refund": "refunded",
+    "refund_failed": "refunded",
+    "dispute": "refunded",
+    "dispute_won": "refunded",
+    "hold": None,
+    "hold_release": None,
+}
+"""What each type of row is to the money of a lot; nothing for what only reserves."""
+
+SIDES: dict[Kind, tuple[LedgerAccount, LedgerAccount]] = {
+    "sold": ("payments_clearing", "deferred_revenue"),
+    "recognised": ("deferred_revenue", "revenue"),
+    "breakage": ("deferred_revenue", "breakage_revenue"),
+    "refunded": ("deferred_revenue", "payments_clearing"),
+}
+"""The account debited and the account credited; the other way round where money comes back."""
+
+
+@dataclass(slots=True)
+class PaidLot:
+    """A lot that cost money, and how many of its credits have left so far."""
+
+    account_id: str
+    lot_id: str
+    purchase_id: str | None
+    source: str
+    currency: str
+    cost_minor: int
+    granted_credits: int
+    granted_seq: int
+    granted_at: datetime
+    gone_credits: int = 0
+
+    @property
+    def earned_minor(self) -> int:
+        return share_down(self.cost_minor, self.gone_credits, self.granted_credits)
+
+    @property
+    def deferred_minor(self) -> int:
+        """What is still owed in service once the lot was granted."""
+        return self.cost_minor - self.earned_minor
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLine:
+    """What finance reads of a ledger row."""
+
+    seq: int
+    transaction_id: str
+    type: str
+    entries: tuple[Entry, ...]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """Money of one lot that one row moved: into deferred revenue (`sold`) or out of it; negative where it comes back.
+
+    `credits` has the same sign.
+    """
+
+    line: LedgerLine
+    lot: PaidLot
+    kind: Kind
+    credits: int
+    minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class JournalLine:
+    """One side of a double entry: an amount above zero on one of the two sides, zero on the other."""
+
+    movement: Movement
+    ledger_account: LedgerAccount
+    debit_minor: int
+    credit_minor: int
+
+
+@dataclass(slots=True)
+class RollForward:
+    """Deferred revenue over a span of time, in minor units of one currency."""
+
+    opening: int = 0
+    sold: int = 0
+    recognised: int = 0
+    breakage: int = 0
+    refunded: int = 0
+
+    @property
+    def closing(self) -> int:
+        return self.opening + self.sold - self.recognised - self.breakage - self.refunded
+
+    def add(self, movement: Movement) -> None:
+        match movement.kind:
+            case "sold":
+                self.sold += movement.minor
+            case "recognised":
+                self.recognised += movement.minor
+            case "breakage":
+                self.breakage += movement.minor
+            case "refunded":
+                self.refunded += movement.minor
+
+    def add_all(self, other: "RollForward") -> None:
+        self.opening += other.opening
+        self.sold += other.sold
+        self.recognised += other.recognised
+        self.breakage += other.breakage
+        self.refunded += other.refunded
+
+
+def move(line: LedgerLine, lots: dict[str, PaidLot]) -> list[Movement]:
+    """What a row does to the money of the lots it touches; the lots are moved on."""
+    kind = KINDS[line.type]
+    found: list[Movement] = []
+    if kind is None:
+        return found
+    for entry in line.entries:
+        lot = lots.get(entry.lot_id)
+        if lot is None:
+            continue
+        if line.seq == lot.granted_seq:
+            found.append(Movement(line, lot, "sold", entry.credits, lot.cost_minor))
+            continue
+        before = lot.earned_minor
+        lot.gone_credits -= entry.credits
+        found.append(Movement(line, lot, kind, -entry.credits, lot.earned_minor - before))
+    return found
+
+
+def journal(movement: Movement) -> tuple[JournalLine, ...]:
+    """The two lines of a movement, the debited account first; none where rounding left nothing to move."""
+    if movement.minor == 0:
+        return ()
+    debited, credited = SIDES[movement.kind]
+    if movement.minor < 0:
+        debited, credited = credited, debited
+    amount = abs(movement.minor)
+    return JournalLine(movement, debited, amount, 0), JournalLine(movement, credited, 0, amount)

@@ -1,0 +1,89 @@
+"""Usage: what a wallet spends each day and on which provider, and how long what it holds will last.
+
+A debit counts on its own UTC day: its credits, and one call. A reversal lowers the day of its debit, whenever it is
+made: the credits by what was given back; the call stays a call until all of its debit is reversed, for a call that
+was given back in part was still made.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+
+from engine.rules.ledger import Page, Transaction
+
+FORECAST_DAYS = 7
+"""The full days whose spending a forecast goes by."""
+
+NO_PROVIDER = ""
+"""`provider_id` of what was spent without naming a provider: a key column holds no null."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayUse:
+    """What was spent on one UTC day on one provider; as a change, either number may be negative.
+
+    `provider_name` is the last one that a spend of the day gave.
+    """
+
+    day: date
+    provider_id: str
+    provider_name: str | None
+    credits_spent: int
+    call_count: int
+
+    def plus(self, other: "DayUse") -> "DayUse":
+        """Both together; the other one is the later."""
+        return DayUse(
+            self.day,
+            self.provider_id,
+            other.provider_name if other.provider_name is not None else self.provider_name,
+            self.credits_spent + other.credits_spent,
+            self.call_count + other.call_count,
+        )
+
+
+def use_of_debit(debit: Transaction) -> DayUse:
+    """What a debit adds to its day."""
+    provider_id = debit.provider_id or NO_PROVIDER
+    return DayUse(debit.created_at.date(), provider_id, debit.provider_name, -debit.amount_credits, 1)
+
+
+def use_of_reversal(debit: Transaction, credits: int, *, is_whole: bool) -> DayUse:
+    """What giving `credits` of a debit back takes from the debit's day; `is_whole`: nothing of it is left now."""
+    provider_id = debit.provider_id or NO_PROVIDER
+    return DayUse(debit.created_at.date(), provider_id, None, -credits, -1 if is_whole else 0)
+
+
+def change_of_use(page: Page) -> list[DayUse]:
+    """What the rows a batch wrote change, one value for each day and provider, in the order of days."""
+    changes = []
+    undone: set[str] = set()
+    for row in reversed(page.written):
+        if row.type == "debit":
+            changes.append(use_of_debit(row))
+        elif row.type == "debit_reversal" and row.reverses_id is not None:
+            debit = page.debits[row.reverses_id]
+            is_last = row.reverses_id not in undone
+            undone.add(row.reverses_id)
+            is_whole = is_last and sum(page.reversed[row.reverses_id].values()) == -debit.amount_credits
+            changes.append(use_of_reversal(debit, row.amount_credits, is_whole=is_whole))
+    return added_up(reversed(changes))
+
+
+def added_up(uses: Iterable[DayUse]) -> list[DayUse]:
+    """One value for each day and provider, in their order."""
+    sums: dict[tuple[date, str], DayUse] = {}
+    for use in uses:
+        key = (use.day, use.provider_id)
+        sums[key] = sums[key].plus(use) if key in sums else use
+    return [sums[key] for key in sorted(sums)]
+
+
+def days_to_empty(available_credits: int, spent_credits: int) -> int | None:
+    """Whole days that what is available lasts at the average of the last full days, in which `spent_credits` went.
+
+    `None` when nothing was spent: then there is no telling.
+    """
+    if spent_credits <= 0:
+        return None
+    return available_credits * FORECAST_DAYS // spent_credits

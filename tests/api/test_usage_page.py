@@ -1,0 +1,81 @@
+"""The usage page as a signed-in customer's browser gets it: the chart, what expires soon, and the CSV."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from litestar.testing import TestClient
+
+from api.app import create_app
+from api.pages import usage
+from api.pages.assets import asset_handler, read_assets
+from api.pages.frame import Handler, Page, page_route
+from api.pages.render import Templates
+from api.usage import HEADER
+from tests.api.host import Host
+from tests.api.test_portal import session_of
+
+
+@pytest.fixture
+def paged(host: Host) -> Iterator[Host]:
+    """The same host, with the usage page and its download beside the API."""
+    assets = read_assets()
+    templates = Templates(assets)
+
+    def page(path: str, handler: Handler) -> Page:
+        return Page(method="GET", path=path, reader="customer", may="read", handler=handler)
+
+    pages = (page("/account/usage", usage.show), page("/account/usage/export", usage.download))
+    routes = [asset_handler(assets), *(page_route(each, templates) for each in pages)]
+    with TestClient(create_app(host.runtime, host.site.settings, routes)) as client:
+        host.client = client
+        yield host
+
+
+def test_the_page_shows_what_was_spent_each_day_and_what_expires_soon(paged: Host) -> None:
+    path = paged.open("a", plan="pro")
+    paged.grant(path, "limited_time", 1_234, paged.clock.now() + timedelta(days=30))
+    paged.grant(path, "recharge", 10_000)
+    paged.spend(path, 34)
+    paged.wait(days=1)
+    paged.spend(path, 100)
+    shown = paged.client.get("/account/usage?days=7", headers=session_of(paged, "a"))
+    assert shown.status_code == 200, shown.text
+    assert "<strong>134 credits</strong> in 7 days, at most 100 credits in one." in shown.text
+    calendar = shown.text.partition('id="expiring"')[2].partition("</section>")[0]
+    assert "2 Dec 2026, 09:30 UTC" in calendar and "1,100" in calendar and "10,000" not in calendar
+
+
+def test_the_page_has_no_calendar_where_nothing_expires_soon(paged: Host) -> None:
+    path = paged.open("a", plan="pro")
+    paged.grant(path, "limited_time", 10, paged.clock.now() + timedelta(days=61))
+    shown = paged.client.get("/account/usage", headers=session_of(paged, "a"))
+    assert shown.status_code == 200 and "Expiring soon" not in shown.text
+
+
+def test_the_csv_is_downloaded_with_the_page_s_cookie_for_the_month_shown(paged: Host) -> None:
+    path = paged.open("a", plan="pro")
+    paged.grant(path, "recharge", 100)
+    paged.spend(path, 3)
+    paged.wait(days=30)
+    paged.spend(path, 5)
+    cookie = session_of(paged, "a")
+    shown = paged.client.get("/account/usage?month=2026-11", headers=cookie).text
+    link = re.search(r'href="(/account/usage/export[^"]*)" download', shown)
+    assert link is not None
+    for url, charged in ((link[1], ["3"]), ("/account/usage/export", ["3", "5"])):
+        answer = paged.client.get(url, headers=cookie)
+        assert answer.headers["content-disposition"].startswith("attachment")
+        header, *rows = csv.reader(io.StringIO(answer.text, newline=""))
+        assert tuple(header) == HEADER
+        assert [row[5] for row in rows] == charged
+
+
+def test_the_download_needs_a_session_and_a_month_that_is_shown(paged: Host) -> None:
+    paged.open("a", plan="pro")
+    assert paged.client.get("/account/usage/export").status_code == 401
+    answer = paged.client.get("/account/usage/export?month=1999-13", headers=session_of(paged, "a"))
+    assert answer.status_code == 400

@@ -1,8 +1,9 @@
 """The audit: reads every ledger row and proves that the books add up, or names the first row that does not.
 
 For every wallet: `seq` has no gap, the hash chain is whole, Σ entries = amount, `balance_after` is the running sum,
-each lot holds what its entries leave, the wallet's totals are those of its lots, and head, `seq` and debt are those
-of the last row. For every payment: exactly the grants its purchase names. For every series of documents: no gap.
+each lot holds what its entries leave, the wallet's totals are those of its lots, what is held of each lot is what the
+rows say and the open holds pin, and head, `seq` and debt are those of the last row. For every payment: exactly the
+grants its purchase names. For every series of documents: no gap.
 """
 
 from collections import defaultdict
@@ -13,11 +14,12 @@ from itertools import groupby
 from sqlalchemy import text
 from sqlmodel import Session
 
-from engine.rules.ledger import Transaction, first_broken_row
+from engine.rules.ledger import Transaction, Wallet, first_broken_row
 from engine.rules.lots import BUCKETS, Lot
 from engine.store import books
 from engine.store.bulk import Row, select_rows, select_window
 from engine.store.database import Database, reading
+from engine.store.holds import HOLD, hold_of
 
 CHUNK = 5_000
 ADDS = frozenset(
@@ -121,6 +123,7 @@ def _audit_wallet(
             report.findings.append(Finding(f"{account_id}/{last.seq}", what))
     lots = list(map(books.lot_of, select_rows(session, "lots", books.LOT, ("account_id",), [(account_id,)])))
     _audit_lots(report, account_id, rows, lots, wallet.available)
+    _audit_holds(session, report, rows, lots, wallet)
 
 
 def _first_wrong_row(rows: list[Transaction]) -> Finding | None:
@@ -166,6 +169,35 @@ def _audit_lots(
         report.findings.append(Finding(lot_id, "entries name a lot that is not there"))
     if totals != available:
         report.findings.append(Finding(account_id, f"buckets hold {totals}, the wallet says {available}"))
+
+
+def _audit_holds(session: Session, report: Report, rows: list[Transaction], lots: list[Lot], wallet: Wallet) -> None:
+    """The wallet holds what its lots hold, each lot what the rows say and what the open holds pin of it."""
+    by_rows: dict[str, int] = defaultdict(int)
+    for row in rows:
+        if row.type in ("hold", "hold_release"):
+            for entry in row.entries:
+                by_rows[entry.lot_id] -= entry.credits
+    pinned: dict[str, int] = defaultdict(int)
+    account_id = wallet.account_id
+    columns = (*HOLD, "held_credits")
+    for found in select_rows(session, "holds", columns, ("account_id", "status"), [(account_id, "open")]):
+        hold = hold_of(found[:-1])
+        if hold.credits != found[-1]:
+            report.findings.append(Finding(hold.hold_id, f"its parts are {hold.credits} and it says {found[-1]}"))
+        for part in hold.parts:
+            pinned[part.lot_id] += part.credits
+    totals = [0] * len(BUCKETS)
+    for lot in lots:
+        totals[BUCKETS.index(lot.bucket)] += lot.held_credits
+        said, pins = by_rows.pop(lot.lot_id, 0), pinned.pop(lot.lot_id, 0)
+        if not said == pins == lot.held_credits:
+            what = f"{lot.held_credits} of it are held, its rows say {said} and the open holds pin {pins}"
+            report.findings.append(Finding(lot.lot_id, what))
+    for lot_id in pinned:
+        report.findings.append(Finding(lot_id, "open holds pin a lot that is not there"))
+    if totals != wallet.held:
+        report.findings.append(Finding(account_id, f"lots hold back {totals}, the wallet says {wallet.held}"))
 
 
 def _audit_purchases(session: Session, report: Report) -> None:

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
+from litestar.response import Response
 
 from api.body import CreditCount, Credits, Dollars
 from api.problems import KINDS, problem
+from api.schema_page import schema_page
 from api.scope import Answer, Call, Resource
 from engine.rules import errors as e
 from engine.rules.catalog import Catalog
@@ -58,10 +60,13 @@ PROBLEM = {
 
 
 def openapi_resource(resources: Sequence[Resource[Any]], catalog: Catalog) -> Resource[None]:
-    """`GET /schema`, whose document is made once."""
-    document = msgspec.Raw(msgspec.json.encode(openapi(resources, catalog)))
+    """`GET /schema`, whose document is made once: JSON, or a page where a browser asks."""
+    tree = openapi(resources, catalog)
+    document = msgspec.Raw(msgspec.json.encode(tree))
 
-    async def get_schema(call: Call[None]) -> Answer:
+    async def get_schema(call: Call[None]) -> Answer | Response[str]:
+        if "text/html" in call.request.headers.get("accept", ""):
+            return schema_page(tree)
         return Answer(document)
 
     return Resource(method="GET", path="/schema", may=None, handler=get_schema, summary="This document.")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+from api.answers import outcome_of
 from engine.rules.commands import Command, Outcome, Planned, Posted
 from engine.rules.errors import Refusal, Unavailable
 from engine.runtime import Runtime
@@ -12,7 +13,7 @@ async def carry_out(runtime: Runtime, command: Command) -> Posted | Planned:
     """Post one command and wait for its commit. Raises its refusal, or `Unavailable` when that takes too long."""
     try:
         async with asyncio.timeout(2 * runtime.db.deadline_seconds):
-            outcome = await asyncio.wrap_future(runtime.group.submit(command))
+            outcome = await outcome_of(runtime.group, command)
     except TimeoutError as error:
         raise Unavailable("The database does not answer; the same key tells what became of this request.") from error
     if isinstance(outcome, Refusal):
@@ -24,7 +25,7 @@ async def carry_out_all(runtime: Runtime, commands: Sequence[Command]) -> list[O
     """Post many commands; one that the database could not do, or not in time, is an error of its own."""
     if not commands:
         return []
-    futures = [asyncio.wrap_future(future) for future in runtime.group.submit_all(commands)]
+    futures = [outcome_of(runtime.group, command) for command in commands]
     _, late = await asyncio.wait(futures, timeout=2 * runtime.db.deadline_seconds)
     for future in late:
         future.cancel()

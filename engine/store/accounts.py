@@ -7,7 +7,7 @@ from sqlalchemy import Row, func, select, update
 from sqlmodel import Session, col
 
 from engine.store import books
-from engine.store.bulk import insert_rows
+from engine.store.bulk import insert_rows, select_rows
 from engine.store.tables import AccountRow, WalletRow
 
 COUNTED_MAX = 10_000
@@ -40,6 +40,12 @@ def add_account(session: Session, account: Account) -> None:
 def find_account(session: Session, account_id: str) -> Account | None:
     found = session.execute(_ACCOUNTS.where(col(AccountRow.account_id) == account_id)).first()
     return _account(found) if found is not None else None
+
+
+def country_of(session: Session, account_id: str) -> str | None:
+    """The account's country, if it is known."""
+    found = select_rows(session, "accounts", ("country",), ("account_id",), [(account_id,)])
+    return found[0][0] if found else None
 
 
 def accounts_page(session: Session, page: int, limit: int) -> tuple[list[Account], int]:

@@ -81,7 +81,7 @@ def ask_rows(
     lock: bool = False,
     where: str = "",
 ) -> Rows:
-    """Rows whose key columns equal one of `wanted`, ordered by them; `lock` holds them to the end (PostgreSQL).
+    """Rows whose key columns equal one of `wanted`, in no order; `lock` holds them to the end (PostgreSQL), in theirs.
 
     `where` is a fixed condition of our own, never built from input.
     """
@@ -281,7 +281,7 @@ def _time_places(kinds: tuple[Kind, ...]) -> tuple[int, ...]:
 @lru_cache(4096)
 def _text_of(value: date) -> str:
     if isinstance(value, datetime):
-        return value.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")
+        return value.astimezone(timezone.utc).isoformat(" ", "microseconds")[:26]
     return value.isoformat()
 
 

@@ -38,22 +38,26 @@ RETRY_STATES = frozenset({"40001", "40P01", "55P03"})
 """PostgreSQL: serialization failure, deadlock detected, lock not available."""
 CHECKPOINT_PAGES = 8_000
 """SQLite: the WAL grows to about 32 MB before its pages are copied: a page many batches change is copied once."""
-WRITER_PLANS = (
+LETTER_PLANS = (
     "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off "
-    "-c jit=off"
+    "-c enable_bitmapscan=off -c enable_sort=off -c jit=off"
 )
-"""PostgreSQL: a writer's statements name their rows by key. Planned once, always through the index: a plan made
-while a table was small, or for one odd batch, would read the whole ledger."""
+"""PostgreSQL: a batch's statements name their rows by key. Planned once, always through the index: a plan made while
+a table was small, or for one odd batch, would read the whole ledger."""
 UNIQUE_VIOLATION = "23505"
 """Two transactions claimed one thing at once: run again once, the loser finds the winner's row."""
 
 
 @dataclass
 class Database:
-    """Two doors to one database: `writer` for transactions that change it, `reader` for those that never do."""
+    """Doors to one database: `writer` for transactions that change it, `reader` for those that never do.
+
+    `letters` is the writer for batches whose statements travel together; on SQLite it is the same.
+    """
 
     writer: Engine
     reader: Engine
+    letters: Engine
     is_sqlite: bool
     deadline_seconds: float = DEADLINE_SECONDS
     watchdog: "Watchdog | None" = None
@@ -62,6 +66,7 @@ class Database:
     def close(self) -> None:
         """Return every connection; on SQLite the writer closes last, so that it alone checkpoints."""
         self.reader.dispose()
+        self.letters.dispose()
         self.writer.dispose()
         if self.lock_file is not None:
             self.lock_file.close()
@@ -105,7 +110,7 @@ def _open_sqlite(path: Path, deadline_seconds: float) -> Database:
     event.listen(reader, "connect", _on_sqlite_reader)
     event.listen(writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     event.listen(reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-    return Database(writer, reader, True, deadline_seconds, None, lock_file)
+    return Database(writer, reader, writer, True, deadline_seconds, None, lock_file)
 
 
 def _on_sqlite_writer(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
@@ -138,22 +143,14 @@ def _open_postgresql(url: str, deadline_seconds: float, pool_size: int) -> Datab
         "-c idle_in_transaction_session_timeout=60000"
     )
     parsed = make_url(url).set(drivername="postgresql+psycopg")
-
-    def engine(options: str) -> Engine:
-        return create_engine(
-            parsed,
-            connect_args={
-                "options": options,
-                "client_encoding": "utf8",
-                "connect_timeout": max(2, int(deadline_seconds)),
-            },
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=deadline_seconds,
-            pool_pre_ping=False,
-        )
-
-    return Database(engine(f"{settings} {WRITER_PLANS}"), engine(settings), False, deadline_seconds, Watchdog(), None)
+    connecting = {"client_encoding": "utf8", "connect_timeout": max(2, int(deadline_seconds))}
+    pool = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": deadline_seconds, "pool_pre_ping": False}
+    writer = create_engine(parsed, connect_args={**connecting, "options": settings}, **pool)
+    # A letter brings its own BEGIN and COMMIT, and its own prepared statements: psycopg drops all there are on a
+    # rollback as soon as it has one itself.
+    by_letter = {**connecting, "options": f"{settings} {LETTER_PLANS}", "prepare_threshold": None}
+    letters = create_engine(parsed, connect_args=by_letter, isolation_level="AUTOCOMMIT", **pool)
+    return Database(writer, writer, letters, False, deadline_seconds, Watchdog(), None)
 
 
 @contextmanager
@@ -174,11 +171,10 @@ def writing_by_letter(db: Database) -> Iterator[Session]:
         with writing(db) as session:
             yield session
         return
-    with db.writer.connect() as connection, _watched(db, connection):
+    with db.letters.connect() as connection, _watched(db, connection):
+        info = connection.info
         driver: Any = connection.connection.driver_connection
-        letter = Letter(driver, connection.info.setdefault("prepared", {}))
-        connection.info["letter"] = letter
-        driver.autocommit = True
+        letter = info["letter"] = Letter(driver, info.setdefault("prepared", {}))
         try:
             with Session(connection, expire_on_commit=False) as session:
                 yield session
@@ -186,10 +182,7 @@ def writing_by_letter(db: Database) -> Iterator[Session]:
                     letter.commit()
                 session.commit()
         finally:
-            del connection.info["letter"]
-            if not connection.closed and not connection.invalidated:
-                driver.rollback()
-                driver.autocommit = False
+            del info["letter"]
 
 
 def letter_of(connection: Connection) -> Letter | None:

@@ -89,9 +89,8 @@ def select_on_postgresql(table: str, columns: Names, keys: Names, where: str, lo
         match = " AND ".join(f"t.{key} = w.w{n}" for n, key in enumerate(keys))
         source = f"{_arrays(kinds)} AS w({wanted}) JOIN {table} t ON {match} WHERE TRUE"
     more = f" AND {where}" if where else ""
-    order = ", ".join(f"t.{key}" for key in keys)
-    tail = " FOR UPDATE OF t" if lock else ""
-    return f"SELECT {names} FROM {source}{more} ORDER BY {order}{tail}"  # noqa: S608
+    tail = f" ORDER BY {', '.join(f't.{key}' for key in keys)} FOR UPDATE OF t" if lock else ""
+    return f"SELECT {names} FROM {source}{more}{tail}"  # noqa: S608
 
 
 @cache

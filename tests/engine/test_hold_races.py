@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from functools import partial
 
 import pytest
 
@@ -38,10 +39,7 @@ def doors(db: Database, db_url: str) -> Iterator[list[GroupCommit]]:
 
 
 def calls(doors: list[GroupCommit], commands: list[Command]) -> "list[Callable[[], Future[Outcome]]]":
-    return [
-        lambda door=doors[place % len(doors)], command=command: door.submit(command)
-        for place, command in enumerate(commands)
-    ]
+    return [partial(doors[place % len(doors)].submit, command) for place, command in enumerate(commands)]
 
 
 def books_of(db: Database) -> WalletBooks:

@@ -9,7 +9,7 @@ import ast
 import importlib
 import inspect
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -51,8 +51,16 @@ def object_problems(told: object, closed_enums: bool = False) -> list[str]:
 def enum_values(params_type: type, field: str) -> frozenset[str]:
     """The values the SDK lists for a parameter that is an enum."""
     annotation = _resolved(params_type.__annotations__[field], params_type.__module__)
-    alternatives = [part for wanted in get_args(annotation) for part in (wanted, *get_args(wanted))]
-    return frozenset(v for a in alternatives if get_origin(a) in _LITERALS for v in get_args(a))
+    return frozenset(_listed(annotation))
+
+
+def _listed(annotation: Any) -> Iterator[str]:
+    """The values of every enum in an annotation, at any depth."""
+    if get_origin(annotation) in _LITERALS:
+        yield from get_args(annotation)
+        return
+    for part in get_args(annotation):
+        yield from _listed(part)
 
 
 def _path(location: tuple[int | str, ...]) -> str:
@@ -142,7 +150,8 @@ class _Walk:
         if value is None and type(None) in parts:
             return []
         has_literal = any(get_origin(part) in _LITERALS for part in parts)
-        left_out = {type(None), str} if self.closed_enums and has_literal else {type(None)}
+        is_closed = self.closed_enums and has_literal
+        left_out = {type(None), str} if is_closed or isinstance(value, dict) else {type(None)}
         return min((self.problems(value, part, path) for part in parts if part not in left_out), key=len)
 
     def _list_problems(self, value: object, wanted: Any, path: str) -> list[str]:

@@ -240,9 +240,10 @@ def upgrade() -> None:
     sa.CheckConstraint('remaining_credits BETWEEN 0 AND granted_credits', name=op.f('ck_lots_remaining_in_range')),
     sa.ForeignKeyConstraint(['account_id'], ['accounts.account_id'], name=op.f('fk_lots_account_id')),
     sa.PrimaryKeyConstraint('account_id', 'lot_id', name=op.f('pk_lots')),
-    sa.UniqueConstraint('account_id', 'granted_seq', name=op.f('uq_lots_account_id_granted_seq'))
+    sa.UniqueConstraint('account_id', 'granted_seq', name=op.f('uq_lots_account_id_granted_seq')),
+    postgresql_with={'fillfactor': 70}
     )
-    op.create_index('ix_lots_purchase', 'lots', ['account_id', 'purchase_id'], unique=False)
+    op.create_index('ix_lots_purchase', 'lots', ['account_id', 'purchase_id'], unique=False, postgresql_where=sa.text('purchase_id IS NOT NULL'), sqlite_where=sa.text('purchase_id IS NOT NULL'))
     op.create_index('ix_lots_spend_order', 'lots', ['account_id', 'bucket_order', 'expires_at', 'granted_seq'], unique=False, postgresql_where=sa.text('is_open'), sqlite_where=sa.text('is_open'))
     op.create_table('purchases',
     sa.Column('account_id', sqlmodel.sql.sqltypes.AutoString(length=64), nullable=False),
@@ -298,7 +299,8 @@ def upgrade() -> None:
     sa.CheckConstraint('available_limited_time >= 0 AND available_monthly >= 0 AND available_recharge >= 0 AND held_limited_time >= 0 AND held_monthly >= 0 AND held_recharge >= 0', name=op.f('ck_wallets_buckets_not_negative')),
     sa.CheckConstraint('debt_credits >= 0 AND seq >= 0', name=op.f('ck_wallets_not_negative')),
     sa.ForeignKeyConstraint(['account_id'], ['accounts.account_id'], name=op.f('fk_wallets_account_id')),
-    sa.PrimaryKeyConstraint('account_id', name=op.f('pk_wallets'))
+    sa.PrimaryKeyConstraint('account_id', name=op.f('pk_wallets')),
+    postgresql_with={'fillfactor': 70}
     )
     op.create_index('ix_wallets_next_expiry_at', 'wallets', ['next_expiry_at'], unique=False)
     op.create_table('documents',
@@ -384,7 +386,7 @@ def downgrade() -> None:
     op.drop_index('ix_purchases_created', table_name='purchases')
     op.drop_table('purchases')
     op.drop_index('ix_lots_spend_order', table_name='lots', postgresql_where=sa.text('is_open'), sqlite_where=sa.text('is_open'))
-    op.drop_index('ix_lots_purchase', table_name='lots')
+    op.drop_index('ix_lots_purchase', table_name='lots', postgresql_where=sa.text('purchase_id IS NOT NULL'), sqlite_where=sa.text('purchase_id IS NOT NULL'))
     op.drop_table('lots')
     op.drop_index('ix_transactions_reverses', table_name='transactions', postgresql_where=sa.text('reverses_id IS NOT NULL'), sqlite_where=sa.text('reverses_id IS NOT NULL'))
     op.drop_index('ix_transactions_purchase', table_name='transactions', postgresql_where=sa.text('purchase_id IS NOT NULL'), sqlite_where=sa.text('purchase_id IS NOT NULL'))

@@ -1,0 +1,160 @@
+"""Statements that travel together: what they see, what they store, and what an error leaves."""
+
+import threading
+from collections.abc import Sequence
+
+import pytest
+from psycopg.errors import NotNullViolation
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import Session
+
+from engine import book
+from engine.rules.commands import Command, Outcome, Posted, Spend
+from engine.rules.decisions import Terms
+from engine.store.bulk import ask_rows, insert_rows, select_rows, update_rows
+from engine.store.database import Database, reading, transact, writing, writing_by_letter
+from tests.engine.support import DAY_0, counting_terms, create_accounts, debit, gift, lots_of, rows_of
+
+AWKWARD = (
+    "",
+    "NULL",
+    "null",
+    " spaces ",
+    "{braces,commas}",
+    'say "this"',
+    "it's; DROP TABLE wallets; --",
+    "back\\slash \\' \\x41 $1 %s %%",
+    "line\nbreak\ttab\r",
+    "Größe 漢字 🪙",
+)
+
+
+def test_what_follows_the_lock_in_a_letter_sees_what_the_lock_protects(postgresql: Database) -> None:
+    create_accounts(postgresql, "acc_1")
+    terms = counting_terms()
+    transact(postgresql, lambda session: book.post(session, [gift("acc_1", 100)], terms, DAY_0))
+    outcomes: list[object] = []
+
+    def spend_by_letter() -> None:
+        outcomes.extend(carry_out(postgresql, [debit("acc_1", 60, key="b")], terms))
+
+    with writing(postgresql) as session:
+        book.post(session, [debit("acc_1", 60, key="a"), gift("acc_1", 30)], terms, DAY_0)
+        waiting = threading.Thread(target=spend_by_letter)
+        waiting.start()
+        wait_for_a_lock(postgresql)
+    waiting.join(timeout=20)
+    (outcome,) = outcomes
+    assert isinstance(outcome, Posted)
+    assert [(entry.credits) for entry in outcome.transactions[0].entries] == [-40, -20], "the first lot held 40 by then"
+
+
+def carry_out(db: Database, commands: Sequence[Command], terms: Terms) -> list[Outcome]:
+    """Post a batch as group commit does."""
+    return transact(db, lambda session: book.post(session, commands, terms, DAY_0), writing_by_letter)
+
+
+def wait_for_a_lock(db: Database) -> None:
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with db.reader.connect() as connection:
+        for _ in range(2000):
+            if connection.execute(waiting).scalar_one():
+                return
+            connection.execute(text("SELECT pg_sleep(0.005)"))
+            connection.rollback()
+    raise AssertionError("nobody waits for the lock")
+
+
+@pytest.mark.parametrize("count", [1, len(AWKWARD)])
+def test_any_text_is_kept_as_it_came(db: Database, count: int) -> None:
+    ids = [f"acc_{number}" for number in range(count)]
+    create_accounts(db, *ids)
+    for given in (AWKWARD,) if count > 1 else [(each,) for each in AWKWARD]:
+        rows = [(account_id, each) for account_id, each in zip(ids, given, strict=True)]
+        with writing_by_letter(db) as session:
+            update_rows(session, "accounts", ("account_id",), ("name",), rows)
+        with reading(db) as session:
+            by_id = select_rows(session, "accounts", ("account_id", "name"), ("account_id",), [(i,) for i in ids])
+            by_name = select_rows(
+                session, "accounts", ("account_id", "name"), ("name", "account_id"), [r[::-1] for r in rows]
+            )
+        assert sorted(by_id) == sorted(by_name) == sorted(rows)
+
+
+def test_texts_and_their_absence_stand_side_by_side(db: Database) -> None:
+    create_accounts(db, "acc_1", "acc_2", "acc_3")
+    rows = [("acc_1", "NULL", DAY_0), ("acc_2", None, None), ("acc_3", "\\", DAY_0)]
+    with writing_by_letter(db) as session:
+        update_rows(session, "accounts", ("account_id",), ("name", "next_grant_at"), rows)
+        found = select_rows(
+            session, "accounts", ("account_id", "name", "next_grant_at"), ("account_id",), [(r[0],) for r in rows]
+        )
+    assert sorted(found) == rows
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_error_in_a_letter_leaves_nothing_and_the_next_one_goes(db: Database, count: int) -> None:
+    create_accounts(db, "acc_1", "acc_2", "acc_3")
+    rows = [(f"acc_{number}", "en", "{}", DAY_0, DAY_0) for number in range(8, 8 + count)]
+    columns = ("account_id", "locale", "profile", "anchor_at", "created_at")
+
+    def insert(session: Session, locale: str | None) -> None:
+        update_rows(session, "accounts", ("account_id",), ("name",), [("acc_1", "changed")])
+        insert_rows(session, "accounts", columns, [(row[0], locale, *row[2:]) for row in rows])
+
+    for _ in range(3):
+        with pytest.raises(DBAPIError) as raised:
+            transact(db, lambda session: insert(session, None), writing_by_letter)
+        if not db.is_sqlite:
+            assert isinstance(raised.value.orig, NotNullViolation)
+        assert names_in(db) == [None] * 3
+    transact(db, lambda session: insert(session, "en"), writing_by_letter)
+    assert names_in(db) == ["changed", *[None] * (2 + count)]
+
+
+def names_in(db: Database) -> list[str | None]:
+    with reading(db) as session:
+        return list(session.connection().execute(text("SELECT name FROM accounts ORDER BY account_id")).scalars())
+
+
+def test_a_letter_that_nobody_finishes_is_rolled_back(db: Database) -> None:
+    create_accounts(db, "acc_1")
+    with pytest.raises(ZeroDivisionError), writing_by_letter(db) as session:
+        update_rows(session, "accounts", ("account_id",), ("name",), [("acc_1", "changed")])
+        assert select_rows(session, "accounts", ("name",), ("account_id",), [("acc_1",)]) == [("changed",)]
+        raise ZeroDivisionError
+    assert names_in(db) == [None]
+
+
+def test_answers_may_be_taken_in_any_order(db: Database) -> None:
+    create_accounts(db, "acc_1", "acc_2")
+    with writing_by_letter(db) as session:
+        first = ask_rows(session, "accounts", ("account_id",), ("account_id",), [("acc_1",)])
+        second = ask_rows(session, "wallets", ("account_id", "seq"), ("account_id",), [("acc_2",), ("acc_1",)])
+        none = ask_rows(session, "accounts", ("account_id",), ("account_id",), [("acc_9",)])
+        assert none() == [] and sorted(second()) == [("acc_1", 0), ("acc_2", 0)] and first() == [("acc_1",)]
+
+
+def test_the_plans_of_a_letter_go_through_the_index_whatever_the_tables_hold(postgresql: Database) -> None:
+    """One wallet with many lots and no statistics: what a batch reads and writes is named by key, and found by it."""
+    create_accounts(postgresql, *(f"acc_{number}" for number in range(20)))
+    terms = counting_terms()
+    grants = [gift("acc_1", 5) for _ in range(300)]
+    spends = [Spend(account_id=f"acc_{n % 20}", actor="service", credits=1, key=f"k{n}") for n in range(40)]
+    for work in (grants, spends, spends[:1]):
+        carry_out(postgresql, work, terms)
+    with postgresql.letters.connect() as connection:
+        known = connection.execute(text("SELECT name, cardinality(parameter_types) FROM pg_prepared_statements")).all()
+        plans = []
+        for name, count in known:
+            plan = connection.exec_driver_sql(f"EXPLAIN EXECUTE {name}({', '.join(['NULL'] * count)})")
+            plans.append("\n".join(plan.scalars()))
+    assert len(plans) > 8
+    assert [plan for plan in plans if "Seq Scan" in plan or "Hash" in plan] == []
+    assert any("ix_lots_spend_order" in plan and "Sort" not in plan for plan in plans)
+    with reading(postgresql) as session:
+        assert (
+            sum(lot.remaining_credits for lot in lots_of(session, "acc_1"))
+            == rows_of(session, "acc_1")[-1].balance_after
+        )

@@ -1,9 +1,9 @@
 """The audit: reads every ledger row and proves that the books add up, or names the first row that does not.
 
 For every wallet: `seq` has no gap, the hash chain is whole, Σ entries = amount, `balance_after` is the running sum,
-each lot holds what its entries leave, the wallet's totals are those of its lots, head, `seq` and debt are those
-of the last row, and daily usage is what the debits say. For every payment: exactly the grants its purchase names. For
-every series of documents: no gap.
+each lot holds what its entries leave, the wallet's totals are those of its lots, what is held of each lot is what the
+rows say and the open holds pin, head, `seq` and debt are those of the last row, and daily usage is what the debits say.
+For every payment: exactly the grants its purchase names. For every series of documents: no gap.
 
 It reads one snapshot, row by row, and keeps of a wallet only sums (by lot, by day and provider): a wallet with a
 million rows takes no more memory than one with ten.
@@ -19,10 +19,12 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
 from engine.rules.audit import Finding, WalletCheck
+from engine.rules.holds import Hold
 from engine.rules.ledger import Transaction
 from engine.store import books
 from engine.store.bulk import Row, select_rows, select_window
 from engine.store.database import Database, snapshot
+from engine.store.holds import HOLD, hold_of
 from engine.store.usage import all_usage
 
 CHUNK = 5_000
@@ -160,9 +162,17 @@ def _close(session: Session, check: WalletCheck, report: Report) -> None:
         wallets = select_rows(session, "wallets", books.WALLET, ("account_id",), [(account_id,)])
         lots = list(map(books.lot_of, select_rows(session, "lots", books.LOT, ("account_id",), [(account_id,)])))
         wallet = books.wallet_of(wallets[0]) if wallets else None
-        report.findings.extend(check.end(wallet, lots, all_usage(session, account_id)))
+        usage = all_usage(session, account_id)
+        report.findings.extend(check.end(wallet, lots, usage, _open_holds(session, account_id)))
     except UNREADABLE as error:
         report.findings.append(Finding(account_id, f"what is kept beside its rows can't be read: {error}"))
+
+
+def _open_holds(session: Session, account_id: str) -> list[tuple[Hold, int]]:
+    """The open holds by their parts, each with the sum its row keeps."""
+    columns = (*HOLD, "held_credits")
+    found = select_rows(session, "holds", columns, ("account_id", "status"), [(account_id, "open")])
+    return [(hold_of(row[:-1]), row[-1]) for row in found]
 
 
 def _audit_purchases(session: Session, report: Report) -> None:

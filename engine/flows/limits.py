@@ -10,7 +10,7 @@ from engine.rules.errors import NotFound
 from engine.runtime import Runtime
 from engine.store import books
 from engine.store.bulk import update_rows
-from engine.store.database import transact
+from engine.store.database import transact, writing_by_letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,4 +41,4 @@ def change_limits(runtime: Runtime, account_id: str, daily: Change, per_call: Ch
         update_rows(session, "wallets", ("account_id",), columns, [row])
         return limits
 
-    return transact(runtime.db, change)
+    return transact(runtime.db, change, writing_by_letter)

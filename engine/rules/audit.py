@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from engine.rules.holds import Hold
 from engine.rules.ledger import Transaction, Wallet, chain_hash
 from engine.rules.lots import BUCKETS, Lot
 from engine.rules.usage import DayUse, use_of_debit, use_of_reversal
@@ -55,6 +56,7 @@ class WalletCheck:
         self._broken: Finding | None = None
         self._is_readable = True
         self._left: dict[str, int] = defaultdict(int)
+        self._held: dict[str, int] = defaultdict(int)
         self._granted: dict[str, _Granted] = {}
         self._undone: dict[str, int] = {}
         self._use: dict[tuple[date, str], tuple[int, int]] = {}
@@ -79,6 +81,8 @@ class WalletCheck:
         self._last = row
         for entry in row.entries:
             self._left[entry.lot_id] += entry.credits
+            if row.type in ("hold", "hold_release"):
+                self._held[entry.lot_id] -= entry.credits
             if row.type in ADDS or entry.lot_id not in self._granted:  # what finds its own lot full makes a new one
                 self._granted[entry.lot_id] = _Granted(row.seq, entry.credits, row)
         self._count_use(row, debits)
@@ -124,14 +128,18 @@ class WalletCheck:
         credits, calls = self._use.get((use.day, use.provider_id), (0, 0))
         self._use[use.day, use.provider_id] = (credits + use.credits_spent, calls + use.call_count)
 
-    def end(self, wallet: Wallet | None, lots: Sequence[Lot], usage: Sequence[DayUse]) -> list[Finding]:
-        """Everything found, the first broken row before the rest."""
+    def end(
+        self, wallet: Wallet | None, lots: Sequence[Lot], usage: Sequence[DayUse], holds: Sequence[tuple[Hold, int]]
+    ) -> list[Finding]:
+        """Everything found, the first broken row before the rest. `holds` are the open ones, each with the sum its
+        row keeps."""
         found = [self._broken] if self._broken is not None else []
         if wallet is None:
             return [*found, Finding(self.account_id, "rows without a wallet")]
         if not self._is_readable or self._last is None:
             return found  # sums over rows that can't be read would accuse what is right
-        return found + self._wallet_findings(wallet, self._last) + self._lot_findings(wallet, lots) + self._uses(usage)
+        found += self._wallet_findings(wallet, self._last) + self._lot_findings(wallet, lots)
+        return found + self._hold_findings(lots, holds) + self._uses(usage)
 
     def _wallet_findings(self, wallet: Wallet, last: Transaction) -> list[Finding]:
         checks = (
@@ -162,6 +170,22 @@ class WalletCheck:
         if held != wallet.held:
             found.append(Finding(self.account_id, f"lots reserve {held}, the wallet says {wallet.held}"))
         return found
+
+    def _hold_findings(self, lots: Sequence[Lot], holds: Sequence[tuple[Hold, int]]) -> list[Finding]:
+        """What is held of each lot is what its rows say and what the open holds pin of it."""
+        found = []
+        pinned: dict[str, int] = defaultdict(int)
+        for hold, kept in holds:
+            if hold.credits != kept:
+                found.append(Finding(hold.hold_id, f"its parts are {hold.credits} and it says {kept}"))
+            for part in hold.parts:
+                pinned[part.lot_id] += part.credits
+        for lot in lots:
+            said, pins = self._held.get(lot.lot_id, 0), pinned.pop(lot.lot_id, 0)
+            if not said == pins == lot.held_credits:
+                what = f"{lot.held_credits} of it are held, its rows say {said} and the open holds pin {pins}"
+                found.append(Finding(lot.lot_id, what))
+        return found + [Finding(lot_id, "open holds pin a lot that is not there") for lot_id in pinned]
 
     def _is_as_granted(self, lot: Lot) -> bool:
         granted = self._granted.get(lot.lot_id)

@@ -8,12 +8,27 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Literal
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from engine.rules.commands import Command, Expire, GiveBack, Outcome, Posted, Reverse, TakeBack
+from engine.rules.commands import (
+    Capture,
+    Command,
+    Expire,
+    Extend,
+    GiveBack,
+    Hold,
+    Outcome,
+    Posted,
+    Reverse,
+    TakeBack,
+    Void,
+)
 from engine.rules.errors import Refusal
+from engine.rules.holds import Hold as KeptHold
+from engine.rules.holds import HoldRules
 from engine.rules.ledger import Transaction
 from engine.rules.lots import BUCKETS, Bucket
 from engine.store.database import Database
@@ -74,6 +89,27 @@ class Returns:
 
 
 @dataclass(frozen=True, slots=True)
+class Holds:
+    """`percent` of what was available before the batch, and some credits more, for some hours."""
+
+    percent: int
+    more: int
+    hours: int
+    key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """An earlier hold, counted from the newest, is captured (`percent` of it, and more), voided or extended."""
+
+    back: int
+    how: str
+    percent: int
+    more: int
+    key: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Repeats:
     """An earlier request with a key comes again, counted from the newest."""
 
@@ -85,7 +121,7 @@ class Sweeps:
     pass
 
 
-Wish = Grants | Buys | Spends | Reverses | Returns | Repeats | Sweeps
+Wish = Grants | Buys | Spends | Reverses | Returns | Holds | Ends | Repeats | Sweeps
 
 HOURS = st.none() | st.integers(1, 60)
 GRANTS = st.builds(Grants, st.sampled_from(BUCKETS), CREDITS, HOURS, KEYS)
@@ -101,8 +137,17 @@ REVERSES = st.builds(Reverses, st.integers(0, 4), st.none() | CREDITS, KEYS)
 RETURNS = st.builds(
     Returns, st.sampled_from(PURCHASES), st.integers(1, 80), st.sampled_from([True, True, True, False, None]), KEYS
 )
+HOLDS = st.builds(Holds, st.sampled_from([0, 30, 60]), st.integers(0, 9), st.integers(1, 60), KEYS)
+ENDS = st.builds(
+    Ends,
+    st.integers(0, 3),
+    st.sampled_from(["capture", "capture", "void", "extend"]),
+    st.sampled_from([0, 50, 100, 100]),
+    st.sampled_from([0, 0, 0, 1, 5]),
+    KEYS,
+)
 REPEATS = st.builds(Repeats, st.integers(0, 6))
-WISHES = st.one_of(GRANTS, BUYS, SPENDS, SPENDS, REVERSES, RETURNS, REPEATS, st.builds(Sweeps))
+WISHES = st.one_of(GRANTS, BUYS, SPENDS, SPENDS, HOLDS, ENDS, REVERSES, RETURNS, REPEATS, st.builds(Sweeps))
 BATCHES = st.lists(WISHES, min_size=1, max_size=5)
 
 
@@ -138,19 +183,24 @@ class History(RuleBasedStateMachine):
     reopen: Callable[[], None]
     tally: Tally
 
-    @initialize(is_in_debt=st.booleans())
-    def begin(self, is_in_debt: bool) -> None:
+    @initialize(
+        is_in_debt=st.booleans(), overage=st.sampled_from(["refuse", "spend"]), daily=st.sampled_from([None, 90])
+    )
+    def begin(self, is_in_debt: bool, overage: Literal["refuse", "spend"], daily: int | None) -> None:
         """An empty wallet, or one that owes most of a purchase that it has spent."""
         self.tally.examples += 1
         self.account_id = next(ACCOUNTS)
         self.clock = FakeClock()
         self.keyed: list[Command] = []
-        self.memory = InMemory(counting_terms())
-        self.stored = [Stored(find(), counting_terms(), is_grouped=True) for find in self.databases]
+        rules = HoldRules(overage=overage)
+        self.memory = InMemory(counting_terms(rules))
+        self.stored = [Stored(find(), counting_terms(rules), is_grouped=True) for find in self.databases]
         for backend in self._all():
             backend.open(self.account_id, self.clock.now())
         if is_in_debt:
             self.post([Buys("pur_1", 100, 0), Spends(0, 100, None, False), Returns("pur_1", 80, True, None)], False)
+        for backend in self._all():
+            backend.set_limits(self.account_id, daily, None)
 
     @rule(wishes=BATCHES, is_lost=st.sampled_from([False, False, False, False, True]))
     def post(self, wishes: list[Wish], is_lost: bool) -> None:
@@ -210,6 +260,11 @@ class History(RuleBasedStateMachine):
                 return [undo(rows[-1 - wish.back % len(rows)], wish.credits, wish.key)] if rows else []
             case Returns():
                 return [money_returns(account_id, wish)]
+            case Holds():
+                credits = books.wallet.available_credits * wish.percent // 100 + wish.more
+                return [reserve(account_id, credits, wish.hours, wish.key)]
+            case Ends():
+                return [end(books.holds[-1 - wish.back % len(books.holds)], account_id, wish)] if books.holds else []
             case Repeats():
                 return [self.keyed[-1 - wish.back % len(self.keyed)]] if self.keyed else []
             case Sweeps():
@@ -224,6 +279,23 @@ def undo(row: Transaction, credits: int | None, key: str | None) -> Reverse:
         credits=credits,
         description="",
         key=key,
+    )
+
+
+def reserve(account_id: str, credits: int, hours: int, key: str | None) -> Hold:
+    return Hold(account_id=account_id, actor="service", credits=credits, ttl_seconds=hours * 3600, key=key)
+
+
+def end(hold: KeptHold, account_id: str, wish: Ends) -> Capture | Void | Extend:
+    credits = hold.credits * wish.percent // 100 + wish.more
+    key, hold_id = wish.key, hold.hold_id
+    if wish.how == "capture":
+        return Capture(account_id=account_id, actor="service", hold_id=hold_id, credits=credits, key=key)
+    if wish.how == "void":
+        return Void(account_id=account_id, actor="service", hold_id=hold_id, key=key)
+    hours = credits % 30
+    return Extend(
+        account_id=account_id, actor="service", hold_id=hold_id, credits=wish.more, ttl_seconds=hours * 3600, key=key
     )
 
 

@@ -11,18 +11,18 @@ from msgspec.structs import force_setattr
 
 from engine.rules import commands as c
 from engine.rules import hold_decisions as holds
+from engine.rules import status_decisions as status
+from engine.rules import undo_decisions as undo
 from engine.rules.descriptions import describe
 from engine.rules.errors import (
     IdempotencyMismatch,
-    InsufficientCredits,
     Invalid,
     NotFound,
     Refusal,
-    SpendAlreadyReversed,
     WalletNotActive,
 )
-from engine.rules.ledger import Entry, Page, Transaction, chain_hash
-from engine.rules.lots import BUCKET_NAMES, BUCKETS, NEVER, Draw, Lot, draw, spend_order
+from engine.rules.ledger import Page, chain_hash
+from engine.rules.lots import BUCKET_NAMES, NEVER, Lot, draw
 from engine.rules.money import CREDITS_MAX
 from engine.rules.rows import Terms, count_spent, write
 
@@ -61,7 +61,7 @@ def decide(page: Page | None, command: c.Command, terms: Terms) -> c.Outcome:
     settle_expiry(page, terms)
     pay_debt(page, command.actor, terms)
     if page.wallet.status == "closed":
-        forfeit(page, command.actor, terms)
+        status.forfeit(page, command.actor, terms)
     return _close(page, command, start)
 
 
@@ -72,11 +72,11 @@ def _carry_out(page: Page, command: c.Command, terms: Terms) -> c.Planned | None
         case c.Grant():
             grant(page, command, terms)
         case c.Reverse():
-            reverse(page, command, terms)
+            undo.reverse(page, command, terms)
         case c.TakeBack():
-            take_back(page, command, terms)
+            undo.take_back(page, command, terms)
         case c.GiveBack():
-            give_back(page, command, terms)
+            undo.give_back(page, command, terms)
         case c.Hold():
             holds.hold(page, command, terms)
         case c.Capture():
@@ -86,9 +86,9 @@ def _carry_out(page: Page, command: c.Command, terms: Terms) -> c.Planned | None
         case c.Extend():
             holds.extend(page, command, terms)
         case c.AdminDebit():
-            admin_debit(page, command, terms)
+            status.admin_debit(page, command, terms)
         case c.SetStatus():
-            set_status(page, command)
+            status.set_status(page, command)
         case c.Expire():
             pass
     return None
@@ -177,217 +177,6 @@ def grant(page: Page, command: c.Grant, terms: Terms) -> None:
     )
     if command.campaign is not None:
         page.campaigns[command.campaign] = row
-
-
-def reverse(page: Page, command: c.Reverse, terms: Terms) -> None:
-    if page.wallet.status == "closed":
-        raise WalletNotActive(page.wallet.status)
-    spent = page.debits.get(command.transaction_id)
-    if spent is None or spent.type != "debit":
-        raise NotFound("spend")
-    undone = page.reversed.setdefault(command.transaction_id, {})
-    before = sum(undone.values())
-    reversible = -spent.amount_credits - before
-    if command.credits is not None and command.credits < 1:
-        raise Invalid("amountCredits", "A reversal gives back at least one credit.")
-    wanted = reversible if command.credits is None else command.credits
-    if reversible == 0 or wanted > reversible:
-        raise SpendAlreadyReversed(wanted or -spent.amount_credits, reversible)
-    # From here the reversal must succeed.
-    entries = _restore(page, [(page.lots[d.lot_id], d.credits) for d in _reversed_draws(spent, undone, wanted)], terms)
-    for entry in entries:
-        undone[entry.lot_id] = undone.get(entry.lot_id, 0) + entry.credits
-    row = write(
-        page,
-        terms,
-        command.actor,
-        type="debit_reversal",
-        amount_credits=wanted,
-        entries=tuple(entries),
-        description=command.description or describe(terms.descriptions.reversal, description=spent.description),
-        reference_type="spend",
-        reference_id=spent.transaction_id,
-        reverses_id=spent.transaction_id,
-        provider_id=spent.provider_id,
-        capability_id=spent.capability_id,
-        metadata=command.metadata,
-    )
-    count_spent(page, -holds.room_given_back(page, spent, before, wanted), row.created_at)
-
-
-def take_back(page: Page, command: c.TakeBack, terms: Terms) -> None:
-    lots = page.purchase_lots(command.purchase_id)
-    if not lots:
-        raise NotFound("purchase")
-    # From here it must succeed: money that went back is a fact.
-    entries = []
-    missing = command.credits
-    for lot in reversed(lots):
-        part = min(lot.remaining_credits, missing)
-        if part > 0:
-            entries.append(page.move(lot, -part))
-            lot.taken_credits += part
-            missing -= part
-    owed = 0
-    if command.owe:
-        for lot in reversed(lots):
-            part = min(lot.spent_credits + lot.held_credits - lot.owed_credits, missing)
-            if part > 0:
-                lot.owed_credits += part
-                page.touched[lot.lot_id] = lot
-                owed += part
-                missing -= part
-    page.wallet.debt_credits += owed
-    _write_purchase_row(page, command, tuple(entries), terms)
-
-
-def give_back(page: Page, command: c.GiveBack, terms: Terms) -> None:
-    lots = page.purchase_lots(command.purchase_id)
-    if not lots:
-        raise NotFound("purchase")
-    # From here it must succeed.
-    missing = command.credits
-    for lot in lots:
-        part = min(lot.owed_credits, page.wallet.debt_credits, missing)
-        if part > 0:
-            lot.owed_credits -= part
-            page.touched[lot.lot_id] = lot
-            page.wallet.debt_credits -= part
-            missing -= part
-    parts = []
-    for lot in lots:
-        taken = min(lot.taken_credits, missing)
-        repaid = min(lot.owed_credits, missing - taken)
-        lot.taken_credits -= taken
-        lot.owed_credits -= repaid
-        page.touched[lot.lot_id] = lot
-        parts.append((lot, taken + repaid))
-        missing -= taken + repaid
-    _write_purchase_row(page, command, _restore(page, parts, terms), terms)
-
-
-def admin_debit(page: Page, command: c.AdminDebit, terms: Terms) -> None:
-    wallet = page.wallet
-    if wallet.status == "closed":
-        raise WalletNotActive(wallet.status)
-    if command.credits < 1:
-        raise Invalid("amountCredits", "A debit is at least one credit.")
-    order, available = page.order, wallet.available_credits
-    if command.bucket is not None:
-        order = [lot for lot in page.order if lot.bucket == command.bucket]
-        available = wallet.available[BUCKETS.index(command.bucket)]
-    if command.credits > available:
-        raise InsufficientCredits(command.credits, available)
-    # From here the debit must succeed.
-    draws = draw(order, command.credits)
-    write(
-        page,
-        terms,
-        command.actor,
-        type="admin_debit",
-        amount_credits=-command.credits,
-        entries=tuple(page.move(page.lots[d.lot_id], -d.credits) for d in draws),
-        source="admin",
-        description=command.description,
-        reference_type="admin",
-        metadata=command.metadata,
-    )
-
-
-def set_status(page: Page, command: c.SetStatus) -> None:
-    wallet = page.wallet
-    if wallet.status == "closed":
-        raise WalletNotActive(wallet.status)
-    assert command.status != "closed" or sum(wallet.held) == 0, "open holds are voided before a wallet is closed"
-    # From here it must succeed; what a closed wallet still has is forfeited at the end of the command.
-    wallet.status = command.status
-    page.is_changed = True
-
-
-def forfeit(page: Page, actor: str, terms: Terms) -> None:
-    """A closed wallet keeps nothing: what is left, or comes back, leaves it, one row a lot, in spend order."""
-    for lot in [lot for lot in page.order if lot.remaining_credits > 0]:
-        left = lot.remaining_credits
-        lot.expired_credits += left
-        write(
-            page,
-            terms,
-            actor,
-            type="forfeit",
-            amount_credits=-left,
-            entries=(page.move(lot, -left),),
-            source=lot.source,
-            description=terms.descriptions.forfeit,
-            purchase_id=lot.purchase_id,
-        )
-    if page.wallet.available_credits == 0:
-        page.order = []
-        page.wallet.next_expiry_at = NEVER
-
-
-def _reversed_draws(spent: Transaction, undone: Mapping[str, int], credits: int) -> list[Draw]:
-    """The draws of a debit that are undone next, last drawn first; what was undone before is passed over."""
-    passed = sum(undone.values())
-    parts = []
-    for each in reversed(spent.draws()):
-        over = min(each.credits, passed)
-        part = min(each.credits - over, credits)
-        passed -= over
-        credits -= part
-        if part > 0:
-            parts.append(Draw(each.lot_id, each.bucket, part))
-    return parts
-
-
-def _restore(page: Page, parts: Sequence[tuple[Lot, int]], terms: Terms) -> tuple[Entry, ...]:
-    """Give credits back to the lots they left. Each lot takes back what left it and no more.
-
-    More comes where the money of a spent lot was taken back, other credits paid that debt, and now both the money
-    is given back and the spend is reversed. The rest then makes a lot of its own, which ends as they do (the last
-    to be spent of them), and belongs to no purchase: those other credits are in it.
-    """
-    entries = []
-    rest = 0
-    full: list[Lot] = []
-    for lot, credits in parts:
-        fits = min(credits, lot.spent_credits)
-        if fits > 0:
-            entries.append(page.move(lot, fits))
-        if credits > fits:
-            rest += credits - fits
-            full.append(lot)
-    if rest > 0:
-        like = max(full, key=spend_order)
-        lot = Lot(
-            lot_id=terms.mint("lot", page.at),
-            granted_seq=page.wallet.seq + 1,
-            bucket=like.bucket,
-            source=like.source,
-            expires_at=like.expires_at,
-            granted_credits=rest,
-            remaining_credits=0,
-            granted_at=page.at,
-        )
-        page.lots[lot.lot_id] = lot
-        page.new_lots.append(lot)
-        entries.append(page.move(lot, rest))
-    return tuple(entries)
-
-
-def _write_purchase_row(page: Page, command: c.TakeBack | c.GiveBack, entries: tuple[Entry, ...], terms: Terms) -> None:
-    write(
-        page,
-        terms,
-        command.actor,
-        type=command.type,
-        amount_credits=sum(e.credits for e in entries),
-        entries=entries,
-        description=command.description,
-        reference_type=command.reference_type,
-        reference_id=command.reference_id,
-        purchase_id=command.purchase_id,
-        metadata=command.metadata,
-    )
 
 
 def settle_expiry(page: Page, terms: Terms) -> None:

@@ -22,6 +22,7 @@ The words, one for each idea, in code, API, pages and documents:
 * **bucket**: `limited_time`, `monthly` or `recharge`, always spent in that order.
 * **lot**: credits granted together: one bucket, one source, one expiry, what remains. A **grant** makes one.
 * **spend**: the command that takes credits, made of **draws**, one per lot touched.
+* **hold**, **capture**, **void**: reserve credits and pin their lots; take all or part of them; give them all back.
 * **transaction**, **entry**: one ledger row with its place in the wallet's history; its legs, one per lot touched.
 * **expiry**: what is left of a lot leaves the wallet at `expires_at`.
 * **reversal**: a new transaction that undoes an earlier one. **refund**: money goes back, and its credits with it.

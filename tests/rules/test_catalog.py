@@ -17,6 +17,7 @@ from engine.rules.catalog import (
 )
 from engine.rules.descriptions import PLACEHOLDERS, Descriptions
 from engine.rules.fields import CURRENCIES
+from engine.rules.holds import HoldRules
 from engine.rules.money import THREE_DECIMAL, ZERO_DECIMAL, Money
 
 
@@ -293,3 +294,10 @@ def test_every_currency_with_unusual_digits_is_known() -> None:
 
 def test_decimals_are_read_exactly() -> None:
     assert load_catalog("alphio").pricing.upsell_within == Decimal("0.2")
+
+
+def test_a_hold_lasts_no_longer_than_the_longest_one_may() -> None:
+    assert load_catalog("alphio").holds == HoldRules(overage="refuse", ttl_default_seconds=900)
+    assert load_catalog("ecolink").holds.ttl_default_seconds == 3_600
+    with pytest.raises(ValueError, match="ttl_default_seconds is above ttl_max_seconds"):
+        HoldRules(ttl_default_seconds=61, ttl_max_seconds=60)

@@ -21,7 +21,7 @@ from typing import IO, Any, TypeVar
 
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -150,6 +150,8 @@ def _open_postgresql(url: str, deadline_seconds: float, pool_size: int) -> Datab
     # rollback as soon as it has one itself.
     by_letter = {**connecting, "options": f"{settings} {LETTER_PLANS}", "prepare_threshold": None}
     letters = create_engine(parsed, connect_args=by_letter, isolation_level="AUTOCOMMIT", **pool)
+    for engine in (writer, letters):
+        event.listen(engine, "handle_error", _note_goodbye)
     return Database(writer, writer, letters, False, deadline_seconds, Watchdog(), None)
 
 
@@ -192,11 +194,16 @@ def letter_of(connection: Connection) -> Letter | None:
 
 @contextmanager
 def reading(db: Database) -> Iterator[Session]:
-    """One snapshot-like read; whatever the block does, nothing is written."""
-    with Session(db.reader, expire_on_commit=False) as session, _watched(db, session.connection()):
-        yield session
-        session.expunge_all()  # rows read stay readable after the rollback
-        session.rollback()
+    """One snapshot-like read; whatever the block does, nothing is written. `Unavailable` if the database is gone."""
+    try:
+        with Session(db.reader, expire_on_commit=False) as session, _watched(db, session.connection()):
+            yield session
+            session.expunge_all()  # rows read stay readable after the rollback
+            session.rollback()
+    except (PoolTimeout, DBAPIError) as error:
+        if isinstance(error, DBAPIError) and not is_gone(error):
+            raise
+        raise Unavailable("The database does not answer; try again.") from error
 
 
 @contextmanager
@@ -239,18 +246,30 @@ def transact(
 
 @contextmanager
 def driver_errors(connection: Connection, statement: str) -> Iterator[None]:
-    """Raise what the driver raises as SQLAlchemy would, and drop a connection that is lost."""
+    """Raise what the driver raises as SQLAlchemy would, and drop a connection that is lost, its idle like with it."""
     dialect = connection.dialect
     driver = dialect.loaded_dbapi
     try:
         yield
     except driver.Error as error:
-        is_lost = dialect.is_disconnect(error, connection.connection.dbapi_connection, None)
+        is_lost = dialect.is_disconnect(error, connection.connection.dbapi_connection, None) or _has_left(error)
         if is_lost:
             connection.invalidate(error)
+            connection.engine.dispose()
         raise DBAPIError.instance(
             statement, None, error, driver.Error, connection_invalidated=is_lost, dialect=dialect
         ) from error
+
+
+def _has_left(error: BaseException | None) -> bool:
+    """Whether PostgreSQL said goodbye: it is shutting down, was restarted, or ended this connection."""
+    return str(getattr(error, "sqlstate", None) or "").startswith(("08", "57P"))
+
+
+def _note_goodbye(context: ExceptionContext) -> None:
+    """One goodbye is every idle connection's: the whole pool is made anew, so a restart is met once, not once each."""
+    if _has_left(context.original_exception):
+        context.is_disconnect = True
 
 
 def is_retryable(error: DBAPIError) -> bool:
@@ -265,9 +284,8 @@ def is_gone(error: DBAPIError) -> bool:
     """Whether the connection, not the statement, failed."""
     if error.connection_invalidated or isinstance(error, InterfaceError):
         return True
-    state = getattr(error.orig, "sqlstate", None)
-    if state is not None:
-        return str(state).startswith(("08", "57P"))
+    if getattr(error.orig, "sqlstate", None) is not None:
+        return _has_left(error.orig)
     message = str(error.orig)
     return isinstance(error, OperationalError) and ("connection" in message or "server" in message)
 

@@ -258,8 +258,44 @@ def test_after_a_server_restart_the_pool_mends_itself(postgresql_url: str, postg
                 failures += 1
         assert failures <= 1, "one call notices, the others get fresh connections"
         assert spent(db, "acc_1") == 4 - failures
-    postgresql.writer.dispose()
-    postgresql.reader.dispose()
+    forget_connections(postgresql)
+
+
+def forget_connections(db: Database) -> None:
+    """After every backend was ended: what other tests share starts with fresh connections."""
+    for engine in (db.writer, db.reader, db.letters):
+        engine.dispose()
+
+
+def test_after_a_server_restart_readers_and_lanes_are_refused_at_most_once_each(
+    postgresql_url: str, postgresql: Database
+) -> None:
+    create_accounts(postgresql, "acc_1", "acc_2", "acc_3")
+    accounts = ["acc_1", "acc_2", "acc_3"]
+    with opened(postgresql_url, 5) as db:
+        group = GroupCommit(db, TERMS, lambda: DAY_0)
+        assert len([group.submit(gift(account, 10)).result(10) for account in accounts]) == 3
+        with reading(db) as one, reading(db) as other:
+            backend_pid(one), backend_pid(other)
+        pids = backends_of(postgresql_url)
+        with psycopg.connect(postgresql_url, autocommit=True) as operator:
+            operator.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (pids,))
+        sleep(0.1)
+        refused = {"reader": 0, "lane": 0}
+        for turn in range(4):
+            for account in accounts:
+                try:
+                    group.submit(gift(account, 1, key=f"{account}-{turn}")).result(10)
+                except Unavailable:
+                    refused["lane"] += 1
+            try:
+                with reading(db) as session:
+                    backend_pid(session)
+            except Unavailable:
+                refused["reader"] += 1
+        group.close()
+        assert refused["reader"] <= 1 and refused["lane"] <= 2
+    forget_connections(postgresql)
 
 
 OPEN_AND_SAY = """

@@ -8,7 +8,8 @@ Stripe's objects have no version. A sighting is ordered first by how far along i
 move forward (a payment: open, processing, ended, paid; a refund: pending, succeeded, failed), and then by
 `seen_at`, the Unix seconds at which Stripe gave the answer by its own clock. Disputes can go back (an appeal
 reopens a lost one), so there the clock leads, and a closed one counts as seen a minute later: no skew between
-two of Stripe's servers lets an open sighting of the same moment win over it.
+two of Stripe's servers lets an open sighting of the same moment win over it. An inquiry, which can become a
+dispute and never the reverse, gives way to any other sighting of its second.
 """
 
 from typing import Any, TypeGuard
@@ -117,12 +118,13 @@ def dispute_fact(dispute: Json, intent: Json, seen_at: int) -> Fact:
     """A dispute and whose payment it is about; its amount may be a part of the payment."""
     state = _DISPUTE_STATES.get(dispute["status"], "open")
     is_closed = state in ("won", "lost", "prevented")
+    counted_at = seen_at + (_CLOSED_LEAD_SECONDS if is_closed else 0)
     return Fact(
         kind="dispute",
         object_id=dispute["id"],
         state=state,
         amount=_money(dispute["amount"], dispute["currency"]),
-        version=seen_at + (_CLOSED_LEAD_SECONDS if is_closed else 0),
+        version=2 * counted_at + (state != "inquiry"),
         live=dispute["livemode"],
         parent_id=intent["id"],
         purchase_id=_marks(intent)["purser_purchase"],

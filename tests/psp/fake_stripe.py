@@ -13,6 +13,7 @@ Parameters are held against the SDK's types when they come in and objects when t
 raises if an object of the fake's own was wrong.
 """
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -254,8 +255,9 @@ def _handler(fake: FakeStripe) -> type[BaseHTTPRequestHandler]:
             self.send_response(status)
             for name, value in (further | {"Content-Length": str(len(body))}).items():
                 self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(ConnectionError):  # who waited has hung up
+                self.end_headers()
+                self.wfile.write(body)
 
     return Handler
 

@@ -1,0 +1,38 @@
+"""Credentials and portal sessions; secrets are stored hashed."""
+
+from datetime import datetime
+
+from sqlmodel import Field
+
+from engine.store.tables.base import Base, one_of
+
+
+class CredentialRow(Base, table=True):
+    """A key: its keyed hash, whom it stands for, what it may do."""
+
+    __tablename__ = "credentials"
+    __table_args__ = (one_of("role", "service", "account", "support", "approver", "admin", "auditor"),)
+    key_hash: str = Field(primary_key=True)
+    credential_id: str = Field(unique=True)
+    role: str
+    account_id: str | None = Field(default=None, index=True)
+    name: str
+    hint: str
+    created_at: datetime
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+class PortalSessionRow(Base, table=True):
+    """A one-time link or the browser session it opened, by the hash of its token."""
+
+    __tablename__ = "portal_sessions"
+    __table_args__ = (one_of("kind", "link", "session"),)
+    token_hash: str = Field(primary_key=True)
+    kind: str
+    role: str
+    subject: str
+    account_id: str | None = None
+    created_at: datetime
+    expires_at: datetime
+    used_at: datetime | None = None

@@ -1,0 +1,62 @@
+"""The demo's clock and the sandbox provider's own books."""
+
+from datetime import datetime
+
+from sqlmodel import Field
+
+from engine.store.tables.base import Base, big
+
+
+class DemoClockRow(Base, table=True):
+    """How far a demo's clock has been moved, so that a restart does not go back in time."""
+
+    __tablename__ = "demo_clock"
+    name: str = Field(primary_key=True)
+    offset_seconds: int = big(default=0)
+
+
+class SandboxSessionRow(Base, table=True):
+    """The sandbox provider's own books: a hosted checkout and the payment made on it."""
+
+    __tablename__ = "sandbox_sessions"
+    session_id: str = Field(primary_key=True)
+    payment_id: str = Field(unique=True)
+    idempotency_key: str = Field(unique=True)
+    account_id: str
+    purchase_id: str
+    amount_minor: int = big()
+    paid_minor: int | None = big(nullable=True)
+    currency: str
+    description: str
+    success_url: str
+    cancel_url: str
+    state: str = "open"
+    version: int = big(default=1)
+    expires_at: datetime
+    created_at: datetime
+
+
+class SandboxRefundRow(Base, table=True):
+    """The sandbox provider's own books: money it gave back of a payment."""
+
+    __tablename__ = "sandbox_refunds"
+    refund_id: str = Field(primary_key=True)
+    payment_id: str = Field(index=True)
+    idempotency_key: str = Field(unique=True)
+    reversal_id: str | None = None
+    amount_minor: int = big()
+    state: str
+    version: int = big(default=1)
+    created_at: datetime
+
+
+class SandboxDisputeRow(Base, table=True):
+    """The sandbox provider's own books: a payment its customer's bank questions."""
+
+    __tablename__ = "sandbox_disputes"
+    dispute_id: str = Field(primary_key=True)
+    payment_id: str = Field(index=True)
+    amount_minor: int = big()
+    state: str
+    version: int = big(default=1)
+    created_at: datetime

@@ -4,6 +4,7 @@ The key a request made is never stored. It is derived from a random salt and the
 kept with the request's idempotency key: so that request, sent again, is answered by the same key.
 """
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
@@ -15,9 +16,11 @@ from sqlmodel import Session
 from api.auth import MATRIX
 from api.body import Body, PageQuery
 from api.keys import derived_key, hashes_of, new_token
+from api.limits import LimitsBody, changes_in
 from api.scope import Answer, Call, Resource
 from api.transactions import Pagination, View
 from engine.clock import new_id
+from engine.flows.limits import change_key
 from engine.rules.commands import fingerprint_of
 from engine.rules.errors import IdempotencyMismatch, NotFound, Unauthenticated, WalletNotActive
 from engine.runtime import Runtime
@@ -32,10 +35,26 @@ SCOPES = tuple(sorted(action for action, roles in MATRIX.items() if "account" in
 """What an account's key may do, as the matrix says."""
 
 
-class ApiKeyBody(Body, frozen=True, kw_only=True):
-    """A name to tell keys apart by."""
+KeyName = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"\A[^\x00-\x1f\x7f]*\Z")]
 
-    name: Annotated[str, Meta(min_length=1, max_length=100, pattern=r"\A[^\x00-\x1f\x7f]*\Z")]
+
+class ApiKeyBody(LimitsBody, frozen=True, kw_only=True):
+    """A name to tell keys apart by, and limits for what is spent with this key, on top of its account's."""
+
+    name: KeyName
+
+
+class ApiKeyChange(LimitsBody, frozen=True, kw_only=True):
+    """What changes; `null` removes a limit, what is omitted stays."""
+
+    name: KeyName | None = None
+
+
+class KeyLimits(View, frozen=True, kw_only=True):
+    """Limits of this key alone; null where it has none beside its account's."""
+
+    daily_spend_limit_credits: str | None
+    per_call_limit_credits: str | None
 
 
 class ApiKeyView(View, frozen=True, kw_only=True):
@@ -44,6 +63,7 @@ class ApiKeyView(View, frozen=True, kw_only=True):
     id: str
     name: str
     hint: str
+    limits: KeyLimits
     created_at: datetime
     last_used_at: datetime | None
 
@@ -63,13 +83,6 @@ class ApiKeysAnswer(View, frozen=True, kw_only=True):
 
 class VerifyBody(Body, frozen=True, kw_only=True):
     key: Annotated[str, Meta(min_length=1, max_length=200)]
-
-
-class KeyLimits(View, frozen=True, kw_only=True):
-    """Limits of this key alone; null where it has none beside its account's."""
-
-    daily_spend_limit_credits: str | None
-    per_call_limit_credits: str | None
 
 
 class VerifiedKey(View, frozen=True, kw_only=True):
@@ -102,11 +115,13 @@ def post_key(call: Call[ApiKeyBody]) -> Answer:
 
 def _make(session: Session, call: Call[ApiKeyBody]) -> _Made:
     runtime, account_id, name = call.runtime, call.account_id, call.ask.name
+    daily, per_call = (None if change == "keep" else change for change in changes_in(call.ask, runtime.catalog))
     now = runtime.clock.now()
     page = books.lock_wallets(session, [account_id], now).get(account_id)
     if page is None:
         raise NotFound("account")
-    fingerprint = fingerprint_of(OPERATION, (name,))
+    limits = () if daily is None and per_call is None else (daily, per_call)
+    fingerprint = fingerprint_of(OPERATION, (name, *limits))
     if call.key is not None:
         kept = replies.find(session, account_id, OPERATION, call.key, fingerprint)
         if kept is not None:
@@ -124,6 +139,8 @@ def _make(session: Session, call: Call[ApiKeyBody]) -> _Made:
         name=name,
         hint=key[-4:],
         created_at=now,
+        daily_limit_credits=daily,
+        per_call_limit_credits=per_call,
     )
     credentials.add_credential(session, credential)
     if call.key is not None:
@@ -145,7 +162,32 @@ def _made_before(session: Session, runtime: Runtime, account_id: str, kept: _Kep
 
 def _new_key(row: Credential | CredentialRow, key: str) -> NewApiKey:
     return NewApiKey(
-        id=row.credential_id, name=row.name, hint=row.hint, created_at=row.created_at, last_used_at=None, key=key
+        id=row.credential_id,
+        name=row.name,
+        hint=row.hint,
+        limits=_limits(row),
+        created_at=row.created_at,
+        last_used_at=None,
+        key=key,
+    )
+
+
+def _key_view(row: CredentialRow) -> ApiKeyView:
+    return ApiKeyView(
+        id=row.credential_id,
+        name=row.name,
+        hint=row.hint,
+        limits=_limits(row),
+        created_at=row.created_at,
+        last_used_at=row.last_used_at,
+    )
+
+
+def _limits(row: Credential | CredentialRow) -> KeyLimits:
+    daily, per_call = row.daily_limit_credits, row.per_call_limit_credits
+    return KeyLimits(
+        daily_spend_limit_credits=None if daily is None else str(daily),
+        per_call_limit_credits=None if per_call is None else str(per_call),
     )
 
 
@@ -156,17 +198,16 @@ def list_keys(call: Call[PageQuery]) -> Answer:
         if history.find_wallet(session, call.account_id) is None:
             raise NotFound("account")
         rows, total = credentials.account_keys(session, call.account_id, ask.page, ask.limit)
-    views = tuple(
-        ApiKeyView(
-            id=row.credential_id,
-            name=row.name,
-            hint=row.hint,
-            created_at=row.created_at,
-            last_used_at=row.last_used_at,
-        )
-        for row in rows
-    )
+    views = tuple(map(_key_view, rows))
     return Answer(ApiKeysAnswer(api_keys=views, pagination=Pagination(page=ask.page, limit=ask.limit, total=total)))
+
+
+def put_key(call: Call[ApiKeyChange]) -> Answer:
+    """Change a key's name or limits."""
+    runtime = call.runtime
+    daily, per_call = changes_in(call.ask, runtime.catalog)
+    key_id, name = call.path["key_id"], call.ask.name
+    return Answer(_key_view(change_key(runtime, call.account_id, key_id, name, daily, per_call, runtime.clock.now())))
 
 
 def delete_key(call: Call[None]) -> Answer:
@@ -184,14 +225,22 @@ async def verify_key(call: Call[VerifyBody]) -> Answer:
         raise NotFound("API key") from error
     if principal.role != "account" or principal.account_id is None:
         raise NotFound("API key")
+    row = await asyncio.to_thread(_row, call.runtime, principal.account_id, principal.credential_id)
+    if row is None or row.revoked_at is not None:
+        raise NotFound("API key")
     return Answer(
         VerifiedKey(
             account_id=principal.account_id,
             api_key_id=principal.credential_id,
             scopes=SCOPES,
-            limits=KeyLimits(daily_spend_limit_credits=None, per_call_limit_credits=None),
+            limits=_limits(row),
         )
     )
+
+
+def _row(runtime: Runtime, account_id: str, key_id: str) -> CredentialRow | None:
+    with reading(runtime.db) as session:
+        return credentials.get_account_key(session, account_id, key_id)
 
 
 RESOURCES: tuple[Resource[Any], ...] = (
@@ -215,6 +264,15 @@ RESOURCES: tuple[Resource[Any], ...] = (
         key="optional",
         refuses=(WalletNotActive, IdempotencyMismatch),
         summary="Make an API key: the answer is the only place where it is shown.",
+    ),
+    Resource(
+        method="PUT",
+        path="api-keys/{key_id:str}",
+        may="settings.write",
+        handler=put_key,
+        asks=ApiKeyChange,
+        answers=ApiKeyView,
+        summary="Change an API key's name or its own limits.",
     ),
     Resource(
         method="DELETE",

@@ -41,6 +41,7 @@ class HoldBody(Body, frozen=True, kw_only=True):
     provider_name: Line | None = None
     capability_id: Line | None = None
     call_id: Line | None = None
+    api_key_id: Line | None = None
     metadata: Metadata | None = None
 
 
@@ -97,6 +98,7 @@ class HoldView(View, frozen=True, kw_only=True):
     provider_name: str | None
     capability_id: str | None
     call_id: str | None
+    api_key_id: str | None
     metadata: msgspec.Raw
     expires_at: datetime
     created_at: datetime
@@ -132,6 +134,7 @@ async def post_hold(call: Call[HoldBody]) -> Answer:
             provider_name=ask.provider_name,
             capability_id=ask.capability_id,
             call_id=ask.call_id,
+            api_key_id=ask.api_key_id,
             metadata=metadata_text(ask.metadata),
             key=call.key,
         ),
@@ -253,6 +256,7 @@ def _hold_view(runtime: Runtime, hold: Hold) -> HoldView:
         provider_name=hold.provider_name,
         capability_id=hold.capability_id,
         call_id=hold.call_id,
+        api_key_id=hold.api_key_id,
         metadata=msgspec.Raw(hold.metadata.encode()),
         expires_at=hold.expires_at,
         created_at=hold.created_at,

@@ -44,11 +44,17 @@ def get_limits(call: Call[None]) -> Answer:
 
 def put_limits(call: Call[LimitsBody]) -> Answer:
     """Change the limits that are named."""
-    ask, catalog = call.ask, call.runtime.catalog
-    daily = _change("dailySpendLimit", ask.daily_spend_limit_credits, ask.daily_spend_limit_usdc, catalog)
-    per_call = _change("perCallLimit", ask.per_call_limit_credits, ask.per_call_limit_usdc, catalog)
+    catalog = call.runtime.catalog
+    daily, per_call = changes_in(call.ask, catalog)
     limits = change_limits(call.runtime, call.account_id, daily, per_call, call.runtime.clock.now())
     return Answer(_answer(limits, catalog))
+
+
+def changes_in(ask: LimitsBody, catalog: Catalog) -> tuple[Change, Change]:
+    """What is to become of the limit of a day and of the one of a call."""
+    daily = _change("dailySpendLimit", ask.daily_spend_limit_credits, ask.daily_spend_limit_usdc, catalog)
+    per_call = _change("perCallLimit", ask.per_call_limit_credits, ask.per_call_limit_usdc, catalog)
+    return daily, per_call
 
 
 def _change(

@@ -21,7 +21,10 @@ from engine.runtime import Runtime
 
 
 class SpendBody(Body, frozen=True, kw_only=True):
-    """What is spent and for what. With `dryRun` nothing is stored and no key is needed."""
+    """What is spent and for what. With `dryRun` nothing is stored and no key is needed.
+
+    `apiKeyId` is the account's API key that the customer's call came with: its own limits hold on top.
+    """
 
     amount_credits: Credits
     description: Description | None = None
@@ -30,6 +33,7 @@ class SpendBody(Body, frozen=True, kw_only=True):
     capability_id: Line | None = None
     outcome: Line | None = None
     call_id: Line | None = None
+    api_key_id: Line | None = None
     metadata: Metadata | None = None
     dry_run: bool = False
 
@@ -106,6 +110,7 @@ def spend_command(runtime: Runtime, ask: SpendBody, account_id: str, actor: str,
         capability_id=ask.capability_id,
         outcome=ask.outcome,
         call_id=ask.call_id,
+        api_key_id=ask.api_key_id,
         metadata=metadata_text(ask.metadata),
         dry_run=ask.dry_run,
         key=key,

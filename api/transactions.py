@@ -76,6 +76,7 @@ class TransactionView(View, frozen=True, kw_only=True):
     capability_id: str | None
     outcome: str | None
     call_id: str | None
+    api_key_id: str | None
     metadata: msgspec.Raw
     entries: tuple[EntryView, ...]
     created_at: datetime
@@ -127,6 +128,7 @@ def transaction_view(row: Transaction, catalog: Catalog) -> TransactionView:
         capability_id=row.capability_id,
         outcome=row.outcome,
         call_id=row.call_id,
+        api_key_id=row.api_key_id,
         metadata=msgspec.Raw(row.metadata.encode()),
         entries=tuple(EntryView(lot_id=e.lot_id, bucket=e.bucket, amount_credits=str(e.credits)) for e in row.entries),
         created_at=row.created_at,

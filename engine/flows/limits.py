@@ -1,4 +1,4 @@
-"""Setting an account's limits, under the wallet's lock, so that no spend is decided on half of a change."""
+"""Setting the limits of an account and of its keys, under the wallet's lock: no spend sees half of a change."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,9 +8,10 @@ from sqlmodel import Session
 
 from engine.rules.errors import NotFound
 from engine.runtime import Runtime
-from engine.store import books
+from engine.store import books, credentials
 from engine.store.bulk import update_rows
-from engine.store.database import transact, writing_by_letter
+from engine.store.database import transact, writing, writing_by_letter
+from engine.store.tables import CredentialRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +43,30 @@ def change_limits(runtime: Runtime, account_id: str, daily: Change, per_call: Ch
         return limits
 
     return transact(runtime.db, change, writing_by_letter)
+
+
+def change_key(
+    runtime: Runtime, account_id: str, api_key_id: str, name: str | None, daily: Change, per_call: Change, now: datetime
+) -> CredentialRow:
+    """Change a key that works: its name, if one is given, and the limits that are not to be kept; the key then.
+
+    `NotFound` for a key that is revoked or not the account's.
+    """
+
+    def change(session: Session) -> CredentialRow:
+        if account_id not in books.lock_wallets(session, [account_id], now):
+            raise NotFound("account")
+        key = credentials.get_account_key(session, account_id, api_key_id)
+        if key is None or key.revoked_at is not None:
+            raise NotFound("API key")
+        if name is not None:
+            key.name = name
+        if daily != "keep":
+            key.daily_limit_credits = daily
+        if per_call != "keep":
+            key.per_call_limit_credits = per_call
+        session.add(key)
+        session.flush()
+        return key
+
+    return transact(runtime.db, change, writing)

@@ -78,7 +78,10 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spend:
-    """Draw `credits` in spend order, all or nothing. `dry_run` plans and writes nothing."""
+    """Draw `credits` in spend order, all or nothing. `dry_run` plans and writes nothing.
+
+    `api_key_id` is the account's API key that the spend was made with: its own limits hold on top.
+    """
 
     operation: ClassVar[str] = "spend"
     account_id: str
@@ -90,12 +93,13 @@ class Spend:
     capability_id: str | None = None
     outcome: str | None = None
     call_id: str | None = None
+    api_key_id: str | None = None
     metadata: str = "{}"
     dry_run: bool = False
     key: str | None = None
 
     def identity(self) -> tuple[object, ...]:
-        return (
+        asked = (
             self.credits,
             self.description,
             self.provider_id,
@@ -105,6 +109,7 @@ class Spend:
             self.call_id,
             self.metadata,
         )
+        return asked if self.api_key_id is None else (*asked, self.api_key_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,11 +188,12 @@ class Hold:
     provider_name: str | None = None
     capability_id: str | None = None
     call_id: str | None = None
+    api_key_id: str | None = None
     metadata: str = "{}"
     key: str | None = None
 
     def identity(self) -> tuple[object, ...]:
-        return (
+        asked = (
             self.credits,
             self.ttl_seconds,
             self.description,
@@ -197,6 +203,7 @@ class Hold:
             self.call_id,
             self.metadata,
         )
+        return asked if self.api_key_id is None else (*asked, self.api_key_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,6 +347,7 @@ class Reach:
     purchase_id: str | None = None
     transaction_id: str | None = None
     hold_id: str | None = None
+    api_key_id: str | None = None
 
 
 def reach(command: Command) -> Reach:
@@ -354,7 +362,7 @@ def reach(command: Command) -> Reach:
         case Void():
             return Reach(hold_id=command.hold_id)
         case Spend() | Hold():
-            return Reach(open_credits=command.credits)
+            return Reach(open_credits=command.credits, api_key_id=command.api_key_id)
         case Reverse():
             return Reach(transaction_id=command.transaction_id)
         case TakeBack():

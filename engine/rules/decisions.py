@@ -106,7 +106,7 @@ def spend(page: Page, command: c.Spend, terms: Terms) -> c.Planned | None:
     wallet = page.wallet
     if command.credits < 1:
         raise Invalid("amountCredits", "A spend is at least one credit.")
-    holds.check_may_draw(page, command.credits)
+    holds.check_may_draw(page, command.credits, command.api_key_id)
     draws = draw(page.order, command.credits)
     if command.dry_run:
         return c.Planned(draws, wallet.available_credits - command.credits)
@@ -127,10 +127,11 @@ def spend(page: Page, command: c.Spend, terms: Terms) -> c.Planned | None:
         capability_id=command.capability_id,
         outcome=command.outcome,
         call_id=command.call_id,
+        api_key_id=command.api_key_id,
         metadata=command.metadata,
     )
     page.debits[row.transaction_id] = row
-    count_spent(page, command.credits, row.created_at)
+    count_spent(page, command.credits, row.created_at, command.api_key_id)
     return None
 
 

@@ -95,7 +95,14 @@ class InsufficientCredits(Refusal):
 class LimitReached(Refusal):
     code = "CREDIT-002"
 
-    def __init__(self, limit_type: str, limit_credits: int, spent_credits: int, requested_credits: int) -> None:
+    def __init__(
+        self,
+        limit_type: str,
+        limit_credits: int,
+        spent_credits: int,
+        requested_credits: int,
+        api_key_id: str | None = None,
+    ) -> None:
         super().__init__(
             "This passes the limit for one call."
             if limit_type == "per_call"
@@ -104,6 +111,7 @@ class LimitReached(Refusal):
             limitCredits=str(limit_credits),
             currentDailySpend=str(spent_credits),
             requestedCredits=str(requested_credits),
+            **({} if api_key_id is None else {"apiKeyId": api_key_id}),
         )
 
 

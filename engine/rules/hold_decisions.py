@@ -33,7 +33,7 @@ def hold(page: Page, command: c.Hold, terms: Terms) -> None:
         raise Invalid("amountCredits", "A hold is at least one credit.")
     ttl_seconds = terms.holds.ttl_default_seconds if command.ttl_seconds is None else command.ttl_seconds
     expires_at = _ending(page, ttl_seconds, terms)
-    check_may_draw(page, command.credits)
+    check_may_draw(page, command.credits, command.api_key_id)
     # From here the hold must succeed.
     made = Hold(
         hold_id=terms.mint("hold", page.at),
@@ -51,6 +51,7 @@ def hold(page: Page, command: c.Hold, terms: Terms) -> None:
         metadata=command.metadata,
         actor=command.actor,
         created_at=page.at,
+        api_key_id=command.api_key_id,
     )
     page.holds[made.hold_id] = made
     page.new_holds.append(made)
@@ -67,7 +68,7 @@ def extend(page: Page, command: c.Extend, terms: Terms) -> None:
     if command.ttl_seconds is not None:
         expires_at = max(expires_at, _ending(page, command.ttl_seconds, terms))
     if command.credits > 0:
-        check_may_draw(page, command.credits)
+        check_may_draw(page, command.credits, held.api_key_id)
     # From here the extension must succeed.
     held.expires_at = expires_at
     told = {"amountCredits": str(held.credits + command.credits), "expiresAt": expires_at}
@@ -78,7 +79,7 @@ def void(page: Page, command: c.Void, terms: Terms) -> None:
     held = _open_hold(page, command.hold_id)
     # From here it must succeed.
     _release(page, held, command.actor, terms)
-    _give_room(page, held.parts)
+    _give_room(page, held)
     _end(page, held, "voided")
 
 
@@ -102,7 +103,7 @@ def capture(page: Page, command: c.Capture, terms: Terms) -> None:
         _debit(page, held, parts, excess, command.actor, terms)
     today = page.at.date()
     kept = counted_on(today, parts)
-    count_spent(page, kept + excess - counted_on(today, held.parts), page.at)
+    count_spent(page, kept + excess - counted_on(today, held.parts), page.at, held.api_key_id)
     held.captured_credits = command.credits
     held.counted_credits = kept + excess
     _end(page, held, "captured" if command.credits > 0 else "voided")
@@ -119,19 +120,22 @@ def release_due(page: Page, terms: Terms) -> bool:
     page.is_changed = True
     for each in due:
         _release(page, each, "system", terms)
-        _give_room(page, each.parts)
+        _give_room(page, each)
         _end(page, each, "expired")
     return bool(due)
 
 
-def check_may_draw(page: Page, credits: int) -> None:
-    """What refuses a spend, a hold and more of a hold, in order: status, debt, limits, too few credits."""
+def check_may_draw(page: Page, credits: int, api_key_id: str | None) -> None:
+    """What refuses a spend, a hold and more of a hold, in order: the key, status, debt, limits, too few credits."""
     wallet = page.wallet
+    key = None if api_key_id is None else page.keys.get(api_key_id)
+    if api_key_id is not None and (key is None or key.is_revoked):
+        raise NotFound("API key")
     if wallet.status != "active":
         raise WalletNotActive(wallet.status)
     if wallet.debt_credits > 0:
         raise WalletInDebt(wallet.debt_credits)
-    check_limits(wallet, credits, page.at.date())
+    check_limits(wallet, key, credits, page.at.date())
     if credits > wallet.available_credits:
         raise InsufficientCredits(credits, wallet.available_credits)
 
@@ -192,9 +196,10 @@ def _reserve(page: Page, held: Hold, credits: int, actor: str, metadata: str, te
         provider_name=held.provider_name,
         capability_id=held.capability_id,
         call_id=held.call_id,
+        api_key_id=held.api_key_id,
         metadata=metadata,
     )
-    count_spent(page, credits, page.at)
+    count_spent(page, credits, page.at, held.api_key_id)
 
 
 def _release(page: Page, held: Hold, actor: str, terms: Terms) -> None:
@@ -213,6 +218,7 @@ def _release(page: Page, held: Hold, actor: str, terms: Terms) -> None:
         reference_type="hold",
         reference_id=held.hold_id,
         call_id=held.call_id,
+        api_key_id=held.api_key_id,
     )
 
 
@@ -238,14 +244,15 @@ def _debit(page: Page, held: Hold, parts: Sequence[Part], excess: int, actor: st
         provider_name=held.provider_name,
         capability_id=held.capability_id,
         call_id=held.call_id,
+        api_key_id=held.api_key_id,
         metadata=held.metadata,
     )
     page.debits[row.transaction_id] = row
 
 
-def _give_room(page: Page, parts: Sequence[Part]) -> None:
-    """What was held today and comes back makes room on today's limit again."""
-    count_spent(page, -counted_on(page.at.date(), parts), page.at)
+def _give_room(page: Page, held: Hold) -> None:
+    """What was held today and comes back makes room on today's limits again."""
+    count_spent(page, -counted_on(page.at.date(), held.parts), page.at, held.api_key_id)
 
 
 def _end(page: Page, held: Hold, status: HoldStatus) -> None:

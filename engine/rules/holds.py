@@ -60,6 +60,7 @@ class Hold:
     actor: str
     created_at: datetime
     ended_at: datetime | None = None
+    api_key_id: str | None = None
 
     @property
     def credits(self) -> int:

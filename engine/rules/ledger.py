@@ -61,6 +61,7 @@ class Transaction(msgspec.Struct, frozen=True):
     idempotency_key: str | None = None
     fingerprint: str | None = None
     command_rows: int = 1
+    api_key_id: str | None = None
     hash: bytes = b""
 
     def draws(self) -> tuple[Draw, ...]:
@@ -74,37 +75,41 @@ def chain_hash(key: bytes, before: bytes, row: Transaction) -> bytes:
 
 
 def canonical(row: Transaction) -> bytes:
-    """The bytes the chain covers: every column but the hash itself, prefixed with the form's version."""
-    return b"1" + msgspec.json.encode(
-        (
-            row.account_id,
-            row.seq,
-            row.transaction_id,
-            row.type,
-            row.amount_credits,
-            row.balance_after,
-            row.debt_after,
-            row.source,
-            row.description,
-            row.reference_type,
-            row.reference_id,
-            row.reverses_id,
-            row.purchase_id,
-            row.provider_id,
-            row.provider_name,
-            row.capability_id,
-            row.outcome,
-            row.call_id,
-            row.actor,
-            row.metadata,
-            row.entries,
-            row.created_at,
-            row.operation,
-            row.idempotency_key,
-            row.fingerprint,
-            row.command_rows,
-        )
+    """The bytes the chain covers: every column but the hash itself, prefixed with the form's version.
+
+    Form 1 is of rows that name no API key, form 2 has the key at its end.
+    """
+    covered = (
+        row.account_id,
+        row.seq,
+        row.transaction_id,
+        row.type,
+        row.amount_credits,
+        row.balance_after,
+        row.debt_after,
+        row.source,
+        row.description,
+        row.reference_type,
+        row.reference_id,
+        row.reverses_id,
+        row.purchase_id,
+        row.provider_id,
+        row.provider_name,
+        row.capability_id,
+        row.outcome,
+        row.call_id,
+        row.actor,
+        row.metadata,
+        row.entries,
+        row.created_at,
+        row.operation,
+        row.idempotency_key,
+        row.fingerprint,
+        row.command_rows,
     )
+    if row.api_key_id is None:
+        return b"1" + msgspec.json.encode(covered)
+    return b"2" + msgspec.json.encode((*covered, row.api_key_id))
 
 
 class Mint(Protocol):
@@ -146,6 +151,21 @@ class Wallet:
 
 
 @dataclass(slots=True)
+class KeyUse:
+    """One API key of the account: its own limits, and what was spent with it on the UTC day of the page.
+
+    `stored_credits` is what the store has of that day, `None` before the key's first use on it.
+    """
+
+    api_key_id: str
+    is_revoked: bool
+    daily_limit_credits: int | None
+    per_call_limit_credits: int | None
+    spent_credits: int = 0
+    stored_credits: int | None = None
+
+
+@dataclass(slots=True)
 class Page:
     """A wallet as loaded for a batch, and what the batch has written on it so far.
 
@@ -170,6 +190,7 @@ class Page:
     touched: dict[str, Lot] = field(default_factory=dict)
     new_holds: list[Hold] = field(default_factory=list)
     touched_holds: dict[str, Hold] = field(default_factory=dict)
+    keys: dict[str, KeyUse] = field(default_factory=dict)
     stored: dict[str, tuple[object, ...]] = field(default_factory=dict)
     is_changed: bool = False
 
@@ -204,6 +225,7 @@ class Page:
 
     def add(self, row: Transaction) -> Transaction:
         """Keep a row the batch wrote."""
+        assert sum(e.credits for e in row.entries) == row.amount_credits
         self.written.append(row)
         self.is_changed = True
         self.wallet.last_at = self.at

@@ -37,10 +37,10 @@ def write(
     capability_id: str | None = None,
     outcome: str | None = None,
     call_id: str | None = None,
+    api_key_id: str | None = None,
     metadata: str = "{}",
 ) -> Transaction:
     """Append one row to the page: the next `seq`, the running balance and debt. Sealing puts it on the chain."""
-    assert sum(e.credits for e in entries) == amount_credits
     page.wallet.seq += 1
     row = Transaction(
         account_id=page.wallet.account_id,
@@ -65,12 +65,18 @@ def write(
         metadata=metadata,
         entries=entries,
         created_at=page.at,
+        api_key_id=api_key_id,
     )
     return page.add(row)
 
 
-def count_spent(page: Page, credits: int, at: datetime) -> None:
-    """Keep the wallet's total of the UTC day; what comes back gives room only on the day on which it counted."""
+def count_spent(page: Page, credits: int, at: datetime, api_key_id: str | None = None) -> None:
+    """Keep the UTC day's total of the wallet, and of the API key that was named.
+
+    What comes back gives room only on the day on which it counted.
+    """
     if credits != 0:
+        if api_key_id is not None:
+            page.keys[api_key_id].spent_credits += credits
         page.wallet.spent_credits = page.wallet.spent_today(at.date()) + credits
         page.wallet.spent_on = at.date()

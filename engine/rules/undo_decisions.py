@@ -42,9 +42,10 @@ def reverse(page: Page, command: c.Reverse, terms: Terms) -> None:
         reverses_id=spent.transaction_id,
         provider_id=spent.provider_id,
         capability_id=spent.capability_id,
+        api_key_id=spent.api_key_id,
         metadata=command.metadata,
     )
-    count_spent(page, -holds.room_given_back(page, spent, before, wanted), row.created_at)
+    count_spent(page, -holds.room_given_back(page, spent, before, wanted), row.created_at, spent.api_key_id)
 
 
 def take_back(page: Page, command: c.TakeBack, terms: Terms) -> None:

@@ -17,6 +17,7 @@ from engine.rules.ledger import Entry, Page, Transaction, Wallet, pages_in_order
 from engine.rules.lots import BUCKETS, NEVER, Lot, spend_order
 from engine.store.bulk import Row, Rows, ask_first, ask_rows, insert_rows, select_rows, update_rows
 from engine.store.holds import add_due, add_holds, ask_holds, pinned, save_holds
+from engine.store.key_uses import add_keys, save_key_uses
 from engine.store.usage import save_usage
 
 WALLET = (
@@ -88,6 +89,7 @@ class _Wanted:
     keys: set[Row] = field(default_factory=set)
     campaigns: set[Row] = field(default_factory=set)
     holds: set[Row] = field(default_factory=set)
+    api_keys: set[Row] = field(default_factory=set)
 
 
 def _wanted_by(commands: Sequence[Command]) -> _Wanted:
@@ -104,6 +106,8 @@ def _wanted_by(commands: Sequence[Command]) -> _Wanted:
             wanted.debits.add((account_id, needs.transaction_id))
         if needs.hold_id is not None:
             wanted.holds.add((account_id, needs.hold_id))
+        if needs.api_key_id is not None:
+            wanted.api_keys.add((account_id, needs.api_key_id))
         if command.key is not None:
             wanted.keys.add((account_id, command.operation, command.key))
         if isinstance(command, Grant) and command.campaign is not None:
@@ -134,6 +138,7 @@ def load(session: Session, commands: Sequence[Command], now: datetime) -> dict[s
     _add_lots(pages, bought())
     add_holds(pages, held())
     add_due(session, pages)
+    add_keys(session, pages, wanted.api_keys)
     _add_lots(pages, select_rows(session, "lots", LOT, ("account_id", "lot_id"), pinned(pages)))
     demand = {account_id: _reachable(wanted, page) for account_id, page in pages.items()}
     _add_open(session, pages, demand, first())
@@ -307,6 +312,7 @@ def save(session: Session, pages: Iterable[Page]) -> None:
     insert_rows(session, "transactions", TRANSACTION, written)
     save_holds(session, changed)
     save_usage(session, changed)
+    save_key_uses(session, changed)
 
 
 def _save_wallets(session: Session, changed: Iterable[Page]) -> None:

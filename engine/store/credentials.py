@@ -27,6 +27,8 @@ class Credential:
     name: str
     hint: str
     created_at: datetime
+    daily_limit_credits: int | None = None
+    per_call_limit_credits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

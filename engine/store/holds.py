@@ -30,6 +30,7 @@ HOLD = (
     "actor",
     "created_at",
     "ended_at",
+    "api_key_id",
 )
 MOVES = ("status", "parts", "held_credits", "captured_credits", "counted_credits", "expires_at", "ended_at")
 IS_DUE = "status = 'open' AND expires_at <= {0}"
@@ -150,6 +151,7 @@ def _hold_row(account_id: str, hold: Hold) -> Row:
         hold.actor,
         hold.created_at,
         hold.ended_at,
+        hold.api_key_id,
     )
 
 

@@ -6,21 +6,21 @@ one in memory shares nothing with the store: it hands `decide_all` the whole wal
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from engine import book
 from engine.group_commit import GroupCommit
 from engine.rules.commands import Command, Outcome
 from engine.rules.decisions import Terms, decide_all
 from engine.rules.holds import Hold
-from engine.rules.ledger import Page, Transaction, Wallet
+from engine.rules.ledger import KeyUse, Page, Transaction, Wallet
 from engine.rules.lots import NEVER, Lot, spend_order
 from engine.store.database import Database, reading, writing
 from engine.store.tables import Base
-from tests.engine.support import counting_terms, create_accounts, holds_of, lots_of, rows_of, wallet_of
+from tests.engine.support import DAY_0, counting_terms, create_accounts, holds_of, lots_of, rows_of, wallet_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,10 @@ class Backend(Protocol):
 
     def set_limits(self, account_id: str, daily: int | None, per_call: int | None) -> None: ...
 
+    def set_key(self, account_id: str, api_key_id: str, daily: int | None, per_call: int | None) -> None:
+        """An API key with limits of its own, made if it is not there."""
+        ...
+
     def books(self, account_id: str) -> WalletBooks: ...
 
 
@@ -61,6 +65,8 @@ class InMemory:
 
     terms: Terms = field(default_factory=counting_terms)
     kept: dict[str, WalletBooks] = field(default_factory=dict)
+    keys: dict[tuple[str, str], KeyUse] = field(default_factory=dict)
+    key_days: dict[tuple[str, str, date], int] = field(default_factory=dict)
 
     def open(self, account_id: str, now: datetime) -> None:
         wallet = Wallet(account_id, "active", 0, b"", 0, [0, 0, 0], [0, 0, 0], NEVER, now, now.date(), 0)
@@ -74,6 +80,8 @@ class InMemory:
             lots = tuple(sorted(page.lots.values(), key=lambda lot: lot.granted_seq))
             holds = tuple(sorted(page.holds.values(), key=lambda hold: hold.hold_id))
             self.kept[account_id] = WalletBooks(page.wallet, rows, lots, holds)
+            for key in page.keys.values():
+                self.key_days[account_id, key.api_key_id, page.at.date()] = key.spent_credits
         return outcomes
 
     def crash(self, commands: Sequence[Command], now: datetime) -> None:
@@ -88,12 +96,21 @@ class InMemory:
         wallet = replace(books.wallet, daily_limit_credits=daily, per_call_limit_credits=per_call)
         self.kept[account_id] = replace(books, wallet=wallet)
 
+    def set_key(self, account_id: str, api_key_id: str, daily: int | None, per_call: int | None) -> None:
+        self.keys[account_id, api_key_id] = KeyUse(api_key_id, False, daily, per_call)
+
     def books(self, account_id: str) -> WalletBooks:
         return self.kept[account_id]
 
     def _pages(self, commands: Sequence[Command], now: datetime) -> dict[str, Page]:
         named = {command.account_id for command in commands} & self.kept.keys()
-        return {account_id: whole_page(self.kept[account_id], now) for account_id in sorted(named)}
+        pages = {account_id: whole_page(self.kept[account_id], now) for account_id in sorted(named)}
+        for (account_id, api_key_id), key in self.keys.items():
+            if account_id in pages:
+                page = pages[account_id]
+                spent = self.key_days.get((account_id, api_key_id, page.at.date()), 0)
+                page.keys[api_key_id] = replace(key, spent_credits=spent)
+        return pages
 
 
 def whole_page(books: WalletBooks, now: datetime) -> Page:
@@ -176,3 +193,21 @@ class Stored:
         limits = {"daily_limit_credits": daily, "per_call_limit_credits": per_call}
         with writing(self.db) as session:
             session.connection().execute(update(table).where(table.c.account_id == account_id).values(**limits))
+
+    def set_key(self, account_id: str, api_key_id: str, daily: int | None, per_call: int | None) -> None:
+        table = Base.metadata.tables["credentials"]
+        limits = {"daily_limit_credits": daily, "per_call_limit_credits": per_call}
+        made = {
+            "key_hash": f"{account_id}/{api_key_id}",
+            "role": "account",
+            "name": "",
+            "hint": "",
+            "created_at": DAY_0,
+        }
+        with writing(self.db) as session:
+            found = session.connection().execute(
+                update(table).where(table.c.credential_id == api_key_id).values(**limits).returning(table.c.role)
+            )
+            if found.first() is None:
+                row = {"account_id": account_id, "credential_id": api_key_id, **limits, **made}
+                session.connection().execute(insert(table).values(**row))

@@ -13,17 +13,18 @@ by the name its grant gave it, and `new1`, `new2` … if it came into being othe
 left out):
 
     grant NAME L|M|R CREDITS [until=DAY] [of=PURCHASE] [bonus] [campaign=STEP] [key=KEY]
-    spend CREDITS [as=NAME] [key=KEY] [dry]
+    spend CREDITS [as=NAME] [key=KEY] [by=APIKEY] [dry]
     reverse NAME [CREDITS] [key=KEY]          undo the spend of that name, whole or in part
     take PURCHASE CREDITS owe|leave [key=KEY]     its money went back; what was spent is owed, or left alone
     give PURCHASE CREDITS [key=KEY]            the money did not go back after all
-    hold CREDITS [as=NAME] [ttl=HOURS] [key=KEY]
+    hold CREDITS [as=NAME] [ttl=HOURS] [key=KEY] [by=APIKEY]
     capture NAME CREDITS [as=NAME] [key=KEY]   end a hold; `as` names the debit, to be reversed
     void NAME [key=KEY]
     extend NAME [CREDITS] [ttl=HOURS] [key=KEY]
     expire                                    the sweeper comes by
     wallet active|suspended|closed
     limit daily|call CREDITS|none
+    apikey APIKEY [daily=CREDITS] [call=CREDITS]   a key of the account, with limits of its own
     overage refuse|spend                      what capturing more than was held does
 
 A line that starts with `#` is a remark; a row's rows and facts may go on in the next line after `|  |`.
@@ -56,7 +57,7 @@ from tests.engine.invariants import check
 from tests.engine.support import DAY_0, bought, debit, gift
 
 ACCOUNT = "acc_story"
-SETTINGS = ("wallet", "limit", "overage")
+SETTINGS = ("wallet", "limit", "apikey", "overage")
 BUCKET_LETTERS: dict[str, Bucket] = dict(zip("LMR", BUCKETS, strict=True))
 
 
@@ -141,7 +142,8 @@ class Telling:
                 assert letter == "R" and until is None, "what is bought lands in recharge and never expires"
                 return replace(bought(ACCOUNT, options["of"], int(credits), is_bonus="bonus" in options), key=key)
             case "spend", [credits]:
-                return replace(debit(ACCOUNT, int(credits), key=key), dry_run="dry" in options)
+                spent = replace(debit(ACCOUNT, int(credits), key=key), dry_run="dry" in options)
+                return replace(spent, api_key_id=options.get("by"))
             case "reverse", [name, *credits]:
                 part = int(credits[0]) if credits else None
                 spend_id = self.names.get(name, name)
@@ -179,7 +181,14 @@ class Telling:
         key, ttl = options.get("key"), int(options["ttl"]) * 3600 if "ttl" in options else None
         match verb, words:
             case "hold", [credits]:
-                return Hold(account_id=ACCOUNT, actor="service", credits=int(credits), ttl_seconds=ttl, key=key)
+                return Hold(
+                    account_id=ACCOUNT,
+                    actor="service",
+                    credits=int(credits),
+                    ttl_seconds=ttl,
+                    api_key_id=options.get("by"),
+                    key=key,
+                )
             case "capture", [name, credits]:
                 return Capture(
                     account_id=ACCOUNT,
@@ -246,6 +255,9 @@ def set_up(backend: Backend, setting: str) -> None:
             new = None if credits == "none" else int(credits)
             daily = new if which == "daily" else wallet.daily_limit_credits
             backend.set_limits(ACCOUNT, daily, new if which == "call" else wallet.per_call_limit_credits)
+        case ["apikey", api_key_id, *limits]:
+            named = {name: int(credits) for name, _, credits in (limit.partition("=") for limit in limits)}
+            backend.set_key(ACCOUNT, api_key_id, named.get("daily"), named.get("call"))
         case ["overage", "refuse" | "spend" as overage]:
             backend.terms = replace(backend.terms, holds=HoldRules(overage=overage))
         case _:

@@ -28,6 +28,7 @@ from engine.store.tables.purchases import PurchaseRow as PurchaseRow
 from engine.store.tables.purchases import ReversalRow as ReversalRow
 from engine.store.tables.wallets import AccountRow as AccountRow
 from engine.store.tables.wallets import HoldRow as HoldRow
+from engine.store.tables.wallets import KeyUsageDailyRow as KeyUsageDailyRow
 from engine.store.tables.wallets import LotRow as LotRow
 from engine.store.tables.wallets import TransactionRow as TransactionRow
 from engine.store.tables.wallets import UsageDailyRow as UsageDailyRow

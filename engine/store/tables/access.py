@@ -2,16 +2,21 @@
 
 from datetime import datetime
 
+from sqlalchemy import CheckConstraint
 from sqlmodel import Field
 
-from engine.store.tables.base import Base, one_of
+from engine.store.tables.base import Base, big, one_of
 
 
 class CredentialRow(Base, table=True):
     """A key: its keyed hash, whom it stands for, what it may do."""
 
     __tablename__ = "credentials"
-    __table_args__ = (one_of("role", "service", "account", "support", "approver", "admin", "auditor"),)
+    __table_args__ = (
+        one_of("role", "service", "account", "support", "approver", "admin", "auditor"),
+        CheckConstraint("daily_limit_credits >= 0", name="daily_limit_not_negative"),
+        CheckConstraint("per_call_limit_credits >= 0", name="per_call_limit_not_negative"),
+    )
     key_hash: str = Field(primary_key=True)
     credential_id: str = Field(unique=True)
     role: str
@@ -21,6 +26,8 @@ class CredentialRow(Base, table=True):
     created_at: datetime
     last_used_at: datetime | None = None
     revoked_at: datetime | None = None
+    daily_limit_credits: int | None = big(nullable=True)
+    per_call_limit_credits: int | None = big(nullable=True)
 
 
 class PortalSessionRow(Base, table=True):

@@ -140,6 +140,7 @@ class HoldRow(Base, table=True):
     actor: str
     created_at: datetime
     ended_at: datetime | None = None
+    api_key_id: str | None = None
 
 
 class TransactionRow(Base, table=True):
@@ -191,6 +192,7 @@ class TransactionRow(Base, table=True):
     idempotency_key: str | None = None
     fingerprint: str | None = None
     command_rows: int
+    api_key_id: str | None = None
     hash: bytes = raw()
 
 
@@ -208,3 +210,14 @@ class UsageDailyRow(Base, table=True):
     provider_name: str | None = None
     credits_spent: int = big(default=0)
     call_count: int = big(default=0)
+
+
+class KeyUsageDailyRow(Base, table=True):
+    """What counted on a key's daily limit on one UTC day; a row stands for each day on which it was used."""
+
+    __tablename__ = "key_usage_daily"
+    __table_args__ = (of_account(), CheckConstraint("credits_spent >= 0", name="not_negative"))
+    account_id: str = Field(primary_key=True, max_length=64)
+    api_key_id: str = Field(primary_key=True)
+    day: date = Field(primary_key=True)
+    credits_spent: int = big()

@@ -54,6 +54,7 @@ def test_rows_have_every_field_of_the_contract(host: Host, history: str) -> None
         "capabilityId": None,
         "outcome": None,
         "callId": None,
+        "apiKeyId": None,
         "metadata": {},
         "entries": [{"bucket": "recharge", "amountCredits": "-11"}],
         "createdAt": "2026-11-02T20:30:00Z",

@@ -1,13 +1,24 @@
-"""Waiting for the book in an event loop: one wake-up for all the outcomes of a batch."""
+"""Waiting for the book and for reads in an event loop: one wake-up for all the answers of a batch."""
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
+from engine.gathered_reads import GatheredReads, K, Read, V
 from engine.group_commit import GroupCommit
 from engine.rules.commands import Command, Outcome
+
+T = TypeVar("T")
+
+
+def found_by(reads: GatheredReads, read: Read[K, V], key: K) -> "asyncio.Future[V | None]":
+    """Ask for one key; the future of the running loop gives its value, `None` if there is none, or raises."""
+    waiter: _Waiter[V | None] = _new_waiter()
+    reads.submit_for(waiter, read, key)
+    return waiter.future
 
 
 def outcome_of(group: GroupCommit, command: Command) -> "asyncio.Future[Outcome]":
@@ -15,13 +26,17 @@ def outcome_of(group: GroupCommit, command: Command) -> "asyncio.Future[Outcome]
 
     Cancelled before its batch is taken, the command is never carried out.
     """
+    waiter: _Waiter[Outcome] = _new_waiter()
+    group.submit_for(waiter, command)
+    return waiter.future
+
+
+def _new_waiter() -> "_Waiter[T]":
     loop = asyncio.get_running_loop()
     inbox = _inboxes.get(loop)
     if inbox is None:
         inbox = _inboxes[loop] = _Inbox()
-    future: asyncio.Future[Outcome] = loop.create_future()
-    group.submit_for(_Waiter(inbox, future), command)
-    return future
+    return _Waiter(inbox, loop.create_future())
 
 
 class _Inbox:
@@ -45,36 +60,35 @@ class _Inbox:
             self._arrived.popleft()()
 
 
-class _Waiter:
-    """A future of a loop, seen from a thread of the book."""
+class _Waiter(Generic[T]):
+    """A future of a loop, seen from a thread that answers."""
 
-    __slots__ = ("_error", "_future", "_inbox", "_outcome")
+    __slots__ = ("_error", "_inbox", "_result", "future")
 
-    def __init__(self, inbox: _Inbox, future: "asyncio.Future[Outcome]") -> None:
+    def __init__(self, inbox: _Inbox, future: "asyncio.Future[T]") -> None:
+        self.future = future
         self._inbox = inbox
-        self._future = future
-        self._outcome: Outcome | None = None
         self._error: BaseException | None = None
 
     def set_running_or_notify_cancel(self) -> bool:
-        return not self._future.cancelled()
+        return not self.future.cancelled()
 
-    def set_result(self, result: Outcome, /) -> None:
-        self._outcome = result
-        self._inbox.put(self._future.get_loop(), self._give)
+    def set_result(self, result: T, /) -> None:
+        self._result = result
+        self._inbox.put(self.future.get_loop(), self._give)
 
     def set_exception(self, exception: BaseException, /) -> None:
         self._error = exception
-        self._inbox.put(self._future.get_loop(), self._give)
+        self._inbox.put(self.future.get_loop(), self._give)
 
     def _give(self) -> None:
-        if self._future.done():
+        if self.future.done():
             return
         if self._error is not None:
-            self._future.set_exception(self._error)
-        elif self._outcome is not None:
-            self._future.set_result(self._outcome)
+            self.future.set_exception(self._error)
+        else:
+            self.future.set_result(self._result)
 
 
 _inboxes: "WeakKeyDictionary[asyncio.AbstractEventLoop, _Inbox]" = WeakKeyDictionary()
-"""One for each loop that waits for the book."""
+"""One for each loop that waits."""

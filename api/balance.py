@@ -1,15 +1,17 @@
 """`GET balance`: what an account has, by bucket and lot in spend order, now or at a past instant."""
 
+import asyncio
 from datetime import datetime
 from typing import Annotated, Any
 
 from msgspec import Meta
 
 from api.body import Body
+from api.posting import carry_out, look_up
 from api.scope import Answer, Call, Resource
 from api.transactions import View, read_instant
-from engine.flows.expiry import settled_wallet
 from engine.rules.catalog import Catalog
+from engine.rules.commands import Expire
 from engine.rules.errors import Invalid, NotFound
 from engine.rules.lots import NEVER, Lot
 from engine.rules.money import usd_text
@@ -84,26 +86,29 @@ class BalanceQuery(Body, frozen=True, kw_only=True):
     at: Annotated[str, Meta(max_length=40)] | None = None
 
 
-def get_balance(call: Call[BalanceQuery]) -> Answer:
+async def get_balance(call: Call[BalanceQuery]) -> Answer:
     """The present balance, expired credits gone with their ledger rows; with `at`, the one of that instant."""
     runtime = call.runtime
     now = runtime.clock.now()
-    at = read_instant("at", call.ask.at) if call.ask.at is not None else None
-    if at is not None and at > now:
-        raise Invalid("at", "This instant lies in the future.")
-    found = _read(runtime, call.account_id, now, at)
+    if call.ask.at is not None:
+        at = read_instant("at", call.ask.at)
+        if at > now:
+            raise Invalid("at", "This instant lies in the future.")
+        past = await asyncio.to_thread(_read_past, runtime, call.account_id, at)
+        return Answer(balance_answer(_there(past), runtime.catalog))
+    found = _there(await look_up(runtime, balances.balances, (call.account_id, now)))
     if found.is_due:
-        settled_wallet(runtime, call.account_id, now)
-        found = _read(runtime, call.account_id, now, at)
+        await carry_out(runtime, Expire(account_id=call.account_id, actor="system"))
+        found = _there(await look_up(runtime, balances.balances, (call.account_id, now)))
     return Answer(balance_answer(found, runtime.catalog))
 
 
-def _read(runtime: Runtime, account_id: str, now: datetime, at: datetime | None) -> BalanceView:
+def _read_past(runtime: Runtime, account_id: str, at: datetime) -> BalanceView | None:
     with reading(runtime.db) as session:
-        if at is None:
-            found = balances.balance(session, account_id, now)
-        else:
-            found = balances.balance_at(session, account_id, at)
+        return balances.balance_at(session, account_id, at)
+
+
+def _there(found: BalanceView | None) -> BalanceView:
     if found is None:
         raise NotFound("account")
     return found

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
-from api.answers import outcome_of
+from api.answers import found_by, outcome_of
+from engine.gathered_reads import K, Read, V
 from engine.rules.commands import Command, Outcome, Planned, Posted
 from engine.rules.errors import Refusal, Unavailable
 from engine.runtime import Runtime
@@ -30,3 +31,12 @@ async def carry_out_all(runtime: Runtime, commands: Sequence[Command]) -> list[O
     for future in late:
         future.cancel()
     return await asyncio.gather(*futures, return_exceptions=True)
+
+
+async def look_up(runtime: Runtime, read: Read[K, V], key: K) -> V | None:
+    """What a gathered read finds for one key, or `Unavailable` when that takes too long."""
+    try:
+        async with asyncio.timeout(2 * runtime.db.deadline_seconds):
+            return await found_by(runtime.reads, read, key)
+    except TimeoutError as error:
+        raise Unavailable("The database does not answer; try again.") from error

@@ -126,6 +126,7 @@ def assembled(
             return_origins=settings.return_origins,
             wake_jobs=wake,
         )
+        stack.callback(runtime.reads.close)
         renderer = stack.enter_context(Renderer())
         jobs = Jobs(runtime, {"mail": mail_sender(settings.smtp_url)})
         stack.callback(jobs.stop)

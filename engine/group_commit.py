@@ -12,30 +12,19 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from queue import Empty, SimpleQueue
-from typing import Protocol
 
 from engine import book
 from engine.rules.commands import Command, Outcome
 from engine.rules.decisions import Terms
 from engine.rules.errors import Unavailable
 from engine.store.database import Database, transact, writing_by_letter
+from engine.waiting import Waiter
 
 BATCH_SIZE_MAX = 512
 """A batch takes no more once it has so many; what was queued together goes together."""
 
 
-class Waiter(Protocol):
-    """Whoever waits for an outcome, told in the lane's thread: a `Future`, or something lighter. Must not raise."""
-
-    def set_running_or_notify_cancel(self) -> bool:
-        """Whether the command is still wanted; asked once, before it is decided."""
-
-    def set_result(self, result: Outcome, /) -> None: ...
-
-    def set_exception(self, exception: BaseException, /) -> None: ...
-
-
-Item = tuple[Command, Waiter]
+Item = tuple[Command, Waiter[Outcome]]
 
 
 class GroupCommit:
@@ -62,7 +51,7 @@ class GroupCommit:
                 lane.put(mine[start : start + BATCH_SIZE_MAX])
         return futures
 
-    def submit_for(self, waiter: Waiter, command: Command) -> None:
+    def submit_for(self, waiter: Waiter[Outcome], command: Command) -> None:
         """Queue one command for a waiter of the caller's own."""
         self._lane_of(command).put([(command, waiter)])
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from engine.clock import Clock, new_id
+from engine.gathered_reads import GatheredReads
 from engine.group_commit import GroupCommit
 from engine.payments import PaymentProvider
 from engine.rules.catalog import Catalog
@@ -57,3 +58,7 @@ class Runtime:
     base_url: str
     return_origins: tuple[str, ...] = ()
     wake_jobs: Callable[[], None] = field(default=lambda: None)
+    reads: GatheredReads = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reads", GatheredReads(self.db))

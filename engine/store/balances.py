@@ -1,9 +1,9 @@
 """A wallet's balance as it is, and as it was: totals by bucket and the lots behind them."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, time, timedelta, timezone
+from datetime import UTC, datetime, time, timedelta
 
 import msgspec
 from sqlalchemy import and_, func, or_, select, text
@@ -68,17 +68,33 @@ class BalanceView:
 
 
 def balance(session: Session, account_id: str, now: datetime) -> BalanceView | None:
-    """The present balance: totals and lots of one and the same state, or `None` without such an account."""
-    wallet = find_wallet(session, account_id)
-    while wallet is not None:
-        lots = _present_lots(session, wallet, now)
+    """The present balance in a snapshot: totals and lots of one and the same state, or `None` without the account."""
+    return balances(session, [(account_id, now)]).get((account_id, now))
+
+
+def balances(session: Session, asked: Sequence[tuple[str, datetime]]) -> dict[tuple[str, datetime], BalanceView]:
+    """Present balances of many accounts in a snapshot, each at its caller's instant, a statement a bucket for all."""
+    wanted = sorted({account_id for account_id, _ in asked})
+    rows = select_rows(session, "wallets", books.WALLET, ("account_id",), [(account_id,) for account_id in wanted])
+    wallets = {row[0]: books.wallet_of(row) for row in rows}
+    lots = _present_lots(session, wallets, min((now for _, now in asked), default=NEVER))
+    return {
+        (account_id, now): _present_view(session, wallets[account_id], lots[account_id], now)
+        for account_id, now in asked
+        if account_id in wallets
+    }
+
+
+def _present_view(session: Session, wallet: Wallet, lots: list[Lot], now: datetime) -> BalanceView:
+    live = [lot for lot in lots if lot.expires_at > now or lot.held_credits > 0]
+    view = _view(wallet, live, wallet.available, wallet.held, wallet.spent_today(now.date()))
+    if wallet.next_expiry_at > now + EXPIRING_WITHIN:
+        expiring: tuple[Expiring, ...] = ()
+    elif any(len(bucket.lots) == LOTS_MAX for bucket in view.buckets):
         expiring = _present_expiring(session, wallet, now)
-        after = find_wallet(session, account_id)
-        if after is not None and after.seq == wallet.seq:
-            view = _view(wallet, lots, wallet.available, wallet.held, wallet.spent_today(now.date()))
-            return replace(view, expiring=expiring, is_due=wallet.is_due(now))
-        wallet = after
-    return None
+    else:
+        expiring = expiring_of(live, now)
+    return replace(view, expiring=expiring, is_due=wallet.is_due(now))
 
 
 def expiring_of(lots: Iterable[Lot], at: datetime) -> tuple[Expiring, ...]:
@@ -92,9 +108,7 @@ def expiring_of(lots: Iterable[Lot], at: datetime) -> tuple[Expiring, ...]:
 
 
 def _present_expiring(session: Session, wallet: Wallet, now: datetime) -> tuple[Expiring, ...]:
-    """The same for the wallet as it is, added up by the database: many lots may expire at one instant."""
-    if wallet.next_expiry_at > now + EXPIRING_WITHIN:
-        return ()
+    """The same for the wallet as it is, added up by the database: it has more lots than were read."""
     c = Base.metadata.tables["lots"].c
     rows = session.execute(
         select(c.expires_at, c.bucket_order, func.sum(c.remaining_credits))
@@ -107,32 +121,38 @@ def _present_expiring(session: Session, wallet: Wallet, now: datetime) -> tuple[
     return tuple(Expiring(expires_at, BUCKETS[order], int(credits)) for expires_at, order, credits in rows)
 
 
-def _present_lots(session: Session, wallet: Wallet, now: datetime) -> list[Lot]:
-    """The first lots of each bucket that hold something to draw or something held."""
-    lots: list[Lot] = []
+def _present_lots(session: Session, wallets: Mapping[str, Wallet], now: datetime) -> dict[str, list[Lot]]:
+    """The first lots of each bucket that hold something to draw or something held, by account."""
+    lots: dict[str, list[Lot]] = {account_id: [] for account_id in wallets}
     for order, bucket in enumerate(BUCKETS):
-        found = []
-        if wallet.available[order] > 0:
-            found += _lots(session, wallet, f"is_open AND bucket_order = {order} AND expires_at > {{0}}", now)
-        if wallet.held[order] > 0:
-            held = f"NOT is_open AND held_credits > 0 AND bucket = '{bucket}' AND expires_at > {{0}}"
-            found += _lots(session, wallet, held, datetime.min.replace(tzinfo=timezone.utc))
-        lots += sorted(found, key=spend_order)[:LOTS_MAX]
+        open_ones = [wallet.account_id for wallet in wallets.values() if wallet.available[order] > 0]
+        is_open = f"is_open AND bucket_order = {order} AND expires_at > {{0}}"
+        found = _first_lots(session, open_ones, is_open, now)
+        pinned = [wallet.account_id for wallet in wallets.values() if wallet.held[order] > 0]
+        if pinned:
+            is_held = f"NOT is_open AND held_credits > 0 AND bucket = '{bucket}' AND expires_at > {{0}}"
+            for account_id, held in _first_lots(session, pinned, is_held, datetime.min.replace(tzinfo=UTC)).items():
+                found[account_id] = sorted([*found[account_id], *held], key=spend_order)
+        for account_id, of_bucket in found.items():
+            lots[account_id] += of_bucket[:LOTS_MAX]
     return lots
 
 
-def _lots(session: Session, wallet: Wallet, where: str, bound: datetime) -> list[Lot]:
-    found = select_first(
+def _first_lots(session: Session, owners: Sequence[str], where: str, bound: datetime) -> dict[str, list[Lot]]:
+    rows = select_first(
         session,
         "lots",
         books.LOT,
-        [wallet.account_id],
+        owners,
         where=where,
-        bounds=[(bound,)],
+        bounds=[(bound,)] * len(owners),
         order=books.ORDER,
         limit=LOTS_MAX,
     )
-    return [books.lot_of(row) for row in found]
+    found: dict[str, list[Lot]] = defaultdict(list)
+    for row in rows:
+        found[row[0]].append(books.lot_of(row))
+    return defaultdict(list, {owner: sorted(lots, key=spend_order) for owner, lots in found.items()})
 
 
 def _view(
@@ -159,18 +179,12 @@ def _view(
 
 
 def balance_at(session: Session, account_id: str, at: datetime) -> BalanceView | None:
-    """The balance as it was at a past instant: the present lots, rolled back by every later row.
+    """The balance as it was at a past instant, in a snapshot: the present lots, rolled back by every later row.
 
     The status is the present one; what had expired by then counts as gone, whenever its row was written.
     """
     wallet = find_wallet(session, account_id)
-    while wallet is not None:
-        view = _rolled_back(session, wallet, at)
-        after = find_wallet(session, account_id)
-        if after is not None and after.seq == wallet.seq:
-            return view
-        wallet = after
-    return None
+    return None if wallet is None else _rolled_back(session, wallet, at)
 
 
 def _rolled_back(session: Session, wallet: Wallet, at: datetime) -> BalanceView:
@@ -220,7 +234,7 @@ def _spent_on_day_of(session: Session, wallet: Wallet, at: datetime, last: int) 
 
     Of a hold that ended, only what was held on the day itself counts or comes back: the last of what it drew.
     """
-    midnight = datetime.combine(at.astimezone(timezone.utc).date(), time(), timezone.utc)
+    midnight = datetime.combine(at.astimezone(UTC).date(), time(), UTC)
     start = first_seq(session, wallet, midnight)
     names = ("type", "amount_credits", "transaction_id", "reference_type", "reference_id", "reverses_id")
     of_day = and_(_ROWS.account_id == wallet.account_id, _ROWS.seq >= start, _ROWS.seq <= last)

@@ -152,7 +152,8 @@ def _open_postgresql(url: str, deadline_seconds: float, pool_size: int) -> Datab
     letters = create_engine(parsed, connect_args=by_letter, isolation_level="AUTOCOMMIT", **pool)
     for engine in (writer, letters):
         event.listen(engine, "handle_error", _note_goodbye)
-    return Database(writer, writer, letters, False, deadline_seconds, Watchdog(), None)
+    reader = writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return Database(writer, reader, letters, False, deadline_seconds, Watchdog(), None)
 
 
 @contextmanager
@@ -194,7 +195,7 @@ def letter_of(connection: Connection) -> Letter | None:
 
 @contextmanager
 def reading(db: Database) -> Iterator[Session]:
-    """One snapshot-like read; whatever the block does, nothing is written. `Unavailable` if the database is gone."""
+    """One snapshot, however many statements; nothing is written. `Unavailable` if the database is gone."""
     try:
         with Session(db.reader, expire_on_commit=False) as session, _watched(db, session.connection()):
             yield session
@@ -209,8 +210,7 @@ def reading(db: Database) -> Iterator[Session]:
 @contextmanager
 def snapshot(db: Database) -> Iterator[Session]:
     """One consistent view for as long as the block takes, for audits and exports: no deadline, nothing is written."""
-    engine = db.reader if db.is_sqlite else db.reader.execution_options(isolation_level="REPEATABLE READ")
-    with Session(engine, expire_on_commit=False) as session:
+    with Session(db.reader, expire_on_commit=False) as session:
         yield session
         session.expunge_all()
         session.rollback()

@@ -333,12 +333,8 @@ def test_a_database_in_memory_or_of_another_make_is_refused(tmp_path: Path) -> N
 
 def test_readers_never_write(db: Database) -> None:
     create_accounts(db, "acc_1")
-    with reading(db) as session:
-        if db.is_sqlite:
-            with pytest.raises(DBAPIError, match="readonly"):
-                add_one(session, "acc_1")
-        else:
-            add_one(session, "acc_1")
+    with reading(db) as session, pytest.raises(DBAPIError, match="readonly|read-only"):
+        add_one(session, "acc_1")
     assert spent(db, "acc_1") == 0
 
 

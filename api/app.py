@@ -28,6 +28,7 @@ from api import (
     webhooks,
 )
 from api.auth import Keyring
+from api.front import Front
 from api.openapi import openapi_resource
 from api.problems import exception_handlers
 from api.scope import Resource, Site, route
@@ -71,7 +72,7 @@ def create_app(
     resources.append(openapi_resource(resources, runtime.catalog))
     handlers: list[ControllerRouterHandler] = [route(resource, site) for resource in resources]
     handlers.extend(extra for extra in extra_handlers if not isinstance(extra, Resource))
-    return Litestar(
+    app = Litestar(
         route_handlers=handlers,
         exception_handlers=exception_handlers(runtime.catalog.error_prefix),
         state=State({"site": site}),
@@ -80,3 +81,5 @@ def create_app(
         request_max_body_size=BODY_BYTES_MAX,
         debug=False,
     )
+    app.asgi_handler = Front(app.asgi_handler, site, resources)
+    return app

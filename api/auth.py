@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from secrets import token_bytes
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
-from litestar import Request
-
 from api.keys import STAFF_PREFIXES, hashes_of, is_key, is_token, new_key
+from api.plain import AnyRequest
 from engine.clock import monotonic, new_id, real_now
 from engine.rules.errors import Forbidden, Unauthenticated
 from engine.rules.return_urls import origin_of
@@ -96,7 +95,7 @@ class Keyring:
         self._origin = origin_of(runtime.base_url)
         self.cookie_name = "__Host-purser" if runtime.base_url.startswith("https://") else "purser"
 
-    async def principal_of(self, request: Request[Any, Any, Any]) -> Principal:
+    async def principal_of(self, request: AnyRequest) -> Principal:
         """The bearer's principal, else the portal cookie's; `Unauthenticated` without either.
 
         A cookie comes with every request a browser makes, so methods that change something also need an `Origin`
@@ -122,7 +121,7 @@ class Keyring:
             raise Unauthenticated("This is no key of this service.")
         return await self._known(key, is_cookie=False)
 
-    def check_origin(self, request: Request[Any, Any, Any]) -> None:
+    def check_origin(self, request: AnyRequest) -> None:
         """Raise `Forbidden` unless the request comes from one of our own pages."""
         source = request.headers.get("origin") or request.headers.get("referer") or ""
         try:

@@ -174,6 +174,7 @@ RESOURCES: tuple[Resource[Any], ...] = (
         handler=get_balance,
         asks=BalanceQuery,
         answers=BalanceAnswer,
+        is_hot=True,
         summary="What the account has, by bucket and lot in spend order.",
     ),
 )

@@ -31,7 +31,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from inspect import iscoroutinefunction
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import msgspec
 from litestar import Request, Response
@@ -40,6 +40,7 @@ from litestar.response.base import ASGIResponse
 
 from api.auth import Action, Keyring, Principal
 from api.body import BODY_BYTES_MAX, read_body, read_query
+from api.plain import AnyRequest
 from api.settings import Settings
 from engine.rules.errors import Forbidden, IdempotencyKeyMissing, NotFound, Refusal
 from engine.runtime import Runtime
@@ -100,7 +101,11 @@ Handled = Answer | Response[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource(Generic[T]):
-    """One method of one path. `refuses` is what it may refuse beside what every resource may."""
+    """One method of one path. `refuses` is what it may refuse beside what every resource may.
+
+    One that `is_hot` is asked thousands of times a second: it is account-scoped without an id of its own in its path,
+    its handler is `async` and never looks at `call.request` (`api/front.py`).
+    """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str
@@ -111,6 +116,7 @@ class Resource(Generic[T]):
     status: int = 200
     key: Literal["required", "optional", "none"] = "none"
     body_bytes_max: int = BODY_BYTES_MAX
+    is_hot: bool = False
     refuses: tuple[type[Refusal], ...] = field(default=())
     summary: str = ""
 
@@ -126,13 +132,14 @@ def route(resource: Resource[Any], site: Site) -> HTTPRouteHandler:
     blocks = not iscoroutinefunction(resource.handler)
 
     async def answer(request: Request[Any, Any, Any]) -> ASGIResponse:
-        call = await _enter(resource, site, request)
+        call = await enter(resource, site, request)
         if blocks:
             handled: Any = await asyncio.to_thread(resource.handler, call)
         else:
             handled = await resource.handler(call)  # type: ignore[misc]
         if isinstance(handled, Answer):
-            return _respond(handled, resource.status)
+            code, headers, body = encoded(handled, resource.status)
+            return ASGIResponse(body=body, status_code=code, headers=dict(headers))
         response: ASGIResponse = handled.to_asgi_response(app=None, request=request)
         return response
 
@@ -145,25 +152,23 @@ def route(resource: Resource[Any], site: Site) -> HTTPRouteHandler:
     )(answer)
 
 
-async def _enter(resource: Resource[T], site: Site, request: Request[Any, Any, Any]) -> Call[T]:
+async def enter(resource: Resource[T], site: Site, request: AnyRequest) -> Call[T]:
     """Who, whether, about which account, what: refused in this order."""
     principal = None
     if resource.may is not None:
         principal = await site.keyring.principal_of(request)
         principal.check_may(resource.may)
     path: dict[str, str] = request.path_params
-    account_id = _account(principal, resource, request, path)
+    account_id = _account(principal, resource, path)
     for name, value in path.items():
         if not isinstance(value, str) or _ID.fullmatch(value) is None:
             raise NotFound(name.removesuffix("_id").replace("_", " "))
     key = None if resource.key == "none" else idempotency_key(request, is_required=resource.key == "required")
     ask = await _ask(resource, request)
-    return Call(site, request, principal, account_id, path, ask, key)
+    return Call(site, cast(Any, request), principal, account_id, path, ask, key)
 
 
-def _account(
-    principal: Principal | None, resource: Resource[Any], request: Request[Any, Any, Any], path: Mapping[str, str]
-) -> str:
+def _account(principal: Principal | None, resource: Resource[Any], path: Mapping[str, str]) -> str:
     """The account a request is about; another account's is not there."""
     own = principal.account_id if principal is not None else None
     named = path.get("account_id")
@@ -176,7 +181,7 @@ def _account(
     return own or ""
 
 
-async def _ask(resource: Resource[Any], request: Request[Any, Any, Any]) -> Any:  # noqa: ANN401 - the resource's shape
+async def _ask(resource: Resource[Any], request: AnyRequest) -> Any:  # noqa: ANN401 - the resource's shape
     if resource.method in ("GET", "DELETE"):
         if resource.asks is None:
             return None
@@ -186,10 +191,10 @@ async def _ask(resource: Resource[Any], request: Request[Any, Any, Any]) -> Any:
     raw = await request.body()
     if resource.asks is bytes:
         return raw
-    return read_body(raw, request.headers.get("content-type", ""), resource.asks)
+    return read_body(raw, request.headers.get("content-type") or "", resource.asks)
 
 
-def idempotency_key(request: Request[Any, Any, Any], *, is_required: bool) -> str | None:
+def idempotency_key(request: AnyRequest, *, is_required: bool) -> str | None:
     """The `Idempotency-Key` header; `IdempotencyKeyMissing` if it is malformed, doubled, or missing where needed."""
     shown = request.headers.getall("idempotency-key", [])
     if not shown and not is_required:
@@ -206,10 +211,10 @@ def checked_key(key: str | None) -> str:
     return key
 
 
-def _respond(answer: Answer, status: int) -> ASGIResponse:
-    headers = _REPLAYED if answer.is_replay else _HEADERS
+def encoded(answer: Answer, status: int) -> tuple[int, Mapping[str, str], bytes]:
+    """Status, headers and body of an answer."""
+    headers: Mapping[str, str] = _REPLAYED if answer.is_replay else _HEADERS
     if answer.headers is not None:
         headers = {**headers, **answer.headers}
     code = answer.status or status
-    body = b"" if code == 204 else _encoder.encode(answer.value)
-    return ASGIResponse(body=body, status_code=code, headers=headers)
+    return code, headers, b"" if code == 204 else _encoder.encode(answer.value)

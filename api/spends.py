@@ -146,6 +146,7 @@ RESOURCES: tuple[Resource[Any], ...] = (
         answers=SpendAnswer,
         status=201,
         key="optional",
+        is_hot=True,
         refuses=SPEND_REFUSALS,
         summary="Spend credits in spend order, all or nothing. The key is required unless it is a dry run.",
     ),

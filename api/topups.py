@@ -6,9 +6,11 @@ from msgspec import Meta
 
 from api.body import Body, PageQuery
 from api.instants import instant, instant_or_none
+from api.posting import carry_out, look_up
 from api.scope import Answer, Call, Resource
 from api.transactions import Pagination
 from engine.flows import topups
+from engine.rules.commands import Expire
 from engine.rules.errors import (
     AboveMaximum,
     BelowMinimum,
@@ -23,7 +25,8 @@ from engine.rules.errors import (
 from engine.rules.money import Money, major_text
 from engine.rules.quotes import make_offer, parse_amount_cents, quote, sign_quote
 from engine.runtime import Runtime
-from engine.store import accounts, documents, history, purchases
+from engine.store import accounts, documents, purchases
+from engine.store.accounts import Buyer
 from engine.store.database import reading
 from engine.store.tables import AccountRow, PurchaseRow
 
@@ -132,20 +135,27 @@ class Payments(Body, frozen=True, kw_only=True):
     pagination: Pagination
 
 
-def get_quote(call: Call[QuoteQuery]) -> Answer:
+async def get_quote(call: Call[QuoteQuery]) -> Answer:
     """What an amount gives, priced now, with a token that holds the price; writes nothing and asks no provider."""
-    ask = call.ask
-    amount = _amount_in_query(ask)
-    return Answer(quote_for(call.runtime, call.account_id, amount, ask))
+    amount = _amount_in_query(call.ask)
+    buyer = await look_up(call.runtime, accounts.buyers, call.account_id)
+    if buyer is not None and buyer.wallet.is_due(call.runtime.clock.now()):
+        await carry_out(call.runtime, Expire(account_id=call.account_id, actor="system"))
+        buyer = await look_up(call.runtime, accounts.buyers, call.account_id)
+    return Answer(_quote(call.runtime, call.account_id, buyer, amount, call.ask))
 
 
 def quote_for(runtime: Runtime, account_id: str, amount: Money, ask: QuoteQuery) -> QuoteAnswer:
-    """The quote as the contract words it; the page asks for it in the same way."""
+    """The quote as the contract words it, for a page."""
     with reading(runtime.db) as session:
-        wallet = history.find_wallet(session, account_id)
-        country = ask.country or accounts.country_of(session, account_id)
-    if wallet is None:
+        buyer = accounts.buyers(session, [account_id]).get(account_id)
+    return _quote(runtime, account_id, buyer, amount, ask)
+
+
+def _quote(runtime: Runtime, account_id: str, buyer: Buyer | None, amount: Money, ask: QuoteQuery) -> QuoteAnswer:
+    if buyer is None:
         raise NotFound("account")
+    country = ask.country or buyer.country
     if ask.coupon is not None:
         raise CouponUnknown
     catalog = runtime.catalog
@@ -180,7 +190,7 @@ def quote_for(runtime: Runtime, account_id: str, amount: Money, ask: QuoteQuery)
         max_minor=catalog.pricing.max_minor,
         presets=catalog.pricing.presets_minor,
         providers=offered,
-        balance_after=str(max(0, wallet.available_credits + priced.credits - wallet.debt_credits)),
+        balance_after=str(max(0, buyer.wallet.available_credits + priced.credits - buyer.wallet.debt_credits)),
         quote_token=sign_quote(offer, runtime.secrets.signing("quote")),
         expires_at=instant(offer.expires_at),
     )
@@ -280,6 +290,7 @@ RESOURCES: tuple[Resource[Any], ...] = (
         path="quote",
         may="read",
         handler=get_quote,
+        is_hot=True,
         asks=QuoteQuery,
         answers=QuoteAnswer,
         refuses=(MalformedAmount, BelowMinimum, AboveMaximum, CouponUnknown, NotFound, QuoteRefused),

@@ -1,13 +1,16 @@
 """Accounts: opening one with its wallet, reading one or many, and whose month is over."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
 from sqlalchemy import Row, func, select, update
 from sqlmodel import Session, col
 
+from engine.rules.ledger import Wallet
 from engine.store import books
-from engine.store.bulk import insert_rows, select_rows
+from engine.store.bulk import ask_rows, insert_rows, select_rows
 from engine.store.tables import AccountRow, WalletRow
 
 COUNTED_MAX = 10_000
@@ -42,10 +45,21 @@ def find_account(session: Session, account_id: str) -> Account | None:
     return _account(found) if found is not None else None
 
 
-def country_of(session: Session, account_id: str) -> str | None:
-    """The account's country, if it is known."""
-    found = select_rows(session, "accounts", ("country",), ("account_id",), [(account_id,)])
-    return found[0][0] if found else None
+@dataclass(frozen=True, slots=True)
+class Buyer:
+    """What a quote needs to know of an account: its wallet, and its country if it is known."""
+
+    wallet: Wallet
+    country: str | None
+
+
+def buyers(session: Session, account_ids: Sequence[str]) -> dict[str, Buyer]:
+    """The buyers there are of many accounts."""
+    wanted = [(account_id,) for account_id in account_ids]
+    wallets = ask_rows(session, "wallets", books.WALLET, ("account_id",), wanted)
+    found = select_rows(session, "accounts", ("account_id", "country"), ("account_id",), wanted)
+    countries: dict[str, str | None] = dict(found)
+    return {row[0]: Buyer(books.wallet_of(row), countries[row[0]]) for row in wallets()}
 
 
 def accounts_page(session: Session, page: int, limit: int) -> tuple[list[Account], int]:

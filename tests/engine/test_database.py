@@ -333,7 +333,7 @@ def test_a_database_in_memory_or_of_another_make_is_refused(tmp_path: Path) -> N
 
 def test_readers_never_write(db: Database) -> None:
     create_accounts(db, "acc_1")
-    with reading(db) as session, pytest.raises(DBAPIError, match="readonly|read-only"):
+    with reading(db) as session, pytest.raises(DBAPIError, match=r"readonly|read-only"):
         add_one(session, "acc_1")
     assert spent(db, "acc_1") == 0
 

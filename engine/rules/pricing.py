@@ -46,7 +46,7 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return Decimal(0)
 
 
-class Pricing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Pricing(msgspec.Struct, frozen=True, cache_hash=True, kw_only=True, forbid_unknown_fields=True):
     """What can be bought at once and what it gives. `credits_per_unit` is the base rate per major unit of money.
 
     `upsell_within` is the share of the next tier's start within which the page mentions that tier.

@@ -2,11 +2,14 @@
 
 import hmac
 import re
+from base64 import urlsafe_b64encode
+from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import Annotated
 
 import jwt
@@ -16,7 +19,7 @@ from msgspec import Meta
 from engine.rules.catalog import Catalog, coupon_key
 from engine.rules.errors import AboveMaximum, BelowMinimum, MalformedAmount, QuoteRefused
 from engine.rules.money import Money, currency_digits
-from engine.rules.pricing import Pricing, exact_credits, major_unit, tier_index, tier_rate
+from engine.rules.pricing import Pricing, exact_credits, major_unit, tier_rate
 
 PRICE_DIGITS = 8
 """Significant digits of a price per credit."""
@@ -25,6 +28,8 @@ TOKEN_PURPOSE = "purser:quote"  # noqa: S105 - a purpose, not a secret
 TOKEN_LENGTH_MAX = 8_192
 """More than the longest account id, coupon code and tier name need."""
 
+_JWT_HEADER = b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
+"""`{"alg":"HS256","typ":"JWT"}`"""
 _CENTS = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
@@ -85,25 +90,77 @@ def quote(pricing: Pricing, amount: Money, provider: str | None) -> Quote:
     if minor > pricing.max_minor:
         raise AboveMaximum(minor, pricing.max_minor, pricing.currency)
 
+    starts, steps = _steps(pricing, provider)
+    step = steps[bisect_right(starts, minor) - 1]
     unit = major_unit(pricing)
-    exact = exact_credits(pricing, minor, provider)
-    credits = int(exact)
+    if pricing.mode == "graduated":
+        exact = exact_credits(pricing, minor, provider)
+        rate = exact * unit / minor
+        credits = int(exact)
+    else:
+        rate = step.rate
+        credits = minor * rate.numerator // (rate.denominator * unit)
     base_credits = minor * pricing.credits_per_unit // unit if pricing.model == "bonus" else credits
-    rate = exact * unit / minor
-    saved = 1 - pricing.credits_per_unit / rate
+    saved = (rate.numerator - pricing.credits_per_unit * rate.denominator) * 10_000 // rate.numerator
     return Quote(
         amount=amount,
         credits=credits,
         base_credits=base_credits,
         bonus_credits=credits - base_credits,
-        bonus_percent=_bonus_percent(pricing, minor, provider),
+        bonus_percent=step.bonus_percent,
         price_per_credit=price_per_credit(amount, credits),
-        credits_per_unit=int(rate),
-        tier=_tier(pricing, minor),
-        save_percent=Decimal(int(saved * 10_000)).scaleb(-2),
-        save_badge=int(saved * 100) or None,
-        next_tier=_next_tier(pricing, minor, provider, credits),
+        credits_per_unit=rate.numerator // rate.denominator,
+        tier=step.tier,
+        save_percent=Decimal(saved).scaleb(-2),
+        save_badge=saved // 100 or None,
+        next_tier=None if step.further is None else step.further.seen_from(minor, credits),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Further:
+    """The first higher tier whose rate on a rail is better: `near` from `near_minor` below its start on."""
+
+    from_minor: int
+    credits_then: int
+    near_minor: int
+
+    def seen_from(self, minor: int, credits: int) -> NextTier:
+        add = self.from_minor - minor
+        return NextTier(self.from_minor, add, self.credits_then - credits, self.credits_then, add <= self.near_minor)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A tier as one rail has it; `rate` in credits for a major unit of money, bonus included."""
+
+    tier: QuoteTier
+    rate: Fraction
+    bonus_percent: Decimal
+    further: _Further | None
+
+
+@lru_cache(maxsize=256)
+def _steps(pricing: Pricing, provider: str | None) -> tuple[tuple[int, ...], tuple[_Step, ...]]:
+    """Where the tiers start and what each means on a rail, worked out once for a tariff."""
+    if not pricing.tiers:
+        return (0,), (_Step(QuoteTier("Standard", 0, None), Fraction(pricing.credits_per_unit), Decimal(0), None),)
+    starts = tuple(tier.from_minor for tier in pricing.tiers)
+    steps = []
+    for index, tier in enumerate(pricing.tiers):
+        shown = QuoteTier(tier.name, tier.from_minor, (*starts, None)[index + 1])
+        bonus = tier.bonus_on(provider) if pricing.model == "bonus" else Decimal(0)
+        steps.append(_Step(shown, tier_rate(pricing, index, provider), bonus, _further(pricing, index, provider)))
+    return starts, tuple(steps)
+
+
+def _further(pricing: Pricing, index: int, provider: str | None) -> _Further | None:
+    rate = tier_rate(pricing, index, provider)
+    for other, tier in enumerate(pricing.tiers[index + 1 :], start=index + 1):
+        if tier_rate(pricing, other, provider) > rate:
+            then = int(exact_credits(pricing, tier.from_minor, provider))
+            return _Further(tier.from_minor, then, int(Fraction(pricing.upsell_within) * tier.from_minor))
+    return None
 
 
 def price_per_credit(amount: Money, credits: int) -> str:
@@ -166,9 +223,19 @@ def make_offer(
 
 
 def sign_quote(offer: QuoteOffer, secret: bytes) -> str:
-    """The offer as a token (JWT, HS256) that is good for nothing else; `secret` has at least 32 bytes."""
-    claims = {"aud": TOKEN_PURPOSE, "offer": msgspec.to_builtins(offer)}
-    return jwt.encode(claims, secret, algorithm="HS256")
+    """The offer as a token (JWT, HS256) that is good for nothing else; `secret` has at least 32 bytes.
+
+    Written here, for a quote answers each keystroke and a JWT (RFC 7515 §3.1) is three texts and one digest; read
+    with the library, which knows what must be refused.
+    """
+    claims = _base64(msgspec.json.encode({"aud": TOKEN_PURPOSE, "offer": offer}))
+    signed = _JWT_HEADER + b"." + claims
+    return (signed + b"." + _base64(hmac.digest(secret, signed, "sha256"))).decode()
+
+
+def _base64(raw: bytes) -> bytes:
+    """Base64 for URLs, without padding."""
+    return urlsafe_b64encode(raw).rstrip(b"=")
 
 
 def read_quote(token: str, secrets: Sequence[bytes], now: datetime) -> QuoteOffer:
@@ -203,35 +270,6 @@ def check_offer(offer: QuoteOffer, account_id: str, amount: Money, provider: str
         raise QuoteRefused("The quote was made for another payment provider.")
     if _coupon_or_none(offer.coupon) != _coupon_or_none(coupon):
         raise QuoteRefused("The quote was made with another coupon.")
-
-
-def _bonus_percent(pricing: Pricing, minor: int, provider: str | None) -> Decimal:
-    if pricing.model != "bonus":
-        return Decimal(0)
-    return pricing.tiers[tier_index(pricing, minor)].bonus_on(provider)
-
-
-def _tier(pricing: Pricing, minor: int) -> QuoteTier:
-    if not pricing.tiers:
-        return QuoteTier("Standard", 0, None)
-    index = tier_index(pricing, minor)
-    tier, above = pricing.tiers[index], pricing.tiers[index + 1 : index + 2]
-    return QuoteTier(tier.name, tier.from_minor, above[0].from_minor if above else None)
-
-
-def _next_tier(pricing: Pricing, minor: int, provider: str | None, credits: int) -> NextTier | None:
-    """The first higher tier whose rate on this rail is better than the present one's."""
-    if not pricing.tiers:
-        return None
-    now_at = tier_index(pricing, minor)
-    rate = tier_rate(pricing, now_at, provider)
-    for index, tier in enumerate(pricing.tiers[now_at + 1 :], start=now_at + 1):
-        if tier_rate(pricing, index, provider) > rate:
-            then = int(exact_credits(pricing, tier.from_minor, provider))
-            add = tier.from_minor - minor
-            near = add <= Fraction(pricing.upsell_within) * tier.from_minor
-            return NextTier(tier.from_minor, add, then - credits, then, near)
-    return None
 
 
 def _decimal_text(value: Fraction) -> str:

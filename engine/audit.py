@@ -148,7 +148,7 @@ def _reversed_debits(session: Session, chunk: list[Keyed]) -> dict[tuple[str, st
         for account_id, debit_id, seq, credits in select_rows(session, "transactions", columns, columns[:2], wanted):
             if account_id == account_before and seq < seq_before:
                 before[account_id, debit_id] += credits
-        rows = select_rows(session, "transactions", books.TRANSACTION, ("account_id", "transaction_id"), wanted)
+        rows = books.ask_by_id(session, wanted)()
     except UNREADABLE:
         return {}  # the row at fault is found where it stands
     debits = [debit for debit in map(_read, rows) if debit is not None]

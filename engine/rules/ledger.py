@@ -8,6 +8,7 @@ Invariants of a page, before and after every command:
 """
 
 import hmac
+import re
 from bisect import insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ import msgspec
 
 from engine.rules.holds import Hold
 from engine.rules.lots import BUCKETS, NEVER, Bucket, Draw, Lot, spend_order
+
+_SEQ = re.compile(r"[0-9A-F]{10}", re.ASCII)
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -67,6 +70,23 @@ class Transaction(msgspec.Struct, frozen=True):
     def draws(self) -> tuple[Draw, ...]:
         """The entries of a debit as positive draws, in the order they were taken."""
         return tuple(Draw(e.lot_id, e.bucket, -e.credits) for e in self.entries)
+
+
+SEQ_DIGITS = 10
+
+
+def transaction_id(minted: str, seq: int) -> str:
+    """A row's id: what was minted, and at its end the row's `seq`, so that the ledger's own key finds it again.
+
+    An index of ids would be one more page for every spend to write.
+    """
+    return f"{minted}{seq:0{SEQ_DIGITS}X}"
+
+
+def seq_in(transaction_id: str) -> int | None:
+    """The `seq` at the end of a row's id, or `None` in a text that is no such id."""
+    digits = transaction_id[-SEQ_DIGITS:]
+    return int(digits, 16) if _SEQ.fullmatch(digits) else None
 
 
 def chain_hash(key: bytes, before: bytes, row: Transaction) -> bytes:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from engine.rules.descriptions import Descriptions
 from engine.rules.holds import HoldRules
-from engine.rules.ledger import Entry, Mint, Page, Transaction
+from engine.rules.ledger import Entry, Mint, Page, Transaction, transaction_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def write(
     row = Transaction(
         account_id=page.wallet.account_id,
         seq=page.wallet.seq,
-        transaction_id=terms.mint("txn", page.at),
+        transaction_id=transaction_id(terms.mint("txn", page.at), page.wallet.seq),
         type=type,
         amount_credits=amount_credits,
         balance_after=page.wallet.available_credits,

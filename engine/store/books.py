@@ -13,7 +13,7 @@ import msgspec
 from sqlmodel import Session
 
 from engine.rules.commands import Command, Grant, Spend, reach
-from engine.rules.ledger import Entry, Page, Transaction, Wallet, pages_in_order
+from engine.rules.ledger import Entry, Page, Transaction, Wallet, pages_in_order, seq_in
 from engine.rules.lots import BUCKETS, NEVER, Lot, spend_order
 from engine.store.bulk import Row, Rows, ask_first, ask_rows, insert_rows, select_rows, update_rows
 from engine.store.holds import add_due, add_holds, ask_holds, pinned, save_holds
@@ -126,7 +126,7 @@ def load(session: Session, commands: Sequence[Command], now: datetime) -> dict[s
     wallets = _ask_wallets(session, wanted.demand)
     answers = _ask_transactions(session, ("account_id", "operation", "idempotency_key"), wanted.keys)
     campaigns = _ask_transactions(session, ("account_id", "reference_id"), wanted.campaigns, IS_CAMPAIGN)
-    debits = _ask_transactions(session, ("account_id", "transaction_id"), wanted.debits)
+    debits = ask_by_id(session, wanted.debits)
     reversals = _ask_transactions(session, ("account_id", "reverses_id"), wanted.debits)
     bought = ask_rows(session, "lots", LOT, ("account_id", "purchase_id"), list(wanted.purchases))
     held = ask_holds(session, wanted.holds)
@@ -199,6 +199,12 @@ def transaction_of(row: Row) -> Transaction:
 
 def _ask_transactions(session: Session, keys: tuple[str, ...], wanted: set[Row], where: str = "") -> Rows:
     return ask_rows(session, "transactions", TRANSACTION, keys, list(wanted), where=where)
+
+
+def ask_by_id(session: Session, wanted: Iterable[Row]) -> Rows:
+    """The rows that stand where accounts' transaction ids say: whether one is the row of that id is for the caller."""
+    places = {(account_id, seq_in(transaction_id)) for account_id, transaction_id in wanted}
+    return _ask_transactions(session, ("account_id", "seq"), {place for place in places if place[1] is not None})
 
 
 def _ask_open(session: Session, owners: Sequence[str], after: Sequence[datetime], limit: int) -> Rows:

@@ -64,7 +64,7 @@ STORIES: dict[str, tuple[Step, ...]] = {
         Step(0, status("active"), "", "0/0/90"),
         Step(0, debit(WALLET, 90), "debit -90", "0/0/0"),
         Step(0, status("suspended"), "", "0/0/0"),
-        Step(0, Reverse(account_id=WALLET, actor="s", transaction_id="txn_000006", credits=5, description=""),
+        Step(0, Reverse(account_id=WALLET, actor="s", transaction_id="txn_0000060000000006", credits=5, description=""),
              "debit_reversal +5", "0/0/5"),
     ),
     "closing forfeits every lot in spend order, after what has expired": (

@@ -32,7 +32,9 @@ def history() -> list[Command]:
         outcome="ok",
         call_id="call",
     )
-    undo = Reverse(account_id=ACCOUNT, actor="service", transaction_id="txn_000003", credits=2, description="")
+    undo = Reverse(
+        account_id=ACCOUNT, actor="service", transaction_id="txn_0000030000000003", credits=2, description=""
+    )
     return [gift(ACCOUNT, 5, "limited_time", until=DAY_0 + timedelta(days=3)), gift(ACCOUNT, 9), spend, undo]
 
 

@@ -147,12 +147,12 @@ class TransactionRow(Base, table=True):
     """The ledger, append-only. `entries` is a JSON array of [lot, bucket, signed credits].
 
     No foreign key and no index on time: the wallet's lock has proved the account, and `created_at` grows with
-    `seq`, so an instant is found by bisection (`store/history.py`). Every index here is paid for by every spend.
+    `seq`, so an instant is found by bisection (`store/history.py`); a row's id ends in its `seq`. Every index here is
+    paid for by every spend.
     """
 
     __tablename__ = "transactions"
     __table_args__ = (
-        UniqueConstraint("account_id", "transaction_id"),
         UniqueConstraint("account_id", "operation", "idempotency_key"),
         CheckConstraint("balance_after >= 0 AND debt_after >= 0 AND seq > 0", name="not_negative"),
         partial_index("ix_transactions_reverses", "account_id", "reverses_id", where="reverses_id IS NOT NULL"),

@@ -33,7 +33,7 @@ from api.scope import Resource
 from api.settings import Settings
 from engine.catalogs import load_catalog
 from engine.clock import Clock, sleep
-from engine.group_commit import GroupCommit, collect_rarely
+from engine.group_commit import GroupCommit, tune_interpreter
 from engine.jobs import Jobs
 from engine.payments import PaymentProvider
 from engine.runtime import Runtime, Secrets, chain_terms
@@ -169,7 +169,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        collect_rarely()
+        tune_interpreter()
         self._on_started()
 
 

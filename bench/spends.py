@@ -31,7 +31,7 @@ from api.answers import outcome_of
 from bench.common import SETTINGS, Measure, Series, pgbench, pgbench_path, private_postgresql, table
 from engine.book import post
 from engine.clock import Clock, new_id
-from engine.group_commit import GroupCommit, collect_rarely
+from engine.group_commit import GroupCommit, tune_interpreter
 from engine.rules.commands import Grant, Posted, Spend
 from engine.rules.decisions import Terms
 from engine.rules.ledger import first_broken_row
@@ -93,7 +93,7 @@ CASES = tuple(
 
 def main() -> None:
     options = _options()
-    collect_rarely()
+    tune_interpreter()
     seconds, rounds = (1.0, 1) if options.quick else (options.seconds, options.rounds)
     if options.only != "postgresql":
         with tempfile.TemporaryDirectory(prefix="purser-bench-") as directory:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 
 import msgspec
 from sqlmodel import Session
@@ -72,6 +73,7 @@ FIRST_LOTS = 8
 ENTRIES = TRANSACTION.index("entries")
 REMAINING = LOT.index("remaining_credits")
 EXPIRES = LOT.index("expires_at")
+_lot_values = attrgetter(*LOT[1:])
 _entries = msgspec.json.Decoder(tuple[Entry, ...])
 
 
@@ -372,24 +374,7 @@ def _lot_rare(lot: Lot) -> Row:
 
 
 def _lot_row(account_id: str, lot: Lot) -> Row:
-    return (
-        account_id,
-        lot.lot_id,
-        lot.granted_seq,
-        lot.bucket,
-        lot.source,
-        lot.expires_at,
-        lot.granted_credits,
-        lot.remaining_credits,
-        lot.held_credits,
-        lot.taken_credits,
-        lot.owed_credits,
-        lot.expired_credits,
-        lot.purchase_id,
-        lot.cost_minor,
-        lot.cost_currency,
-        lot.granted_at,
-    )
+    return (account_id, *_lot_values(lot))
 
 
 def transaction_row(row: Transaction) -> Row:

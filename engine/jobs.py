@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 import structlog
 
-from engine.flows import accounts, documents, expiry, receive, refunds
+from engine.flows import accounts, documents, expiry, receive, refunds, unclaimed
 from engine.payments import ProviderUnreachable
 from engine.runtime import Runtime
 from engine.store import outbox
@@ -40,6 +40,11 @@ def send_refund(runtime: Runtime, account_id: str, payload: Payload) -> None:
     refunds.send_refund(runtime, account_id, payload["reversalId"])
 
 
+def send_unclaimed_refund(runtime: Runtime, account_id: str, payload: Payload) -> None:
+    """Outbox kind `refund_unclaimed`."""
+    unclaimed.send_refund(runtime, payload["paymentId"])
+
+
 class Jobs:
     """The job loop. `handlers` adds kinds of outbox rows that an outer ring does, such as `mail`."""
 
@@ -48,6 +53,7 @@ class Jobs:
         self._handlers: dict[str, Handler] = {
             "document": issue_document,
             "refund": send_refund,
+            "refund_unclaimed": send_unclaimed_refund,
             **(handlers or {}),
         }
         self._wake = threading.Event()

@@ -113,8 +113,9 @@ def decide(runtime: Runtime, proposal_id: str, actor: str, reason: str, *, appro
 
 def command_of(row: ProposalRow) -> Grant | AdminDebit:
     """The command as it was proposed."""
-    shape = AdminDebit if row.kind == "admin_debit" else Grant
-    return msgspec.json.decode(row.command, type=shape)
+    if row.kind == "admin_debit":
+        return msgspec.json.decode(row.command, type=AdminDebit)
+    return msgspec.json.decode(row.command, type=Grant)
 
 
 def _post(session: Session, runtime: Runtime, row: ProposalRow, actor: str) -> str:

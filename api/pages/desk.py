@@ -58,13 +58,13 @@ def home(visit: Visit) -> Response[str]:
     """The search, what it found, and what waits for approval."""
     words = visit.query.get("q", "").strip()
     with reading(visit.runtime.db) as session:
-        accounts, found = search.find(session, words) if words else ([], [])
+        found = search.find(session, words) if words else None
         waiting = desk.waiting_reversals(session)
     return visit.page(
         "desk.html",
         q=words,
-        accounts=accounts,
-        purchases=[(row, payment(visit.runtime, row, None)) for row in found],
+        found=found,
+        purchases=[(row, payment(visit.runtime, row, None)) for row in found.purchases] if found else [],
         proposals=[Proposal(row, row.requested_by == visit.actor) for row in waiting],
         may_approve=visit.may("approve"),
         notice=NOTICES.get(visit.query.get("done", "")),

@@ -31,6 +31,9 @@ from engine.store.tables import ProposalRow
 
 Kind = Literal["host_grant", "admin_grant", "admin_debit"]
 
+APPROVED_BY = ", approved by "
+"""Between the two names of whoever proposed and whoever approved, as the ledger's actor."""
+
 ACTS: dict[str, str] = {"host_grant": "grant_review", "admin_grant": "admin_grant", "admin_debit": "admin_debit"}
 """What the audit log calls a proposal of each kind, before `.proposed`, `.approved` or `.rejected`."""
 
@@ -120,7 +123,7 @@ def command_of(row: ProposalRow) -> Grant | AdminDebit:
 
 def _post(session: Session, runtime: Runtime, row: ProposalRow, actor: str) -> str:
     """Post the command in both names; the transaction's id."""
-    command = replace(command_of(row), actor=f"{row.requested_by}, approved by {actor}")
+    command = replace(command_of(row), actor=f"{row.requested_by}{APPROVED_BY}{actor}")
     (outcome,) = book.post(session, [command], runtime.terms, runtime.clock.now())
     if isinstance(outcome, Refusal):
         raise outcome

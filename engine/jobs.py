@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 import structlog
 
-from engine.flows import accounts, documents, expiry, receive, refunds, unclaimed
+from engine.flows import accounts, cancelled_notes, documents, expiry, receive, refunds, unclaimed
 from engine.payments import ProviderUnreachable
 from engine.runtime import Runtime
 from engine.store import outbox
@@ -31,6 +31,8 @@ def issue_document(runtime: Runtime, account_id: str, payload: Payload) -> None:
     """Outbox kind `document`."""
     if payload["kind"] == "receipt":
         documents.issue_receipt(runtime, account_id, payload["purchaseId"])
+    elif payload["kind"] == "cancellation":
+        cancelled_notes.issue_cancellation(runtime, account_id, payload["purchaseId"], payload["cause"])
     else:
         documents.issue_credit_note(runtime, account_id, payload["purchaseId"], payload["cause"])
 

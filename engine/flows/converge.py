@@ -283,18 +283,19 @@ def _note_refunds(
             reversal.status = "failed"
             reversal.updated_at = now
             session.add(reversal)
-        has_receipt = purchase.landed_at is not None
-        if (
-            has_receipt
-            and fact.state == "succeeded"
-            and not documents.has_document(
-                session, purchase.account_id, purchase.purchase_id, "credit_note", fact.fact_id
-            )
-        ):
-            outbox.enqueue(
-                session,
-                purchase.account_id,
-                "document",
-                {"purchaseId": purchase.purchase_id, "kind": "credit_note", "cause": fact.fact_id},
-                now,
-            )
+        if purchase.landed_at is not None:
+            _note_document(session, purchase, fact, now)
+
+
+def _note_document(session: Session, purchase: PurchaseRow, fact: KnownFact, now: datetime) -> None:
+    """The paper that a refund calls for: a credit note once it succeeded, its cancellation if it failed after all."""
+    account_id, purchase_id = purchase.account_id, purchase.purchase_id
+    has_note = documents.has_document(session, account_id, purchase_id, "credit_note", fact.fact_id)
+    kind = None
+    if fact.state == "succeeded" and not has_note:
+        kind = "credit_note"
+    elif fact.state == "failed" and has_note:
+        kind = "cancellation"
+    if kind is not None:
+        payload: dict[str, object] = {"purchaseId": purchase_id, "kind": kind, "cause": fact.fact_id}
+        outbox.enqueue(session, account_id, "document", payload, now)

@@ -12,6 +12,7 @@ from engine.flows.policy_refunds import PolicyRefund, refund_purchase
 from engine.jobs import Jobs
 from engine.payments import RefundRequest
 from engine.rules.commands import Hold
+from engine.rules.documents import read as read_document
 from engine.rules.errors import (
     AlreadyRefunded,
     IdempotencyMismatch,
@@ -23,7 +24,8 @@ from engine.rules.errors import (
     Refusal,
 )
 from engine.rules.facts import Fact
-from engine.store.database import Database
+from engine.store.database import Database, reading
+from engine.store.documents import documents_of, receipt_ids
 from engine.store.tables import PurchaseRow, ReversalRow
 from tests.engine.support import FakeClock, debit, gift
 from tests.flows.test_refunds import assert_clean, bought, kinds, rows, stand, state
@@ -285,4 +287,59 @@ def test_what_went_back_elsewhere_is_not_given_back_again(opened: Open) -> None:
     world.jobs.run_due()
     assert made.credits == 6_670_000
     assert (state(world), world.purchase(purchase).status) == ((0, 0), "refunded")
+    assert_clean(world)
+
+
+def papers(world: World, purchase: PurchaseRow) -> list[tuple[str, int]]:
+    """(kind, total) of every document of a purchase; what is charged is positive, what is credited negative."""
+    with reading(world.db) as session:
+        rows = documents_of(session, ACCOUNT, purchase.purchase_id)
+    return sorted((row.kind, row.amount_minor if row.kind == "receipt" else -row.amount_minor) for row in rows)
+
+
+def fail_later(world: World, purchase: PurchaseRow, made: ReversalRow) -> Fact:
+    return world.provider.say(
+        "refund",
+        f"re_{made.reversal_id}",
+        "failed",
+        made.amount_minor,
+        parent=f"pi_{purchase.purchase_id}",
+        own=made.reversal_id,
+    )
+
+
+def test_a_credit_note_whose_refund_fails_days_later_is_cancelled_by_a_document(opened: Open) -> None:
+    world = opened("manual")
+    purchase = bought(world, 10_000)
+    made = refund(world, purchase, 4_000)
+    world.jobs.run_due()
+    assert papers(world, purchase) == [("credit_note", -4_000), ("receipt", 10_000)]
+    world.clock.advance(timedelta(days=5))
+    failed = fail_later(world, purchase, made)
+    world.deliver(failed, failed)
+    assert papers(world, purchase) == [("credit_note", -4_000), ("receipt", 4_000), ("receipt", 10_000)]
+    assert (world.purchase(purchase).status, state(world)) == ("paid", (105_000_000, 0))
+    with reading(world.db) as session:
+        rows = documents_of(session, ACCOUNT, purchase.purchase_id)
+        first = receipt_ids(session, ACCOUNT, [purchase.purchase_id])[purchase.purchase_id]
+    note = next(row for row in rows if row.kind == "credit_note")
+    cancelling = next(row for row in rows if row.cause == f"refund_failed:{made.reversal_id}")
+    told = read_document(cancelling.data.encode())
+    assert (told.total_minor, told.tax_minor, told.original_number) == (note.amount_minor, note.tax_minor, None)
+    assert note.number in told.notes[0] and told.credits_total == 42_000_000
+    assert first == next(row.document_id for row in rows if row.cause == "payment")
+    again = refund(world, purchase, 10_000)
+    world.jobs.run_due()
+    assert stand(world, again) == "succeeded"
+    assert sum(minor for _, minor in papers(world, purchase)) == 0
+    assert_clean(world)
+
+
+def test_a_refund_that_fails_before_its_note_is_written_gets_none(opened: Open) -> None:
+    world = opened("manual")
+    purchase = bought(world)
+    made = refund(world, purchase, 400)
+    refunds.send_refund(world.runtime, ACCOUNT, made.reversal_id)
+    world.deliver(fail_later(world, purchase, made))
+    assert papers(world, purchase) == [("receipt", 1_000)]
     assert_clean(world)

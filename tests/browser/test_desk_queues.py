@@ -1,5 +1,6 @@
 """The desk's queues, refunds, corrections and timeline in a browser, by the people who decide."""
 
+import httpx
 from playwright.sync_api import expect
 
 from tests.browser.support import Customer, Demo, Window, press
@@ -112,3 +113,11 @@ def test_a_small_correction_is_written_at_once(window: Window, demo: Demo, custo
     page.get_by_role("button", name="Write the correction").click()
     expect(page.get_by_text("The correction is in the ledger.")).to_be_visible()
     assert customer.balance() == 250
+
+
+def test_support_alone_corrects_nothing(demo: Demo, customer: Customer) -> None:
+    body = {"view": "view_x", "direction": "grant", "bucket": "recharge", "credits": "5", "reason": "why not"}
+    for key in (demo.support_key, demo.approver_key):
+        url = f"{demo.base_url}/support/accounts/{customer.account_id}/corrections"
+        assert httpx.post(url, data=body, headers={"authorization": f"Bearer {key}"}).status_code == 403
+    assert customer.balance() == 0

@@ -61,7 +61,7 @@ def hasten(session: Session, kind: str, now: datetime) -> None:
     """Make every row of a kind that is not done due now, whatever lease or wait it has."""
     session.execute(
         update(OutboxRow)
-        .where(OutboxRow.kind == kind, col(OutboxRow.done_at).is_(None), OutboxRow.due_at > now)  # type: ignore[arg-type]
+        .where(col(OutboxRow.kind) == kind, col(OutboxRow.done_at).is_(None), col(OutboxRow.due_at) > now)
         .values(due_at=now)
     )
 

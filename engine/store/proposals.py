@@ -1,7 +1,5 @@
 """Proposed grants and debits, decisions on uncredited purchases, and unclaimed payments: rows in, rows out."""
 
-from datetime import datetime
-
 from sqlmodel import Session, col, select
 
 from engine.store.tables import ProposalRow, ResolutionRow, TransactionRow, UnclaimedRow
@@ -64,10 +62,3 @@ def add_unclaimed(session: Session, row: UnclaimedRow) -> UnclaimedRow:
     session.add(row)
     session.flush()
     return row
-
-
-def keep_resolution(session: Session, row: ResolutionRow, now: datetime) -> None:
-    """Write a decision down, once. A race ends in a constraint error."""
-    row.created_at = now
-    session.add(row)
-    session.flush()

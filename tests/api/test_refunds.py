@@ -1,5 +1,8 @@
 """Refunds by policy over HTTP: who may, how much, how it ends, and the second person above the limit."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from engine.store.credentials import KeyRole
@@ -101,3 +104,19 @@ def test_only_staff_refund(host: Host, path: str, desk: Desk, role: KeyRole) -> 
     key = host.new_key(role, "a" if role == "account" else None)
     assert_problem(host.post(refunds(purchase), {"reason": "x"}, bearer=key), 403, "AUTH-002")
     assert host.balance(path)["balanceCredits"] == "2000"
+
+
+def test_many_who_refund_at_once_give_no_more_than_was_paid(host: Host, path: str, desk: Desk) -> None:
+    purchase = desk.buy(path, 2_000)
+    barrier = threading.Barrier(6)
+
+    def ask(number: int) -> int:
+        barrier.wait()
+        body = {"reason": "asked", "amountMinor": 900}
+        return host.post(refunds(purchase), body, key=f"k{number}", bearer=desk.admin).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sorted(pool.map(ask, range(6))) == [202, 202, 409, 409, 409, 409]
+    desk.jobs.run_due()
+    given = [fact.amount.minor for fact in desk.provider.objects.values() if fact.kind == "refund"]
+    assert (given, host.balance(path)["balanceCredits"]) == ([900, 900], "200")

@@ -77,9 +77,11 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['account_id', 'purchase_id'], ['purchases.account_id', 'purchases.purchase_id'], name=op.f('fk_resolutions_account_id_purchase_id')),
     sa.PrimaryKeyConstraint('account_id', 'purchase_id', name=op.f('pk_resolutions'))
     )
+    op.create_index('ix_reversals_waiting', 'reversals', ['created_at'], unique=False, postgresql_where=sa.text("status = 'pending_approval'"), sqlite_where=sa.text("status = 'pending_approval'"))
 
 
 def downgrade() -> None:
+    op.drop_index('ix_reversals_waiting', table_name='reversals', postgresql_where=sa.text("status = 'pending_approval'"), sqlite_where=sa.text("status = 'pending_approval'"))
     op.drop_table('resolutions')
     op.drop_index('ix_proposals_waiting', table_name='proposals')
     op.drop_index('ix_proposals_reference', table_name='proposals', postgresql_where=sa.text('reference IS NOT NULL'), sqlite_where=sa.text('reference IS NOT NULL'))

@@ -9,11 +9,12 @@ from msgspec import Meta
 
 from api.body import Body, Credits, PageQuery, metadata_text
 from api.grants import expiry_of
+from api.proposals import CorrectionView, correction_view
 from api.scope import Answer, Call, Resource
 from api.spends import DrawView, draw_views
 from api.support import Reason, ReasonBody, checked_reason
 from api.transactions import Pagination, TransactionView, View, transaction_view
-from engine.flows.admin import StatusOrder, change_status, correct
+from engine.flows.admin import Proposed, StatusOrder, change_status, correct
 from engine.rules.catalog import Catalog, describe
 from engine.rules.commands import AdminDebit, Grant, Status
 from engine.rules.errors import IdempotencyMismatch, InsufficientCredits, Invalid, WalletNotActive
@@ -96,6 +97,8 @@ def post_admin_grant(call: Call[AdminGrantBody]) -> Answer:
         key=call.key,
     )
     posted = correct(call.runtime, command, reason)
+    if isinstance(posted, Proposed):
+        return Answer(correction_view(posted.row), status=202, is_replay=posted.is_replay)
     row = posted.transactions[0]
     answer = AdminGrantAnswer(
         transaction=transaction_view(row, catalog),
@@ -121,6 +124,8 @@ def post_admin_debit(call: Call[AdminDebitBody]) -> Answer:
         key=call.key,
     )
     posted = correct(call.runtime, command, reason)
+    if isinstance(posted, Proposed):
+        return Answer(correction_view(posted.row), status=202, is_replay=posted.is_replay)
     row = posted.transactions[0]
     answer = AdminDebitAnswer(
         transaction=transaction_view(row, catalog),
@@ -196,7 +201,8 @@ RESOURCES: tuple[Resource[Any], ...] = (
         status=201,
         key="required",
         refuses=(WalletNotActive, IdempotencyMismatch),
-        summary="Grant credits as a correction, with a reason.",
+        summary="Grant credits as a correction, with a reason; above the limit a second person approves.",
+        waits=CorrectionView,
     ),
     Resource(
         method="POST",
@@ -208,7 +214,8 @@ RESOURCES: tuple[Resource[Any], ...] = (
         status=201,
         key="required",
         refuses=(InsufficientCredits, WalletNotActive, IdempotencyMismatch),
-        summary="Take credits as a correction, with a reason.",
+        summary="Take credits as a correction, with a reason; above the limit a second person approves.",
+        waits=CorrectionView,
     ),
     _status_resource("suspend", "suspended", "Suspend a wallet: no spends, coupons or checkouts until it is resumed."),
     _status_resource("resume", "active", "Resume a suspended wallet."),

@@ -1,5 +1,6 @@
 """`POST grants`: credits that the host gives, each as a lot of its own."""
 
+import asyncio
 from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
 
@@ -7,10 +8,12 @@ from msgspec import Meta
 
 from api.body import Body, Credits, Description, Metadata, metadata_text
 from api.posting import carry_out
+from api.proposals import ReviewView, review_view
 from api.scope import Answer, Call, Resource
 from api.transactions import TransactionView, View, transaction_view
+from engine.flows.host_grants import Reviewed, check_key, grant
 from engine.rules.catalog import Descriptions, describe
-from engine.rules.commands import Grant, GrantType, Posted
+from engine.rules.commands import Grant, GrantType, Planned, Posted
 from engine.rules.errors import IdempotencyMismatch, Invalid, WalletNotActive
 from engine.rules.lots import NEVER, Bucket
 
@@ -55,7 +58,7 @@ Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._:-]{1,100}\Z")]
 
 class GrantBody(Body, frozen=True, kw_only=True):
     """Credits for one bucket. A `campaign` grants once for each `step` (without one, once): a repeat answers the
-    first grant. Recharge credits never expire."""
+    first grant. With `review` support looks at it first (202). Recharge credits never expire."""
 
     bucket: Bucket
     amount_credits: Credits
@@ -65,6 +68,7 @@ class GrantBody(Body, frozen=True, kw_only=True):
     campaign: Name | None = None
     step: Name | None = None
     metadata: Metadata | None = None
+    review: bool = False
 
 
 class GrantAnswer(View, frozen=True, kw_only=True):
@@ -80,25 +84,15 @@ async def post_grant(call: Call[GrantBody]) -> Answer:
         raise Invalid("bucket", f"The catalogue's buckets are {', '.join(catalog.buckets)}.")
     if ask.step is not None and ask.campaign is None:
         raise Invalid("step", "A step belongs to a campaign.")
-    kind = TYPES[ask.source]
-    outcome = await carry_out(
-        call.runtime,
-        Grant(
-            operation="host_grant",
-            account_id=call.account_id,
-            actor=call.actor,
-            type=kind,
-            source=ask.source,
-            bucket=ask.bucket,
-            credits=int(ask.amount_credits),
-            description=ask.description or _description(catalog.descriptions, kind, ask),
-            expires_at=expiry_of(ask.bucket, ask.expires_at),
-            reference_type="campaign" if ask.campaign else REFERENCES.get(kind, "admin"),
-            reference_id=f"{ask.campaign}/{ask.step or ''}" if ask.campaign else None,
-            metadata=metadata_text(ask.metadata),
-            key=call.key,
-        ),
-    )
+    command = _command(call)
+    outcome: Posted | Planned | Reviewed
+    if ask.review or command.campaign is not None:
+        outcome = await asyncio.to_thread(grant, call.runtime, command, needs_review=ask.review)
+    else:
+        await asyncio.to_thread(check_key, call.runtime, command)
+        outcome = await carry_out(call.runtime, command)
+    if isinstance(outcome, Reviewed):
+        return Answer(review_view(outcome.row), status=202, is_replay=outcome.is_replay)
     assert isinstance(outcome, Posted)
     row = outcome.transactions[0]
     answer = GrantAnswer(
@@ -107,6 +101,27 @@ async def post_grant(call: Call[GrantBody]) -> Answer:
         balance_after=str(outcome.balance_after),
     )
     return Answer(answer, is_replay=outcome.replayed)
+
+
+def _command(call: Call[GrantBody]) -> Grant:
+    """The grant as the book takes it."""
+    ask, words = call.ask, call.runtime.catalog.descriptions
+    kind = TYPES[ask.source]
+    return Grant(
+        operation="host_grant",
+        account_id=call.account_id,
+        actor=call.actor,
+        type=kind,
+        source=ask.source,
+        bucket=ask.bucket,
+        credits=int(ask.amount_credits),
+        description=ask.description or _description(words, kind, ask),
+        expires_at=expiry_of(ask.bucket, ask.expires_at),
+        reference_type="campaign" if ask.campaign else REFERENCES.get(kind, "admin"),
+        reference_id=f"{ask.campaign}/{ask.step or ''}" if ask.campaign else None,
+        metadata=metadata_text(ask.metadata),
+        key=call.key,
+    )
 
 
 def expiry_of(bucket: Bucket, expires_at: datetime | None) -> datetime | None:
@@ -143,5 +158,6 @@ RESOURCES: tuple[Resource[Any], ...] = (
         key="required",
         refuses=(WalletNotActive, IdempotencyMismatch),
         summary="Grant credits: each grant is a lot of its own.",
+        waits=ReviewView,
     ),
 )

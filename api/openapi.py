@@ -79,7 +79,7 @@ def openapi_resource(resources: Sequence[Resource[Any]], catalog: Catalog) -> Re
 
 def openapi(resources: Sequence[Resource[Any]], catalog: Catalog) -> dict[str, object]:
     """The document of these resources, under all their paths."""
-    shapes = list(dict.fromkeys(s for r in resources for s in (r.asks, r.answers) if s not in (None, bytes)))
+    shapes = list(dict.fromkeys(s for r in resources for s in (r.asks, r.answers, r.waits) if s not in (None, bytes)))
     schemas, components = msgspec.json.schema_components(shapes, schema_hook=_schema, ref_template=REF)
     named = dict(zip(shapes, schemas, strict=True))
     components = _plain_patterns(components) | {"Problem": PROBLEM}
@@ -132,7 +132,11 @@ def _operation(
     if resource.key != "none":
         refuses += (e.IdempotencyKeyMissing,)
     operation["parameters"] = parameters
-    operation["responses"] = {str(resource.status): answer} | _refusals(refuses, prefix)
+    responses: dict[str, object] = {str(resource.status): answer}
+    if resource.waits is not None:
+        waits = {"application/json": {"schema": named[resource.waits]}}
+        responses["202"] = {"description": "Kept: a person decides first.", "content": waits}
+    operation["responses"] = responses | _refusals(refuses, prefix)
     operation["security"] = [] if resource.may is None else [{"key": []}]
     return operation
 

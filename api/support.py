@@ -20,7 +20,7 @@ from engine.rules.errors import (
 )
 from engine.store import documents, purchases, search
 from engine.store.database import reading
-from engine.store.tables import ReversalRow
+from engine.store.tables import DocumentRow, ReversalRow, TransactionRow
 
 Reason = Annotated[str, Meta(min_length=1, max_length=500)]
 
@@ -64,9 +64,30 @@ class FoundPurchase(Body, frozen=True, kw_only=True):
     purchase: Payment
 
 
+class FoundTransaction(Body, frozen=True, kw_only=True):
+    account_id: str
+    transaction_id: str
+    type: str
+    amount_credits: str
+    purchase_id: str | None
+    created_at: str
+
+
+class FoundReceipt(Body, frozen=True, kw_only=True):
+    account_id: str
+    receipt_id: str
+    number: str
+    kind: str
+    purchase_id: str
+
+
 class Found(Body, frozen=True, kw_only=True):
+    """All that carries that name, with the accounts and purchases behind it."""
+
     accounts: tuple[FoundAccount, ...]
     purchases: tuple[FoundPurchase, ...]
+    transactions: tuple[FoundTransaction, ...]
+    receipts: tuple[FoundReceipt, ...]
 
 
 def reversal(row: ReversalRow) -> Reversal:
@@ -127,11 +148,11 @@ def reject(call: Call[DecisionBody]) -> Answer:
 
 
 def find(call: Call[SearchQuery]) -> Answer:
-    """By order id, provider's payment or session id, e-mail address or account id."""
+    """By order, transaction, the provider's payment or session id, e-mail address, account or receipt number."""
     with reading(call.runtime.db) as session:
-        accounts, bought = search.find(session, call.ask.q.strip())
+        there = search.find(session, call.ask.q.strip())
         found = []
-        for row in bought:
+        for row in there.purchases:
             ids = documents.receipt_ids(session, row.account_id, [row.purchase_id])
             shown = payment(call.runtime, row, ids.get(row.purchase_id))
             found.append(FoundPurchase(account_id=row.account_id, purchase=shown))
@@ -139,10 +160,33 @@ def find(call: Call[SearchQuery]) -> Answer:
         Found(
             accounts=tuple(
                 FoundAccount(account_id=row.account_id, email=row.email, name=row.name, plan=row.plan)
-                for row in accounts
+                for row in there.accounts
             ),
             purchases=tuple(found),
+            transactions=tuple(map(_found_transaction, there.transactions)),
+            receipts=tuple(map(_found_receipt, there.documents)),
         )
+    )
+
+
+def _found_transaction(row: TransactionRow) -> FoundTransaction:
+    return FoundTransaction(
+        account_id=row.account_id,
+        transaction_id=row.transaction_id,
+        type=row.type,
+        amount_credits=str(row.amount_credits),
+        purchase_id=row.purchase_id,
+        created_at=instant(row.created_at),
+    )
+
+
+def _found_receipt(row: DocumentRow) -> FoundReceipt:
+    return FoundReceipt(
+        account_id=row.account_id,
+        receipt_id=row.document_id,
+        number=row.number,
+        kind=row.kind,
+        purchase_id=row.purchase_id,
     )
 
 
@@ -205,6 +249,6 @@ RESOURCES: tuple[Resource[Any], ...] = (
         handler=find,
         asks=SearchQuery,
         answers=Found,
-        summary="Find accounts and purchases.",
+        summary="Find accounts, purchases, transactions and receipts by a name they carry.",
     ),
 )

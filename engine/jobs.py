@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 import structlog
 
-from engine.flows import accounts, documents, expiry, receive, refunds
+from engine.flows import accounts, cancelled_notes, documents, expiry, receive, refunds, unclaimed
 from engine.payments import ProviderUnreachable
 from engine.runtime import Runtime
 from engine.store import outbox
@@ -31,6 +31,8 @@ def issue_document(runtime: Runtime, account_id: str, payload: Payload) -> None:
     """Outbox kind `document`."""
     if payload["kind"] == "receipt":
         documents.issue_receipt(runtime, account_id, payload["purchaseId"])
+    elif payload["kind"] == "cancellation":
+        cancelled_notes.issue_cancellation(runtime, account_id, payload["purchaseId"], payload["cause"])
     else:
         documents.issue_credit_note(runtime, account_id, payload["purchaseId"], payload["cause"])
 
@@ -38,6 +40,11 @@ def issue_document(runtime: Runtime, account_id: str, payload: Payload) -> None:
 def send_refund(runtime: Runtime, account_id: str, payload: Payload) -> None:
     """Outbox kind `refund`."""
     refunds.send_refund(runtime, account_id, payload["reversalId"])
+
+
+def send_unclaimed_refund(runtime: Runtime, account_id: str, payload: Payload) -> None:
+    """Outbox kind `refund_unclaimed`."""
+    unclaimed.send_refund(runtime, payload["paymentId"])
 
 
 class Jobs:
@@ -48,6 +55,7 @@ class Jobs:
         self._handlers: dict[str, Handler] = {
             "document": issue_document,
             "refund": send_refund,
+            "refund_unclaimed": send_unclaimed_refund,
             **(handlers or {}),
         }
         self._wake = threading.Event()
@@ -56,8 +64,15 @@ class Jobs:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
+        """Run in a thread of its own; refunds that a crash cut short are asked for at once, not when a lease ends."""
+        self.resume()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self._thread.start()
+
+    def resume(self) -> None:
+        """Make refunds due that somebody began and did not end. The provider's key keeps one asked for twice one."""
+        now = self._runtime.clock.now()
+        transact(self._runtime.db, lambda session: outbox.hasten(session, "refund", now))
 
     def stop(self) -> None:
         """Finish the round under way and end the thread."""

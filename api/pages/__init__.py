@@ -3,7 +3,7 @@
 ```
 Visit (frame)  one request, read and allowed        words, amounts, charts   values into text and numbers
 Templates (render)  template → response, headers    assets                   files under hashed names
-topup → returning      usage      billing      desk, staff                   the pages themselves
+topup → returning   usage   billing   desk (+ _queues, _acts), staff         the pages themselves
 ```
 
 `page_handlers` is all that a server needs; `create_app` takes what it answers.
@@ -16,7 +16,7 @@ from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
 from api.auth import Action
-from api.pages import billing, desk, returning, staff, topup, usage
+from api.pages import billing, desk, desk_acts, desk_queues, returning, staff, topup, usage
 from api.pages.assets import asset_handler, read_assets
 from api.pages.frame import Handler, Page, Visit, page_route
 from api.pages.render import Templates
@@ -28,7 +28,7 @@ def page_handlers(renderer: Renderer) -> list[HTTPRouteHandler]:
     """Every page, and the static files they use, as handlers; PDFs are made by this renderer."""
     assets = read_assets()
     templates = Templates(assets)
-    pages = (*_customer_pages(renderer), *_staff_pages())
+    pages = (*_customer_pages(renderer), *_staff_pages(renderer))
     return [asset_handler(assets), *(page_route(page, templates) for page in pages)]
 
 
@@ -56,7 +56,10 @@ def _customer_pages(renderer: Renderer) -> tuple[Page, ...]:
     )
 
 
-def _staff_pages() -> tuple[Page, ...]:
+def _staff_pages(renderer: Renderer) -> tuple[Page, ...]:
+    async def pdf(visit: Visit) -> Response[Any]:
+        return await desk_acts.pdf(visit, renderer)
+
     def get(path: str, handler: Handler) -> Page:
         return Page(method="GET", path=path, reader="staff", may="support", handler=handler)
 
@@ -67,7 +70,13 @@ def _staff_pages() -> tuple[Page, ...]:
         get("/support", desk.home),
         Page(method="POST", path="/support/sign-in", reader="anyone", handler=staff.sign_in),
         get("/support/accounts/{account_id:str}", desk.account),
+        get("/support/accounts/{account_id:str}/timeline", desk_acts.history),
+        get("/support/accounts/{account_id:str}/documents/{file:str}", pdf),
+        post("/support/accounts/{account_id:str}/corrections", desk_acts.correction, "admin"),
+        get("/support/queues/{queue:str}", desk_queues.show),
+        post("/support/queues/{queue:str}/{item_id:str}/resolve", desk_queues.decide, "support"),
         get("/support/purchases/{purchase_id:str}", desk.purchase),
+        post("/support/purchases/{purchase_id:str}/refund", desk_acts.refund, "support"),
         post("/support/purchases/{purchase_id:str}/reverse", desk.reverse, "support"),
         post("/support/reversals/{reversal_id:str}/{decision:str}", desk.decide, "approve"),
     )

@@ -6,6 +6,8 @@ from typing import Any
 
 from litestar import Response
 
+from api.pages.amounts import plain_amount
+from api.pages.desk_queues import Task, queue_counts
 from api.pages.frame import Visit
 from api.pages.topup import see_other
 from api.pages.usage import holdings
@@ -14,19 +16,25 @@ from api.scope import checked_key
 from api.topups import Payment, payment
 from engine.clock import new_id
 from engine.flows import refunds
+from engine.flows.policy_refunds import Offer, refund_offer
 from engine.rules.errors import Invalid, NotFound, Refusal
 from engine.rules.lots import Lot
-from engine.store import desk, documents, history, purchases, search
+from engine.rules.money import Money
+from engine.store import documents, history, purchases, queues, search
 from engine.store.database import reading
 from engine.store.tables import AccountRow, DocumentRow, PurchaseRow, ReversalRow
 
 REASON_MAX = 500
 LEDGER_ROWS = 50
+WAITING_ROWS = 20
 NOTICES = {
     "reversed": "The credits were taken back and the refund is on its way to the provider.",
     "proposed": "The credits were taken back. A second person must approve before the money goes back.",
     "approved": "Approved: the refund is on its way to the provider.",
     "rejected": "Rejected: the credits were given back.",
+    "refunded": "The credits were taken back and the refund is on its way to the provider.",
+    "corrected": "The correction is in the ledger.",
+    "correction-proposed": "Nothing has moved yet. A second person must approve this correction.",
 }
 """What a page says after an act, by the name in its address."""
 
@@ -44,34 +52,28 @@ class Case:
     refusal: Refusal | None
     window_ends_at: datetime | None
     needs_approval: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """A reversal that waits for a second person; `is_own` when this reader made it."""
-
-    row: ReversalRow
-    is_own: bool
+    offer: Offer
 
 
 def home(visit: Visit) -> Response[str]:
     """The search, what it found, and what waits for approval."""
     words = visit.query.get("q", "").strip()
     with reading(visit.runtime.db) as session:
-        accounts, found = search.find(session, words) if words else ([], [])
-        waiting = desk.waiting_reversals(session)
+        found = search.find(session, words) if words else None
+        waiting = queues.queue_page(session, "approvals", 1, WAITING_ROWS)[0]
+        counts = queue_counts(session)
     return visit.page(
         "desk.html",
         q=words,
-        accounts=accounts,
-        purchases=[(row, payment(visit.runtime, row, None)) for row in found],
-        proposals=[Proposal(row, row.requested_by == visit.actor) for row in waiting],
-        may_approve=visit.may("approve"),
+        found=found,
+        purchases=[(row, payment(visit.runtime, row, None)) for row in found.purchases] if found else [],
+        waiting=[Task.of(visit, each, "approvals") for each in waiting],
+        counts=counts,
         notice=NOTICES.get(visit.query.get("done", "")),
     )
 
 
-def account(visit: Visit) -> Response[str]:
+def account(visit: Visit, problem: Refusal | None = None) -> Response[str]:
     """One account: what it holds, what it bought, and the newest rows of its ledger."""
     account_id = visit.path["account_id"]
     held = holdings(visit, account_id)
@@ -83,16 +85,22 @@ def account(visit: Visit) -> Response[str]:
         ledger = history.statement(session, wallet, history.StatementQuery(limit=LEDGER_ROWS))
     return visit.page(
         "desk_account.html",
+        KINDS[type(problem)].status if problem is not None else 200,
         account=row,
         holdings=held,
         purchases=[(one, payment(visit.runtime, one, None)) for one in bought],
         ledger=ledger,
+        may_correct=visit.may("admin"),
+        problem=problem,
+        form=visit.form,
+        view=new_id("view", visit.now),
+        notice=NOTICES.get(visit.query.get("done", "")),
     )
 
 
 def purchase(visit: Visit) -> Response[str]:
     """One purchase with all that decides its reversal."""
-    return _case_page(visit, None)
+    return case_page(visit, None)
 
 
 def reverse(visit: Visit) -> Response[Any]:
@@ -101,14 +109,14 @@ def reverse(visit: Visit) -> Response[Any]:
     reason = visit.form.get("reason", "").strip()
     if not reason or len(reason) > REASON_MAX:
         problem = Invalid("reason", f"Write a reason of at most {REASON_MAX} characters: it stands in the audit log.")
-        return _case_page(visit, problem)
+        return case_page(visit, problem)
     try:
         key = checked_key(visit.form.get("view"))
         made, _ = refunds.reverse_purchase(visit.runtime, purchase_id, reason, visit.actor, key)
     except NotFound:
         raise
     except Refusal as refusal:
-        return _case_page(visit, refusal)
+        return case_page(visit, refusal)
     visit.runtime.wake_jobs()
     done = "proposed" if made.status == "pending_approval" else "reversed"
     return see_other(f"/support/purchases/{purchase_id}?done={done}")
@@ -126,7 +134,7 @@ def decide(visit: Visit) -> Response[Any]:
     return see_other(f"/support/purchases/{row.purchase_id}?done={done}")
 
 
-def _case_page(visit: Visit, problem: Refusal | None) -> Response[str]:
+def case_page(visit: Visit, problem: Refusal | None) -> Response[str]:
     case = _case(visit, visit.path["purchase_id"])
     return visit.page(
         "desk_purchase.html",
@@ -134,6 +142,8 @@ def _case_page(visit: Visit, problem: Refusal | None) -> Response[str]:
         case=case,
         problem=problem,
         reason=visit.form.get("reason", ""),
+        policy=visit.runtime.catalog.refunds.policy,
+        refund_amount=_amount_shown(visit, case),
         view=new_id("view", visit.now),
         left=_left(case, visit.now),
         window_hours=visit.runtime.catalog.refunds.window_hours,
@@ -142,6 +152,13 @@ def _case_page(visit: Visit, problem: Refusal | None) -> Response[str]:
         actor=visit.actor,
         notice=NOTICES.get(visit.query.get("done", "")),
     )
+
+
+def _amount_shown(visit: Visit, case: Case) -> str:
+    """What the refund's field holds: what was typed, else the unspent share, else the most."""
+    offer = case.offer
+    shown = min(offer.unspent_minor or offer.max_minor, offer.max_minor)
+    return visit.form.get("amount") or plain_amount(Money(shown, case.row.currency))
 
 
 def _case(visit: Visit, purchase_id: str) -> Case:
@@ -167,6 +184,7 @@ def _case(visit: Visit, purchase_id: str) -> Case:
             refusal=refusal,
             window_ends_at=row.landed_at + timedelta(hours=rules.window_hours) if row.landed_at else None,
             needs_approval=row.amount_minor > rules.approval_above,
+            offer=refund_offer(session, runtime, row, is_admin=visit.may("admin")),
         )
 
 

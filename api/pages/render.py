@@ -56,6 +56,7 @@ class Templates:
             money=words.money,
             money_short=words.money_short,
             status_names=words.STATUS_NAMES,
+            queue_names=words.QUEUE_NAMES,
         )
         self._environment.filters.update(
             day=words.day,
@@ -70,6 +71,7 @@ class Templates:
             bucket_name=words.bucket_name,
             document_name=words.document_name,
             person=words.person,
+            act_name=words.act_name,
             feature_name=words.feature_name,
             time=_time,
         )

@@ -3,6 +3,7 @@
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 
+from engine.flows.proposals import APPROVED_BY
 from engine.rules.catalog import PROVIDER_NAMES, Catalog
 from engine.rules.lots import BUCKET_NAMES, NEVER
 from engine.rules.money import Money, currency_digits, major_text
@@ -61,6 +62,24 @@ STATUS_NAMES = {
     "cancelled": ("Cancelled", "quiet"),
 }
 """Payment and reversal statuses: the word, and the tone it is shown in (never the tone alone)."""
+
+ACT_NAMES = {
+    "credits": "Correction",
+    "grant_review": "Grant under review",
+    "admin_grant": "Large correction upwards",
+    "admin_debit": "Large correction downwards",
+    "quarantine": "Quarantined payment",
+    "unclaimed": "Unclaimed payment",
+}
+"""What the audit log's acts are about, where their own word is not enough."""
+
+QUEUE_NAMES = {
+    "approvals": "Approvals",
+    "quarantined": "Quarantined",
+    "unclaimed": "Unclaimed",
+    "review": "Review",
+}
+"""The desk's queues, in the order in which they are offered."""
 
 DOCUMENT_NAMES = {
     "receipt": "Receipt",
@@ -177,6 +196,16 @@ def feature_name(name: str) -> str:
 
 
 def person(actor: str) -> str:
-    """`"support:Ada"` → `"Ada (support)"`, as the audit log names them."""
+    """`"support:Ada"` → `"Ada (support)"`, as the audit log names them; two where one proposed and another approved."""
+    proposer, by, approver = actor.partition(APPROVED_BY)
+    if by:
+        return f"{person(proposer)}{by}{person(approver)}"
     role, _, name = actor.partition(":")
     return f"{name} ({role})" if name else role
+
+
+def act_name(action: str) -> str:
+    """`"grant_review.proposed"` → `"Grant under review: proposed"`."""
+    what, _, done = action.partition(".")
+    name = ACT_NAMES.get(what, what.replace("_", " ").capitalize())
+    return f"{name}: {done.replace('_', ' ')}" if done else name

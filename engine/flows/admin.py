@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from sqlmodel import Session
 
 from engine import book
+from engine.flows import proposals as flow
 from engine.rules.commands import AdminDebit, Command, Expire, Grant, Posted, SetStatus, Status, Void, fingerprint_of
 from engine.rules.errors import NotFound, Refusal
+from engine.rules.ledger import Page
 from engine.runtime import Runtime
-from engine.store import books, holds, outbox, replies
+from engine.store import books, holds, outbox, proposals, replies
 from engine.store.database import transact
+from engine.store.tables import ProposalRow
 
 ACTIONS: dict[Status, str] = {"active": "wallet.resumed", "suspended": "wallet.suspended", "closed": "wallet.closed"}
 """What the audit log calls the act that leads to a status."""
@@ -29,12 +32,37 @@ class StatusOrder:
     key: str | None = None
 
 
-def correct(runtime: Runtime, command: Grant | AdminDebit, reason: str) -> Posted:
-    """Carry out a keyed correction. Raises its refusal; the same key answers the first one again, noted once."""
-    assert command.key is not None
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """A correction that waits for a second person; `is_replay` when this key proposed it before."""
 
-    def work(session: Session) -> Posted:
+    row: ProposalRow
+    is_replay: bool
+
+
+def correct(runtime: Runtime, command: Grant | AdminDebit, reason: str) -> Posted | Proposed:
+    """Carry out a keyed correction, or above the catalogue's limit keep it for a second person.
+
+    Raises its refusal; the same key answers the first one again, noted once.
+    """
+    assert command.key is not None
+    key = command.key
+    identity = fingerprint_of(command.operation, command.identity())
+    limit = runtime.catalog.refunds.grant_approval_above
+
+    def work(session: Session) -> Posted | Proposed:
         now = runtime.clock.now()
+        page = books.lock_wallets(session, [command.account_id], now).get(command.account_id)
+        if page is None:
+            raise NotFound("account")
+        reply = replies.find(session, command.account_id, command.operation, key, identity)
+        if reply is not None:
+            kept = proposals.get_proposal(session, command.account_id, reply.answer)
+            assert kept is not None, "a kept answer names a proposal that is there"
+            return Proposed(kept, is_replay=True)
+        is_new = not proposals.is_keyed(session, command.account_id, command.operation, key)
+        if is_new and limit is not None and command.credits > limit:
+            return _propose(session, runtime, page, command, reason, identity)
         posted = _posted(session, runtime, command)
         if not posted.replayed:
             row = posted.transactions[0]
@@ -44,6 +72,19 @@ def correct(runtime: Runtime, command: Grant | AdminDebit, reason: str) -> Poste
         return posted
 
     return transact(runtime.db, work)
+
+
+def _propose(
+    session: Session, runtime: Runtime, page: Page, command: Grant | AdminDebit, reason: str, identity: str
+) -> Proposed:
+    """Keep the correction with the answer to its key. Something that is not allowed is refused at once."""
+    assert command.key is not None
+    flow.check_may_come(page, command)
+    kind: flow.Kind = "admin_grant" if isinstance(command, Grant) else "admin_debit"
+    row = flow.propose(session, runtime, kind, command, reason)
+    now = runtime.clock.now()
+    replies.keep(session, command.account_id, command.operation, command.key, identity, 202, row.proposal_id, now)
+    return Proposed(row, is_replay=False)
 
 
 def change_status(runtime: Runtime, order: StatusOrder) -> tuple[Status, bool]:

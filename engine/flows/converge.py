@@ -44,15 +44,18 @@ def apply_facts(
     return purchase
 
 
-def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str) -> None:
-    """Post the difference between what the facts demand and what the ledger has; the wallet is locked."""
+def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str, *, is_accepted: bool = False) -> None:
+    """Post the difference between what the facts demand and what the ledger has; the wallet is locked.
+
+    With `is_accepted` an operator has decided that the payment counts although it is not the one that was agreed.
+    """
     provider = runtime.providers[purchase.provider]
     known = purchases.known_facts(session, purchase.account_id, purchase.purchase_id)
     terms = Terms(
         amount=Money(purchase.amount_minor, purchase.currency),
         base_credits=purchase.base_credits,
         bonus_credits=purchase.bonus_credits,
-        has_landed=purchase.landed_at is not None,
+        has_landed=purchase.landed_at is not None or is_accepted,
     )
     verdict = converge(terms, known, provider.is_live)
     now = runtime.clock.now()
@@ -78,13 +81,13 @@ def _land(
         session, provider.name, provider.account, mode, "payment", payment.object_id, purchase, now
     )
     if not claimed:
-        return _quarantined("this payment belongs to another purchase")
+        return _uncredited(verdict, "this payment belongs to another purchase")
     purchase.provider_reference = payment.object_id
     outcomes = book.post(session, _grants(runtime, purchase, payment.object_id, actor), runtime.terms, now)
     refused = next((outcome for outcome in outcomes if isinstance(outcome, Refusal)), None)
     if refused is not None:
         assert outcomes[0] is refused, "base and bonus are granted together or not at all"
-        return _quarantined(f"{refused.code}: {refused.detail}")
+        return _uncredited(verdict, f"{refused.code}: {refused.detail}")
     purchase.landed_at = now
     purchase.problem = None
     outbox.enqueue(
@@ -111,8 +114,10 @@ def terms_credits(purchase: PurchaseRow) -> int:
     return purchase.base_credits + purchase.bonus_credits
 
 
-def _quarantined(problem: str) -> Verdict:
-    return Verdict("quarantined", False, None, 0, 0, problem)
+def _uncredited(verdict: Verdict, problem: str) -> Verdict:
+    """A payment that can't be credited waits for an operator, unless all of its money went back."""
+    status = "refunded" if verdict.status == "refunded" else "quarantined"
+    return Verdict(status, False, None, 0, 0, problem)
 
 
 def _grants(runtime: Runtime, purchase: PurchaseRow, payment_id: str, actor: str) -> list[Command]:
@@ -278,13 +283,19 @@ def _note_refunds(
             reversal.status = "failed"
             reversal.updated_at = now
             session.add(reversal)
-        if fact.state == "succeeded" and not documents.has_document(
-            session, purchase.account_id, purchase.purchase_id, "credit_note", fact.fact_id
-        ):
-            outbox.enqueue(
-                session,
-                purchase.account_id,
-                "document",
-                {"purchaseId": purchase.purchase_id, "kind": "credit_note", "cause": fact.fact_id},
-                now,
-            )
+        if purchase.landed_at is not None:
+            _note_document(session, purchase, fact, now)
+
+
+def _note_document(session: Session, purchase: PurchaseRow, fact: KnownFact, now: datetime) -> None:
+    """The paper that a refund calls for: a credit note once it succeeded, its cancellation if it failed after all."""
+    account_id, purchase_id = purchase.account_id, purchase.purchase_id
+    has_note = documents.has_document(session, account_id, purchase_id, "credit_note", fact.fact_id)
+    kind = None
+    if fact.state == "succeeded" and not has_note:
+        kind = "credit_note"
+    elif fact.state == "failed" and has_note:
+        kind = "cancellation"
+    if kind is not None:
+        payload: dict[str, object] = {"purchaseId": purchase_id, "kind": kind, "cause": fact.fact_id}
+        outbox.enqueue(session, account_id, "document", payload, now)

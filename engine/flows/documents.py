@@ -48,7 +48,7 @@ def _issue_receipt(session: Session, runtime: Runtime, account_id: str, purchase
     lines = [Line(key="top_up", credits=purchase.base_credits, amount_minor=price.minor, bucket="recharge")]
     if purchase.bonus_credits > 0:
         lines.append(Line(key="bonus", credits=purchase.bonus_credits, amount_minor=0, bucket="recharge", bonus=True))
-    series, number, n = _number(session, runtime, "receipt", now)
+    series, number, n = number_for(session, runtime, "receipt", now)
     document = rules.receipt(
         document_id=new_id("doc", now),
         number=number,
@@ -67,7 +67,7 @@ def _issue_receipt(session: Session, runtime: Runtime, account_id: str, purchase
         payment_id=purchase.provider_reference,
         provider=purchase.provider,
     )
-    row = _keep(session, purchase, document, "payment", series, n)
+    row = keep(session, purchase, document, "payment", series, n)
     write_mail(session, runtime, account, "paymentConfirmed", purchase=purchase, document=row, now=now)
     return row
 
@@ -83,10 +83,13 @@ def _issue_credit_note(
     account = session.get(AccountRow, account_id)
     fact = session.get(FactRow, (account_id, purchase_id, fact_id))
     assert purchase is not None and account is not None and fact is not None
-    earlier = [row for row in documents.documents_of(session, account_id, purchase_id) if row.kind == "credit_note"]
-    already = next((row for row in earlier if row.cause == fact_id), None)
+    notes = [row for row in documents.documents_of(session, account_id, purchase_id) if row.kind == "credit_note"]
+    already = next((row for row in notes if row.cause == fact_id), None)
     if already is not None:
         return already
+    if fact.state == "failed":  # it failed before its note was written: there is nothing to credit
+        return receipt
+    earlier = [row for row in notes if not is_cancelled(session, row)]
     now = runtime.clock.now()
     original = rules.read(receipt.data.encode())
     credited = sum(row.amount_minor for row in earlier)
@@ -95,7 +98,7 @@ def _issue_credit_note(
         return earlier[-1]
     credits, bonus = _credits_back(purchase, fact, amount)
     reversal = session.get(ReversalRow, (account_id, fact_id))
-    series, number, n = _number(session, runtime, "credit_note", now)
+    series, number, n = number_for(session, runtime, "credit_note", now)
     document = rules.credit_note(
         original,
         document_id=new_id("doc", now),
@@ -110,9 +113,15 @@ def _issue_credit_note(
         already_credited_tax_minor=sum(row.tax_minor for row in earlier),
         payment_id=purchase.provider_reference,
     )
-    row = _keep(session, purchase, document, fact_id, series, n)
+    row = keep(session, purchase, document, fact_id, series, n)
     write_mail(session, runtime, account, "refunds", purchase=purchase, document=row, now=now)
     return row
+
+
+def is_cancelled(session: Session, note: DocumentRow) -> bool:
+    """Whether a credit note's refund failed after all: it counts no more against what may be credited."""
+    fact = session.get(FactRow, (note.account_id, note.purchase_id, note.cause))
+    return fact is not None and fact.state == "failed"
 
 
 def _credits_back(purchase: PurchaseRow, fact: FactRow, amount_minor: int) -> tuple[int, int]:
@@ -124,7 +133,7 @@ def _credits_back(purchase: PurchaseRow, fact: FactRow, amount_minor: int) -> tu
     return credits, min(purchase.bonus_credits, credits)
 
 
-def _number(session: Session, runtime: Runtime, kind: Kind, now: datetime) -> tuple[str, str, int]:
+def number_for(session: Session, runtime: Runtime, kind: Kind, now: datetime) -> tuple[str, str, int]:
     """(series, number, place in the series). Taken last, so that the series row is locked shortly."""
     prefix = runtime.catalog.seller.series_prefix
     year = now.astimezone(ZoneInfo(runtime.catalog.seller.timezone)).year
@@ -133,7 +142,7 @@ def _number(session: Session, runtime: Runtime, kind: Kind, now: datetime) -> tu
     return series, rules.document_number(prefix, kind, year, n), n
 
 
-def _keep(session: Session, purchase: PurchaseRow, document: Document, cause: str, series: str, n: int) -> DocumentRow:
+def keep(session: Session, purchase: PurchaseRow, document: Document, cause: str, series: str, n: int) -> DocumentRow:
     row = DocumentRow(
         account_id=purchase.account_id,
         document_id=document.document_id,

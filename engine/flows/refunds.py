@@ -1,8 +1,13 @@
-"""Reversals that support asks for: credits back first, then the money, then the credit note; or given back.
+"""Refunds that support asks for: credits back first, then the money, then the credit note; or given back.
+
+A reversal is the 24 hour rule's; what the catalogue's policy allows is decided in `flows/policy_refunds.py`.
 
 The proposal, with its credits taken, is one transaction. The provider is asked afterwards by a job, with an
 idempotency key made from our row, so a crash between the two only delays it. Its answer is a fact like any other.
 """
+
+from dataclasses import dataclass
+from typing import Literal
 
 from sqlmodel import Session
 
@@ -13,6 +18,7 @@ from engine.rules.commands import fingerprint_of
 from engine.rules.errors import AlreadyRefunded, NotFound, OwnApproval
 from engine.rules.money import Money
 from engine.rules.purchases import KnownFact, Reversible, check_reversal
+from engine.rules.refunds import is_same_person
 from engine.runtime import Runtime
 from engine.store import books, outbox, purchases, replies
 from engine.store.database import reading, transact
@@ -27,7 +33,7 @@ def reverse_purchase(
     Above the catalogue's `approval_above` the credits are taken now and a second person decides. The refusals
     and their order are those of `check_reversal`; a refusal changes nothing.
     """
-    account_id = _account_of(runtime, purchase_id)
+    account_id = account_of(runtime, purchase_id)
     identity = fingerprint_of("support reversal", (purchase_id, reason))
 
     def work(session: Session) -> tuple[ReversalRow, bool]:
@@ -54,29 +60,58 @@ def _propose(
         raise NotFound("purchase")
     check_reversal(_reversible(session, runtime, purchase), now, runtime.catalog.refunds.window_hours)
     # From here the reversal must succeed.
+    order = RefundOrder("reversal", Money(purchase.amount_minor, purchase.currency), terms_credits(purchase), reason)
     needs_approval = purchase.amount_minor > runtime.catalog.refunds.approval_above
+    return propose(session, runtime, purchase, order, actor, needs_approval=needs_approval)
+
+
+@dataclass(frozen=True, slots=True)
+class RefundOrder:
+    """Money that goes back and the credits taken for it; `kind` is what asked: the 24 hour rule or the policy."""
+
+    kind: Literal["reversal", "refund"]
+    amount: Money
+    credits: int
+    reason: str
+
+
+def propose(
+    session: Session,
+    runtime: Runtime,
+    purchase: PurchaseRow,
+    order: RefundOrder,
+    actor: str,
+    *,
+    needs_approval: bool,
+) -> ReversalRow:
+    """Take the credits now; ask the provider next, or a second person first. The wallet is locked, all is checked."""
+    now = runtime.clock.now()
+    account_id = purchase.account_id
     reversal = ReversalRow(
         account_id=account_id,
         reversal_id=new_id("rev", now),
-        purchase_id=purchase_id,
-        kind="reversal",
+        purchase_id=purchase.purchase_id,
+        kind=order.kind,
         status="pending_approval" if needs_approval else "refunding",
-        credits=terms_credits(purchase),
-        amount_minor=purchase.amount_minor,
-        currency=purchase.currency,
-        reason=reason,
+        credits=order.credits,
+        amount_minor=order.amount.minor,
+        currency=order.amount.currency,
+        reason=order.reason,
         requested_by=actor,
         created_at=now,
         updated_at=now,
     )
     session.add(reversal)
     session.flush()
-    purchases.keep_fact(session, account_id, purchase_id, _own_fact(runtime, purchase, reversal, "pending"), now)
+    own = own_fact(runtime, purchase, reversal, "pending")
+    purchases.keep_fact(session, account_id, purchase.purchase_id, own, now)
     settle(session, runtime, purchase, actor)
     if not needs_approval:
         outbox.enqueue(session, account_id, "refund", {"reversalId": reversal.reversal_id}, now)
-    facts: dict[str, object] = {"purchaseId": purchase_id, "amountMinor": purchase.amount_minor}
-    outbox.note_act(session, account_id, actor, "reversal.proposed", reversal.reversal_id, reason, facts, now)
+    facts: dict[str, object] = {"purchaseId": purchase.purchase_id, "amountMinor": order.amount.minor}
+    outbox.note_act(
+        session, account_id, actor, f"{order.kind}.proposed", reversal.reversal_id, order.reason, facts, now
+    )
     return reversal
 
 
@@ -124,7 +159,7 @@ def decide_reversal(runtime: Runtime, reversal_id: str, actor: str, *, approve: 
         assert purchase is not None
         if reversal.status != "pending_approval":
             raise AlreadyRefunded("This reversal was decided before.", reversalStatus=reversal.status)
-        if reversal.requested_by == actor:
+        if is_same_person(reversal.requested_by, actor):
             raise OwnApproval
         # From here the decision must succeed.
         reversal.decided_by = actor
@@ -134,11 +169,11 @@ def decide_reversal(runtime: Runtime, reversal_id: str, actor: str, *, approve: 
             outbox.enqueue(session, account_id, "refund", {"reversalId": reversal_id}, now)
         else:
             reversal.status = "rejected"
-            purchases.keep_fact(session, account_id, purchase_id, _own_fact(runtime, purchase, reversal, "failed"), now)
+            purchases.keep_fact(session, account_id, purchase_id, own_fact(runtime, purchase, reversal, "failed"), now)
         session.add(reversal)
         session.flush()
         settle(session, runtime, purchase, actor)
-        action = "reversal.approved" if approve else "reversal.rejected"
+        action = f"{reversal.kind}.{'approved' if approve else 'rejected'}"
         outbox.note_act(session, account_id, actor, action, reversal_id, reason, {"purchaseId": purchase_id}, now)
         return reversal
 
@@ -179,14 +214,14 @@ def send_refund(runtime: Runtime, account_id: str, reversal_id: str) -> Reversal
             session.add(row)
             there = purchases.get_purchase(session, account_id, row.purchase_id, lock=True)
             assert there is not None
-            purchases.keep_fact(session, account_id, row.purchase_id, _own_fact(runtime, there, row, "failed"), now)
+            purchases.keep_fact(session, account_id, row.purchase_id, own_fact(runtime, there, row, "failed"), now)
         apply_facts(session, runtime, account_id, row.purchase_id, facts, f"provider:{purchase.provider}")
         return _reversal(session, account_id, reversal_id)
 
     return transact(runtime.db, work)
 
 
-def _own_fact(runtime: Runtime, purchase: PurchaseRow, reversal: ReversalRow, state: str) -> KnownFact:
+def own_fact(runtime: Runtime, purchase: PurchaseRow, reversal: ReversalRow, state: str) -> KnownFact:
     """Our refund as a fact: version 0, so that the first word of the provider about it is newer."""
     return KnownFact(
         fact_id=reversal.reversal_id,
@@ -206,7 +241,7 @@ def _reversal(session: Session, account_id: str, reversal_id: str) -> ReversalRo
     return row
 
 
-def _account_of(runtime: Runtime, purchase_id: str) -> str:
+def account_of(runtime: Runtime, purchase_id: str) -> str:
     with reading(runtime.db) as session:
         account_id = purchases.find_account(session, purchase_id)
     if account_id is None:

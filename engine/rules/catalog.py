@@ -99,10 +99,12 @@ class Rail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 class Refunds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The policy for other refunds, the hours in which an untouched purchase is reversed, and the amount of money
-    (minor units) above which a second person must approve."""
+    (minor units) above which a second person must approve. `grant_approval_above` is the same limit for an
+    administrator's grants and debits, in credits; without it they need no second person."""
 
     policy: Literal["none", "unused_part", "manual"]
     approval_above: Count
+    grant_approval_above: Count | None = None
     window_hours: Positive = 24
 
 

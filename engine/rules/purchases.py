@@ -108,25 +108,26 @@ def merge(known: Iterable[KnownFact], fact: Fact) -> KnownFact | None:
 def converge(terms: Terms, facts: Iterable[KnownFact], is_live: bool) -> Verdict:
     """Judge a purchase by all its facts. `is_live` is the mode our keys for this provider are in."""
     known = tuple(facts)
-    payment = _best_payment(known)
+    payment = best_payment(known)
     if payment is None:
         return Verdict("open", False, None, 0, 0)
     if payment.state != "paid":
         return Verdict(payment.state, False, None, 0, 0)
     problem = None if terms.has_landed else _mismatch(terms, payment, is_live)
+    gone = sum(f.amount.minor for f in known if f.kind == "refund" and f.state == "succeeded")
     if problem is not None:
-        return Verdict("quarantined", False, None, 0, 0, problem)
+        status = "refunded" if gone >= payment.amount.minor else "quarantined"
+        return Verdict(status, False, None, 0, 0, problem)
     disputes = [f for f in known if f.kind == "dispute"]
     is_disputed = any(f.state == "open" for f in disputes)
     out = _out_credits(terms, known, ("open", "lost"))
     firm = _out_credits(terms, known, ("lost",))
-    gone = sum(f.amount.minor for f in known if f.kind == "refund" and f.state == "succeeded")
     gone += sum(f.amount.minor for f in disputes if f.state == "lost")
     status = "paid" if gone == 0 else "refunded" if gone >= terms.amount.minor else "partially_refunded"
     return Verdict(status, is_disputed, payment, out, firm)
 
 
-def _best_payment(facts: Iterable[KnownFact]) -> KnownFact | None:
+def best_payment(facts: Iterable[KnownFact]) -> KnownFact | None:
     """The payment that speaks for the purchase: paid beats all, and of several the first known stays."""
     rank = {"open": 1, "expired": 2, "failed": 2, "cancelled": 2, "processing": 3, "paid": 4}
     payments = [f for f in facts if f.kind == "payment"]

@@ -1,25 +1,12 @@
-"""Reads of the desk: what waits for a second person, and what was done by whom."""
+"""Reads of the audit log: what was done by whom, and why."""
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from engine.store.tables import AuditRow, ReversalRow
+from engine.store.tables import AuditRow
 
-WAITING_MAX = 100
 COUNTED_MAX = 10_000
 """Totals of lists are exact up to here."""
-
-
-def waiting_reversals(session: Session) -> list[ReversalRow]:
-    """Reversals that wait for approval, longest waiting first, at most `WAITING_MAX`."""
-    return list(
-        session.exec(
-            select(ReversalRow)
-            .where(ReversalRow.status == "pending_approval")
-            .order_by(col(ReversalRow.created_at), col(ReversalRow.reversal_id))
-            .limit(WAITING_MAX)
-        ).all()
-    )
 
 
 def acts_page(session: Session, page: int, limit: int) -> tuple[list[AuditRow], int]:

@@ -41,6 +41,7 @@ def receipt_ids(session: Session, account_id: str, purchase_ids: Sequence[str]) 
         select(DocumentRow.purchase_id, DocumentRow.document_id).where(
             DocumentRow.account_id == account_id,
             DocumentRow.kind != "credit_note",
+            DocumentRow.cause == "payment",
             col(DocumentRow.purchase_id).in_(purchase_ids),
         )
     ).all()

@@ -57,6 +57,15 @@ def lease(session: Session, row: OutboxRow, until: datetime) -> bool:
     return taken.first() is not None
 
 
+def hasten(session: Session, kind: str, now: datetime) -> None:
+    """Make every row of a kind that is not done due now, whatever lease or wait it has."""
+    session.execute(
+        update(OutboxRow)
+        .where(col(OutboxRow.kind) == kind, col(OutboxRow.done_at).is_(None), col(OutboxRow.due_at) > now)
+        .values(due_at=now)
+    )
+
+
 def mark_done(session: Session, row: OutboxRow, now: datetime) -> None:
     session.execute(
         update(OutboxRow)

@@ -12,16 +12,17 @@ def test_support_finds_an_order_and_reverses_it(window: Window, demo: Demo, cust
     assert customer.balance() == 37_500
     sign_in(window, demo.support_key)
     page = window.page
-    page.get_by_label("Order, payment, session, e-mail or account").fill(purchase_id)
+    page.get_by_label("Order, payment, session, transaction, receipt, e-mail or account").fill(purchase_id)
     page.get_by_role("button", name="Search").click()
     page.get_by_role("link", name=purchase_id).click()
     expect(page.get_by_text("23 h 5")).to_be_visible()
-    page.get_by_label("Reason").fill("Bought by mistake")
+    page.get_by_label("Reason (stands in the audit log)").fill("Bought by mistake")
     page.get_by_role("button", name="Reverse $300.00").click()
     expect(page.get_by_text("The credits were taken back and the refund is on its way")).to_be_visible()
     assert customer.balance() == 0
     page.goto(f"/support/purchases/{purchase_id}")
-    expect(page.get_by_text("REFUND-003")).to_be_visible()
+    window_card = page.get_by_role("region", name="24-hour reversal")
+    expect(window_card.get_by_text("REFUND-003")).to_be_visible()
     expect(page.get_by_text("Sam Support (support)")).to_be_visible()
 
 
@@ -32,7 +33,7 @@ def test_used_credits_are_named_as_the_reason(window: Window, demo: Demo, custom
     window.page.goto(f"/support/purchases/{purchase_id}")
     expect(window.page.get_by_text("Some of the purchase's credits were used.")).to_be_visible()
     expect(window.page.get_by_text("REFUND-002")).to_be_visible()
-    assert window.page.get_by_label("Reason").count() == 0
+    assert window.page.get_by_label("Reason (stands in the audit log)").count() == 0
 
 
 def test_a_large_reversal_needs_a_second_person(window: Window, demo: Demo, customer: Customer) -> None:
@@ -40,7 +41,7 @@ def test_a_large_reversal_needs_a_second_person(window: Window, demo: Demo, cust
     page = window.page
     sign_in(window, demo.approver_key)
     page.goto(f"/support/purchases/{purchase_id}")
-    page.get_by_label("Reason").fill("Wrong account")
+    page.get_by_label("Reason (stands in the audit log)").fill("Wrong account")
     page.get_by_role("button", name="Propose to reverse $600.00").click()
     expect(page.get_by_text("You made this proposal; a second person decides.")).to_be_visible()
     assert customer.balance() == 0
@@ -59,7 +60,7 @@ def test_an_approved_reversal_sends_the_money_back(window: Window, demo: Demo, c
     page = window.page
     sign_in(window, demo.support_key)
     page.goto(f"/support/purchases/{purchase_id}")
-    page.get_by_label("Reason").fill("Never wanted it")
+    page.get_by_label("Reason (stands in the audit log)").fill("Never wanted it")
     page.get_by_role("button", name="Propose to reverse $600.00").click()
     sign_in(window, demo.approver_key)
     page.get_by_role("link", name=purchase_id).click()

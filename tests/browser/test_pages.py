@@ -17,7 +17,15 @@ OWN_PAGES = (
     "/account/billing",
     "/account/subscribe",
 )
-STAFF_PAGES = ("/support", "/support?q=mira@customer.example", "/support?q=nobody")
+STAFF_PAGES = (
+    "/support",
+    "/support?q=mira@customer.example",
+    "/support?q=nobody",
+    "/support/queues/approvals",
+    "/support/queues/quarantined",
+    "/support/queues/unclaimed",
+    "/support/queues/review",
+)
 
 
 @pytest.mark.parametrize("width", [320, 1280])
@@ -31,7 +39,8 @@ def test_no_page_scrolls_sideways(chromium: Browser, demo: Demo, width: int) -> 
         assert window.overflow() <= 0, path
         assert window.page.locator("h1").count() == 1, path
     sign_in(window, demo.support_key)
-    for path in (*STAFF_PAGES, f"/support/accounts/{demo.account_id}", f"/support/purchases/{purchase_id}"):
+    account = f"/support/accounts/{demo.account_id}"
+    for path in (*STAFF_PAGES, account, f"{account}/timeline", f"/support/purchases/{purchase_id}"):
         window.page.goto(path)
         assert window.overflow() <= 0, path
         assert window.page.locator("h1").count() == 1, path

@@ -67,6 +67,7 @@ class BookProvider:
             request.amount.minor,
             parent=request.payment_id,
             own=request.reversal_id,
+            currency=request.amount.currency,
         )
         return (fact,)
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index
 from sqlmodel import Field
 
-from engine.store.tables.base import Base, big, of_account, one_of, raw
+from engine.store.tables.base import Base, big, of_account, one_of, partial_index, raw
 
 
 class PurchaseRow(Base, table=True):
@@ -94,6 +94,7 @@ class ReversalRow(Base, table=True):
         CheckConstraint("amount_minor > 0 AND credits >= 0", name="positive"),
         Index("ix_reversals_id", "reversal_id"),
         Index("ix_reversals_purchase", "account_id", "purchase_id"),
+        partial_index("ix_reversals_waiting", "created_at", where="status = 'pending_approval'"),
     )
     account_id: str = Field(primary_key=True, max_length=64)
     reversal_id: str = Field(primary_key=True)

@@ -1,0 +1,92 @@
+"""what waits for a person: proposed grants and debits, unclaimed payments, and what was decided of a purchase"""
+
+import sqlalchemy as sa
+import sqlmodel
+from alembic import op
+
+revision = '0006'
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table('unclaimed_payments',
+    sa.Column('provider', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('provider_account', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('mode', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('object_id', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('payment_id', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('status', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('amount_minor', sa.BigInteger(), nullable=False),
+    sa.Column('currency', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('base_credits', sa.BigInteger(), nullable=False),
+    sa.Column('bonus_credits', sa.BigInteger(), nullable=False),
+    sa.Column('tier', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('description', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('fact', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('problem', sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+    sa.Column('account_id', sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+    sa.Column('purchase_id', sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+    sa.Column('decided_by', sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+    sa.Column('reason', sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+    sa.Column('created_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.Column('updated_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.CheckConstraint("status IN ('waiting', 'bound', 'refunding', 'refunded', 'dismissed')", name=op.f('ck_unclaimed_payments_status_kind')),
+    sa.CheckConstraint('amount_minor > 0 AND base_credits > 0 AND bonus_credits >= 0', name=op.f('ck_unclaimed_payments_positive')),
+    sa.PrimaryKeyConstraint('provider', 'provider_account', 'mode', 'object_id', name=op.f('pk_unclaimed_payments'))
+    )
+    op.create_index('ix_unclaimed_payments_payment_id', 'unclaimed_payments', ['payment_id'], unique=True)
+    op.create_index('ix_unclaimed_payments_waiting', 'unclaimed_payments', ['status', 'created_at'], unique=False)
+    op.create_table('proposals',
+    sa.Column('account_id', sqlmodel.sql.sqltypes.AutoString(length=64), nullable=False),
+    sa.Column('proposal_id', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('kind', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('status', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('credits', sa.BigInteger(), nullable=False),
+    sa.Column('bucket', sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+    sa.Column('source', sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+    sa.Column('reference', sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+    sa.Column('description', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('command', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('reason', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('requested_by', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('decided_by', sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+    sa.Column('decision_reason', sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+    sa.Column('transaction_id', sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+    sa.Column('created_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.Column('updated_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.CheckConstraint("kind IN ('host_grant', 'admin_grant', 'admin_debit')", name=op.f('ck_proposals_kind_kind')),
+    sa.CheckConstraint("status IN ('pending', 'approved', 'rejected')", name=op.f('ck_proposals_status_kind')),
+    sa.CheckConstraint('credits > 0', name=op.f('ck_proposals_positive')),
+    sa.ForeignKeyConstraint(['account_id'], ['accounts.account_id'], name=op.f('fk_proposals_account_id')),
+    sa.PrimaryKeyConstraint('account_id', 'proposal_id', name=op.f('pk_proposals'))
+    )
+    op.create_index('ix_proposals_id', 'proposals', ['proposal_id'], unique=False)
+    op.create_index('ix_proposals_reference', 'proposals', ['account_id', 'reference'], unique=True, postgresql_where=sa.text('reference IS NOT NULL'), sqlite_where=sa.text('reference IS NOT NULL'))
+    op.create_index('ix_proposals_waiting', 'proposals', ['status', 'created_at'], unique=False)
+    op.create_table('resolutions',
+    sa.Column('account_id', sqlmodel.sql.sqltypes.AutoString(length=64), nullable=False),
+    sa.Column('purchase_id', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('action', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('actor', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('reason', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('reversal_id', sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+    sa.Column('created_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.CheckConstraint("action IN ('credit', 'refund', 'dismiss')", name=op.f('ck_resolutions_action_kind')),
+    sa.ForeignKeyConstraint(['account_id', 'purchase_id'], ['purchases.account_id', 'purchases.purchase_id'], name=op.f('fk_resolutions_account_id_purchase_id')),
+    sa.PrimaryKeyConstraint('account_id', 'purchase_id', name=op.f('pk_resolutions'))
+    )
+    op.create_index('ix_reversals_waiting', 'reversals', ['created_at'], unique=False, postgresql_where=sa.text("status = 'pending_approval'"), sqlite_where=sa.text("status = 'pending_approval'"))
+
+
+def downgrade() -> None:
+    op.drop_index('ix_reversals_waiting', table_name='reversals', postgresql_where=sa.text("status = 'pending_approval'"), sqlite_where=sa.text("status = 'pending_approval'"))
+    op.drop_table('resolutions')
+    op.drop_index('ix_proposals_waiting', table_name='proposals')
+    op.drop_index('ix_proposals_reference', table_name='proposals', postgresql_where=sa.text('reference IS NOT NULL'), sqlite_where=sa.text('reference IS NOT NULL'))
+    op.drop_index('ix_proposals_id', table_name='proposals')
+    op.drop_table('proposals')
+    op.drop_index('ix_unclaimed_payments_waiting', table_name='unclaimed_payments')
+    op.drop_index('ix_unclaimed_payments_payment_id', table_name='unclaimed_payments')
+    op.drop_table('unclaimed_payments')

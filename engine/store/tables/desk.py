@@ -1,0 +1,97 @@
+"""What waits for a person at the support desk, and what was decided."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
+from sqlmodel import Field
+
+from engine.store.tables.base import Base, big, of_account, one_of
+
+
+class ProposalRow(Base, table=True):
+    """A grant or debit that moves nothing until a person says so. `command` is what will be posted then, as JSON;
+    `reference` is its campaign step, of which there is one for each account."""
+
+    __tablename__ = "proposals"
+    __table_args__ = (
+        of_account(),
+        one_of("kind", "host_grant", "admin_grant", "admin_debit"),
+        one_of("status", "pending", "approved", "rejected"),
+        CheckConstraint("credits > 0", name="positive"),
+        Index(
+            "ix_proposals_reference",
+            "account_id",
+            "reference",
+            unique=True,
+            postgresql_where=text("reference IS NOT NULL"),
+            sqlite_where=text("reference IS NOT NULL"),
+        ),
+        Index("ix_proposals_id", "proposal_id"),
+        Index("ix_proposals_waiting", "status", "created_at"),
+    )
+    account_id: str = Field(primary_key=True, max_length=64)
+    proposal_id: str = Field(primary_key=True)
+    kind: str
+    status: str = "pending"
+    credits: int = big()
+    bucket: str | None = None
+    source: str | None = None
+    reference: str | None = None
+    description: str
+    command: str
+    reason: str
+    requested_by: str
+    decided_by: str | None = None
+    decision_reason: str | None = None
+    transaction_id: str | None = None
+    created_at: datetime
+    updated_at: datetime
+
+
+class ResolutionRow(Base, table=True):
+    """What was decided of a purchase whose money was not credited; it waits for nobody any more."""
+
+    __tablename__ = "resolutions"
+    __table_args__ = (
+        ForeignKeyConstraint(["account_id", "purchase_id"], ["purchases.account_id", "purchases.purchase_id"]),
+        one_of("action", "credit", "refund", "dismiss"),
+    )
+    account_id: str = Field(primary_key=True, max_length=64)
+    purchase_id: str = Field(primary_key=True)
+    action: str
+    actor: str
+    reason: str
+    reversal_id: str | None = None
+    created_at: datetime
+
+
+class UnclaimedRow(Base, table=True):
+    """A payment whose account is unknown: what it buys, and to whom it was bound. `fact` is the provider's word."""
+
+    __tablename__ = "unclaimed_payments"
+    __table_args__ = (
+        one_of("status", "waiting", "bound", "refunding", "refunded", "dismissed"),
+        CheckConstraint("amount_minor > 0 AND base_credits > 0 AND bonus_credits >= 0", name="positive"),
+        Index("ix_unclaimed_payments_payment_id", "payment_id", unique=True),
+        Index("ix_unclaimed_payments_waiting", "status", "created_at"),
+    )
+    provider: str = Field(primary_key=True)
+    provider_account: str = Field(primary_key=True)
+    mode: str = Field(primary_key=True)
+    object_id: str = Field(primary_key=True)
+    payment_id: str
+    status: str = "waiting"
+    amount_minor: int = big()
+    currency: str
+    base_credits: int = big()
+    bonus_credits: int = big(default=0)
+    tier: str
+    description: str
+    fact: str
+    problem: str | None = None
+    account_id: str | None = None
+    purchase_id: str | None = None
+    decided_by: str | None = None
+    reason: str | None = None
+    created_at: datetime
+    updated_at: datetime

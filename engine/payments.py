@@ -43,6 +43,11 @@ class CheckoutRequest:
     idempotency_key: str
     save_card: bool = False
     bonus: bool = False
+    tax_on_top: bool = False
+    """Whether the catalogue's prices are before tax: a provider that adds the tax then adds it on top."""
+    asked_since: datetime | None = None
+    """When an earlier request for this purchase may have reached the provider: since when. `None`: the first one.
+    A provider without idempotency keys looks its outcome up before it makes anything again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,15 @@ def new_transaction(transaction_id: str, given: Json, ids: Json, parts: Json, at
                 "credit_to_balance": "0",
                 "grand_total_tax": parts["tax"],
             },
-            "adjusted_totals": None,
+            "adjusted_totals": parts
+            | {
+                "grand_total": parts["total"],
+                "fee": None,
+                "retained_fee": "0",
+                "earnings": None,
+                "currency_code": currency,
+                "grand_total_tax": parts["tax"],
+            },
             "payout_totals": None,
             "adjusted_payout_totals": None,
             "line_items": [
@@ -113,12 +121,12 @@ def new_transaction(transaction_id: str, given: Json, ids: Json, parts: Json, at
     }
 
 
-def new_payment(attempt_id: str, amount: str, status: str, at: str) -> Json:
+def new_payment(attempt_id: str, method_id: str, amount: str, status: str, at: str) -> Json:
     is_captured = status == "captured"
     return {
         "payment_attempt_id": attempt_id,
         "stored_payment_method_id": attempt_id,
-        "payment_method_id": f"paymtd_{attempt_id[:8]}{'0' * 18}",
+        "payment_method_id": method_id,
         "amount": amount,
         "status": status,
         "error_code": None if is_captured else "declined",

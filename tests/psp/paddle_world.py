@@ -197,7 +197,9 @@ class PaddleWorld:
 
     def _attempt(self, transaction: Json, status: str) -> None:
         total = transaction["details"]["totals"]["total"]
-        transaction["payments"].insert(0, new_payment(self._id("attempt"), total, status, self._at()))
+        attempt_id = f"937640dd-e3dc-40df-a16c-{self._made:012d}"
+        payment = new_payment(attempt_id, self._id("paymtd"), total, status, self._at())
+        transaction["payments"].insert(0, payment)
 
     def _move(self, transaction: Json, status: str) -> None:
         transaction["status"] = status

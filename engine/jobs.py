@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 import structlog
 
-from engine.flows import accounts, documents, expiry, receive, refunds
+from engine.flows import accounts, documents, expiry, follow_up, receive, refunds
 from engine.payments import ProviderUnreachable
 from engine.runtime import Runtime
 from engine.store import outbox
@@ -40,6 +40,11 @@ def send_refund(runtime: Runtime, account_id: str, payload: Payload) -> None:
     refunds.send_refund(runtime, account_id, payload["reversalId"])
 
 
+def check_payment(runtime: Runtime, account_id: str, payload: Payload) -> None:
+    """Outbox kind `payment_check`."""
+    follow_up.check_payment(runtime, account_id, payload["purchaseId"])
+
+
 class Jobs:
     """The job loop. `handlers` adds kinds of outbox rows that an outer ring does, such as `mail`."""
 
@@ -48,6 +53,7 @@ class Jobs:
         self._handlers: dict[str, Handler] = {
             "document": issue_document,
             "refund": send_refund,
+            "payment_check": check_payment,
             **(handlers or {}),
         }
         self._wake = threading.Event()
@@ -98,6 +104,7 @@ class Jobs:
         count += receive.expire_sessions(runtime, now)
         count += expiry.expire_due(runtime, now, 500)
         count += accounts.grant_due_months(runtime, now)
+        count += follow_up.prune_events(runtime, now)
         return count
 
     def _outbox(self, now: datetime) -> int:

@@ -48,7 +48,7 @@ def transaction_facts(transaction: Json, is_live: bool) -> tuple[Fact, ...]:
     adjustments = adjustments_of(transaction)
     return (
         teller.payment(transaction),
-        *(teller.refund(one) for one in adjustments if one["action"] == "refund"),
+        *(fact for fact in map(teller.refund, adjustments) if fact is not None),
         *teller.taken_back(adjustments, "credit", "credit_reverse", "refund"),
         *teller.taken_back(adjustments, "chargeback", "chargeback_reverse", "dispute"),
         *teller.warnings(adjustments),
@@ -78,14 +78,13 @@ class _Teller:
             session_id=self.transaction_id,
         )
 
-    def refund(self, adjustment: Json) -> Fact:
-        return self._about(
-            adjustment,
-            "refund",
-            _REFUND_STATES.get(adjustment["status"], "pending"),
-            self._minor(adjustment),
-            _version(adjustment),
-        )
+    def refund(self, adjustment: Json) -> Fact | None:
+        """A refund; one that somebody else asked for is nothing yet while Paddle may still reject it."""
+        if adjustment["action"] != "refund":
+            return None
+        state = _REFUND_STATES.get(adjustment["status"], "pending")
+        fact = self._about(adjustment, "refund", state, self._minor(adjustment), _version(adjustment))
+        return None if state == "pending" and fact.own_reference is None else fact
 
     def taken_back(self, adjustments: Iterable[Json], action: str, undoing: str, kind: _Taken) -> Iterable[Fact]:
         """Credits and chargebacks, oldest first, each less what later adjustments undid of it."""

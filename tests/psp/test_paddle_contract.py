@@ -139,8 +139,10 @@ def test_paddles_own_adjustments_are_read_though_parts_of_them_are_null(name: st
     assert transaction_id({"event_type": name, "data": adjustment}) == adjustment["transaction_id"]
     transaction = json.loads((SAMPLES / "transaction.completed.json").read_text())
     transaction |= {"custom_data": {"purser_purchase": "pay_1"}, "adjustments": [adjustment]}
+    (payment,) = transaction_facts(transaction, is_live=False)
+    adjustment["status"] = "approved"
     payment, refund = transaction_facts(transaction, is_live=False)
-    assert (payment.kind, refund.kind, refund.state, refund.amount.minor) == ("payment", "refund", "pending", 100)
+    assert (payment.kind, refund.kind, refund.state, refund.amount.minor) == ("payment", "refund", "succeeded", 100)
 
 
 def test_the_rail_is_a_merchant_of_record() -> None:

@@ -124,10 +124,16 @@ def test_while_somebody_elses_refund_waits_ours_is_refused(fake: FakePaddle, rai
 # Refunds and disputes from outside
 
 
-def test_a_refund_in_the_dashboard_is_nobodys_reversal(fake: FakePaddle, rail: Paddle, payment_id: str) -> None:
-    fake.refund(payment_id, 500)
-    fact = only(told(fake, rail, "adjustment.created"), "refund")
-    assert (fact.state, fact.amount, fact.own_reference) == ("pending", Money(500, "USD"), None)
+def test_a_refund_in_the_dashboard_is_nothing_until_paddle_approves_it(
+    fake: FakePaddle, rail: Paddle, payment_id: str
+) -> None:
+    first = fake.refund(payment_id, 400)
+    assert told_of(told(fake, rail, "adjustment.created"), "refund") == []
+    fake.decide(first, "rejected")
+    assert told_of(told(fake, rail, "adjustment.updated"), "refund") == [("failed", 400)]
+    fake.decide(fake.refund(payment_id, 500), "approved")
+    fact = by_kind(told(fake, rail, "adjustment.updated"), "refund")[1]
+    assert (fact.state, fact.amount, fact.own_reference) == ("succeeded", Money(500, "USD"), None)
 
 
 def test_full_refunds_with_tax_on_top_leave_nothing(fake: FakePaddle, rail: Paddle) -> None:

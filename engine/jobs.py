@@ -45,6 +45,11 @@ def check_payment(runtime: Runtime, account_id: str, payload: Payload) -> None:
     follow_up.check_payment(runtime, account_id, payload["purchaseId"])
 
 
+def check_late_payment(runtime: Runtime, account_id: str, payload: Payload) -> None:
+    """Outbox kind `late_payment_check`."""
+    follow_up.check_late_payment(runtime, account_id, payload["purchaseId"], int(payload["asked"]))
+
+
 class Jobs:
     """The job loop. `handlers` adds kinds of outbox rows that an outer ring does, such as `mail`."""
 
@@ -54,6 +59,7 @@ class Jobs:
             "document": issue_document,
             "refund": send_refund,
             "payment_check": check_payment,
+            "late_payment_check": check_late_payment,
             **(handlers or {}),
         }
         self._wake = threading.Event()

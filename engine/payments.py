@@ -116,3 +116,8 @@ class PaymentProvider(Protocol):
     def payment(self, session_id: str) -> tuple[Fact, ...]:
         """The present state of a checkout we started, fetched: what a sweeper asks when no webhook came."""
         ...
+
+
+def stays_payable(provider: PaymentProvider) -> bool:
+    """Whether a checkout of this rail can still be paid when our session is over, as a link that never ends can."""
+    return bool(getattr(provider, "stays_payable", False))

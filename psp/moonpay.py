@@ -46,6 +46,7 @@ class MoonPay:
     name: str = "moonpay"
     account: str = "default"
     can_refund: bool = False
+    stays_payable: bool = True
     merchant_of_record: str | None = None
 
     def __init__(

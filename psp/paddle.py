@@ -62,6 +62,7 @@ class Paddle:
     name: str = "paddle"
     account: str = "default"
     can_refund: bool = True
+    stays_payable: bool = True
     merchant_of_record: str | None = "Paddle"
 
     def __init__(

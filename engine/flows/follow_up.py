@@ -4,10 +4,10 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session
 
-from engine.flows.receive import carry_out
+from engine.flows.receive import LATE_CHECKS, carry_out
 from engine.payments import ProviderRefused, ProviderUnreachable
 from engine.runtime import Runtime
-from engine.store import purchases
+from engine.store import outbox, purchases
 from engine.store.database import reading, transact
 from engine.store.tables import PurchaseRow
 
@@ -21,18 +21,24 @@ EVENTS_KEPT = timedelta(days=90)
 def check_payment(runtime: Runtime, account_id: str, purchase_id: str) -> None:
     """Fetch a payment that is on its way. `ProviderUnreachable` as long as it is: to be asked again, ever later."""
     purchase = _purchase(runtime, account_id, purchase_id)
-    provider = runtime.providers.get(purchase.provider) if purchase else None
-    if purchase is None or provider is None or purchase.session_id is None or purchase.status != "processing":
+    if purchase.status != "processing" or runtime.clock.now() - purchase.created_at > ON_ITS_WAY_MAX:
         return
-    if runtime.clock.now() - purchase.created_at > ON_ITS_WAY_MAX:
-        return
-    try:
-        carry_out(runtime, provider, provider.payment(purchase.session_id))
-    except ProviderRefused as refused:
-        raise ProviderUnreachable(str(refused)) from refused
-    now_there = _purchase(runtime, account_id, purchase_id)
-    if now_there is not None and now_there.status == "processing":
+    if _asked(runtime, purchase).status == "processing":
         raise ProviderUnreachable("the payment is still on its way")
+
+
+def check_late_payment(runtime: Runtime, account_id: str, purchase_id: str, asked: int) -> None:
+    """Fetch a checkout that can be paid after its session is over, `asked` times before; a few times within a day."""
+    purchase = _purchase(runtime, account_id, purchase_id)
+    if purchase.status != "expired" or _asked(runtime, purchase).status != "expired" or asked + 1 >= len(LATE_CHECKS):
+        return
+    now = runtime.clock.now()
+    again: dict[str, object] = {"purchaseId": purchase_id, "asked": str(asked + 1)}
+    due_at = now + LATE_CHECKS[asked + 1]
+    transact(
+        runtime.db,
+        lambda session: outbox.enqueue(session, account_id, "late_payment_check", again, now, due_at),
+    )
 
 
 def prune_events(runtime: Runtime, now: datetime, kept: timedelta = EVENTS_KEPT, limit: int = 500) -> int:
@@ -52,6 +58,20 @@ def prune_events(runtime: Runtime, now: datetime, kept: timedelta = EVENTS_KEPT,
     return transact(runtime.db, work)
 
 
-def _purchase(runtime: Runtime, account_id: str, purchase_id: str) -> PurchaseRow | None:
+def _asked(runtime: Runtime, purchase: PurchaseRow) -> PurchaseRow:
+    """The purchase after its payment was fetched; `ProviderUnreachable` to be tried again."""
+    provider = runtime.providers.get(purchase.provider)
+    if provider is None or purchase.session_id is None:
+        raise ProviderUnreachable("the provider is off")
+    try:
+        carry_out(runtime, provider, provider.payment(purchase.session_id))
+    except ProviderRefused as refused:
+        raise ProviderUnreachable(str(refused)) from refused
+    return _purchase(runtime, purchase.account_id, purchase.purchase_id)
+
+
+def _purchase(runtime: Runtime, account_id: str, purchase_id: str) -> PurchaseRow:
     with reading(runtime.db) as session:
-        return purchases.get_purchase(session, account_id, purchase_id)
+        found = purchases.get_purchase(session, account_id, purchase_id)
+    assert found is not None
+    return found

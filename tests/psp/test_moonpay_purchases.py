@@ -95,3 +95,37 @@ def test_without_a_webhook_the_sweeper_finds_the_payment(world: RailWorld, fake:
     world.jobs.run_due()
     assert (world.purchase(found).status, world.purchase(unopened).status) == ("paid", "expired")
     assert world.rows() == [("deposit", 2_500)]
+
+
+def test_a_link_paid_hours_after_the_session_is_found_though_no_webhook_comes(
+    world: RailWorld, fake: FakeMoonPay, clock: FakeClock
+) -> None:
+    late, never = world.buy(), world.buy()
+    clock.advance(timedelta(minutes=31))
+    world.jobs.run_due()
+    assert world.purchase(late).status == "expired"
+    fake.complete(fake.buy(link(late)))
+    asked = len(fake.requests)
+    for _ in range(54):
+        clock.advance(timedelta(minutes=30))
+        world.jobs.run_due()
+    assert (world.purchase(late).status, world.purchase(never).status) == ("paid", "expired")
+    assert world.rows() == [("deposit", 2_500)]
+    assert len(fake.requests) - asked == 1 + 4, "one found the payment, four asked for the other in a day and a bit"
+    clock.advance(timedelta(days=2))
+    world.jobs.run_due()
+    assert len(fake.requests) - asked == 5
+
+
+def test_while_moonpay_is_away_a_late_check_is_made_later(
+    world: RailWorld, fake: FakeMoonPay, clock: FakeClock
+) -> None:
+    late = world.buy()
+    clock.advance(timedelta(minutes=31))
+    world.jobs.run_due()
+    fake.complete(fake.buy(link(late)))
+    fake.fail(503)
+    for minutes in (16, 1):
+        clock.advance(timedelta(minutes=minutes))
+        world.jobs.run_due()
+    assert world.purchase(late).status == "paid"

@@ -158,8 +158,8 @@ class PaddleWorld:
         given: Json = {"action": action, "type": "partial", "reason": "fraud"}
         return str(self._adjust(transaction, given, parts, "approved")["id"])
 
-    def reverse_chargeback(self, adjustment_id: str, minor: int | None = None) -> None:
-        """Paddle wins: the money, or a part of it, comes back by an adjustment of its own."""
+    def reverse_chargeback(self, adjustment_id: str, minor: int | None = None, *, is_marked: bool = True) -> None:
+        """Paddle wins: the money, or a part of it, comes back by an adjustment of its own, and the first says so."""
         chargeback = self.adjustments[adjustment_id]
         transaction = self.transaction(chargeback["transaction_id"])
         parts = {name: chargeback["totals"][name] for name in ("subtotal", "tax", "total")}
@@ -167,7 +167,8 @@ class PaddleWorld:
             parts = parts_of(minor, self.tax_percent, "internal")
         given: Json = {"action": f"{chargeback['action']}_reverse", "type": "partial", "reason": "won"}
         self._adjust(transaction, given, parts, "approved")
-        self._set(chargeback, "reversed")
+        if is_marked:
+            self._set(chargeback, "reversed")
 
     # Inside
 

@@ -154,6 +154,17 @@ def test_a_chargeback_is_lost_until_paddle_wins_it(fake: FakePaddle, rail: Paddl
     assert verdict_after(*before, *after).out_credits == 0
 
 
+def test_a_win_is_news_even_where_the_chargeback_itself_was_not_touched(
+    fake: FakePaddle, rail: Paddle, payment_id: str
+) -> None:
+    chargeback = fake.charge_back(payment_id)
+    before = rail.payment(payment_id)
+    fake.reverse_chargeback(chargeback, is_marked=False)
+    after = told(fake, rail, "adjustment.created")
+    assert verdict_after(*after, *before) == verdict_after(*before, *after)
+    assert verdict_after(*before, *after).out_credits == 0
+
+
 def test_a_part_of_a_chargeback_won_leaves_the_rest_lost(fake: FakePaddle, rail: Paddle, payment_id: str) -> None:
     chargeback = fake.charge_back(payment_id, 2000)
     fake.reverse_chargeback(chargeback, 500)

@@ -39,6 +39,8 @@ from engine.payments import PaymentProvider
 from engine.runtime import Runtime, Secrets, chain_terms
 from engine.store.database import Database, open_database
 from engine.store.migrations import is_current
+from psp.moonpay import MoonPay
+from psp.paddle import Paddle
 from psp.stripe import Stripe
 from receipts.render import Renderer
 
@@ -71,13 +73,30 @@ class Parts:
 
 def providers_of(settings: Settings) -> dict[str, PaymentProvider]:
     """The rails whose keys are set; `SettingsError` for one that this version cannot speak to."""
-    for name in ("paddle", "apple", "google", "moonpay"):
+    for name in ("apple", "google"):
         if getattr(settings, name) is not None:
             raise SettingsError(f"PURSER_{name.upper()}_…: this version has no adapter for this provider.")
-    if settings.stripe is None:
-        return {}
-    stripe = settings.stripe
-    return {"stripe": Stripe(stripe.secret_key, stripe.webhook_secrets, stripe.api_base)}
+    providers: dict[str, PaymentProvider] = {}
+    if settings.stripe is not None:
+        stripe = settings.stripe
+        providers["stripe"] = Stripe(stripe.secret_key, stripe.webhook_secrets, stripe.api_base)
+    if settings.paddle is not None:
+        paddle = settings.paddle
+        providers["paddle"] = _usable(lambda: Paddle(paddle.api_key, paddle.webhook_secrets, paddle.api_base))
+    if settings.moonpay is not None:
+        keys = settings.moonpay
+        providers["moonpay"] = _usable(
+            lambda: MoonPay(keys.publishable_key, keys.secret_key, keys.webhook_key, keys.wallet_address)
+        )
+    return providers
+
+
+def _usable(open_rail: Callable[[], PaymentProvider]) -> PaymentProvider:
+    """The rail, or `SettingsError` for keys that contradict each other."""
+    try:
+        return open_rail()
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 import structlog
 
-from engine.flows import accounts, cancelled_notes, documents, expiry, receive, refunds, unclaimed
+from engine.flows import accounts, cancelled_notes, documents, expiry, follow_up, receive, refunds, unclaimed
 from engine.payments import ProviderUnreachable
 from engine.runtime import Runtime
 from engine.store import outbox
@@ -47,6 +47,16 @@ def send_unclaimed_refund(runtime: Runtime, account_id: str, payload: Payload) -
     unclaimed.send_refund(runtime, payload["paymentId"])
 
 
+def check_payment(runtime: Runtime, account_id: str, payload: Payload) -> None:
+    """Outbox kind `payment_check`."""
+    follow_up.check_payment(runtime, account_id, payload["purchaseId"])
+
+
+def check_late_payment(runtime: Runtime, account_id: str, payload: Payload) -> None:
+    """Outbox kind `late_payment_check`."""
+    follow_up.check_late_payment(runtime, account_id, payload["purchaseId"], int(payload["asked"]))
+
+
 class Jobs:
     """The job loop. `handlers` adds kinds of outbox rows that an outer ring does, such as `mail`."""
 
@@ -56,6 +66,8 @@ class Jobs:
             "document": issue_document,
             "refund": send_refund,
             "refund_unclaimed": send_unclaimed_refund,
+            "payment_check": check_payment,
+            "late_payment_check": check_late_payment,
             **(handlers or {}),
         }
         self._wake = threading.Event()
@@ -113,6 +125,7 @@ class Jobs:
         count += receive.expire_sessions(runtime, now)
         count += expiry.expire_due(runtime, now, 500)
         count += accounts.grant_due_months(runtime, now)
+        count += follow_up.prune_events(runtime, now)
         return count
 
     def _outbox(self, now: datetime) -> int:

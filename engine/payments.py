@@ -43,6 +43,11 @@ class CheckoutRequest:
     idempotency_key: str
     save_card: bool = False
     bonus: bool = False
+    tax_on_top: bool = False
+    """Whether the catalogue's prices are before tax: a provider that adds the tax then adds it on top."""
+    asked_since: datetime | None = None
+    """When an earlier request for this purchase may have reached the provider: since when. `None`: the first one.
+    A provider without idempotency keys looks its outcome up before it makes anything again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +116,8 @@ class PaymentProvider(Protocol):
     def payment(self, session_id: str) -> tuple[Fact, ...]:
         """The present state of a checkout we started, fetched: what a sweeper asks when no webhook came."""
         ...
+
+
+def stays_payable(provider: PaymentProvider) -> bool:
+    """Whether a checkout of this rail can still be paid when our session is over, as a link that never ends can."""
+    return bool(getattr(provider, "stays_payable", False))

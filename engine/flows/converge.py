@@ -6,7 +6,7 @@ transaction and under the wallet's lock. Saying the same again changes nothing.
 """
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlmodel import Session
 
@@ -22,6 +22,9 @@ from engine.rules.purchases import KnownFact, Terms, Verdict, converge, merge
 from engine.runtime import Runtime
 from engine.store import books, documents, outbox, purchases
 from engine.store.tables import PurchaseRow, ReversalRow
+
+CHECK_AFTER = timedelta(minutes=15)
+"""A payment that is on its way is asked for after this long, should no webhook say how it ended."""
 
 
 def apply_facts(
@@ -65,6 +68,7 @@ def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str
         _post_difference(session, runtime, purchase, verdict, actor)
     _note_status(session, runtime, purchase, verdict, now)
     _note_refunds(session, runtime, purchase, known, now)
+    _note_second_payment(session, purchase, known, now)
     session.add(purchase)
     session.flush()
 
@@ -255,6 +259,9 @@ def _note_status(session: Session, runtime: Runtime, purchase: PurchaseRow, verd
     if before == (purchase.status, purchase.is_disputed):
         return
     purchase.updated_at = now
+    if purchase.status == "processing":
+        asked: dict[str, object] = {"purchaseId": purchase.purchase_id}
+        outbox.enqueue(session, purchase.account_id, "payment_check", asked, now, now + CHECK_AFTER)
     event = {
         "failed": "purchase.failed",
         "refunded": "purchase.refunded",
@@ -265,6 +272,21 @@ def _note_status(session: Session, runtime: Runtime, purchase: PurchaseRow, verd
     if event is not None:
         data: dict[str, object] = {"purchaseId": purchase.purchase_id, "status": purchase.status}
         outbox.emit(session, purchase.account_id, event, data, now)
+
+
+def _note_second_payment(session: Session, purchase: PurchaseRow, known: Iterable[KnownFact], now: datetime) -> None:
+    """A purchase is credited once. Money that came for it again is said on the purchase and in the audit log."""
+    again = sorted(f.fact_id for f in known if f.kind == "payment" and f.state == "paid")
+    if purchase.landed_at is None or len(again) < 2:
+        return
+    problem = f"paid more than once: {', '.join(again)}; one of them was credited"[:500]
+    if purchase.problem != problem:
+        purchase.problem = problem
+        facts: dict[str, object] = {"credited": purchase.provider_reference, "payments": again}
+        actor = f"provider:{purchase.provider}"
+        outbox.note_act(
+            session, purchase.account_id, actor, "purchase.paid_again", purchase.purchase_id, problem, facts, now
+        )
 
 
 def _note_refunds(

@@ -6,16 +6,19 @@ import structlog
 from sqlmodel import Session
 
 from engine.flows.converge import apply_facts
-from engine.payments import Event, PaymentProvider, ProviderRefused, ProviderUnreachable
+from engine.payments import Event, PaymentProvider, ProviderRefused, ProviderUnreachable, stays_payable
 from engine.rules.facts import Fact
 from engine.runtime import Runtime
-from engine.store import books, purchases
+from engine.store import books, outbox, purchases
 from engine.store.database import reading, transact
 from engine.store.tables import ProviderEventRow, PurchaseRow
 
 log = structlog.get_logger()
 PARKED_TRIES = 10
 """After about a day and a half of doubling waits, an object nobody knows is ignored (its event stays)."""
+
+LATE_CHECKS = (timedelta(minutes=15), timedelta(hours=1), timedelta(hours=4), timedelta(hours=19))
+"""When a checkout that can be paid after our session is over is asked for again, each counted from the last."""
 
 
 def store(runtime: Runtime, provider: PaymentProvider, event: Event, now: datetime) -> bool:
@@ -138,6 +141,10 @@ def _expire(session: Session, runtime: Runtime, row: PurchaseRow, now: datetime)
         purchase.status = "expired"
         purchase.updated_at = now
         session.add(purchase)
+        provider = runtime.providers.get(row.provider)
+        if provider is not None and stays_payable(provider):
+            asked: dict[str, object] = {"purchaseId": row.purchase_id, "asked": "0"}
+            outbox.enqueue(session, row.account_id, "late_payment_check", asked, now, now + LATE_CHECKS[0])
 
 
 def _later(runtime: Runtime, row: ProviderEventRow, status: str, problem: str, now: datetime) -> None:

@@ -81,7 +81,7 @@ def start_checkout(runtime: Runtime, order: CheckoutOrder, platform: str = "web"
         purchase = transact(runtime.db, lambda session: _place(session, runtime, order, checked, print_of_order))
     if purchase.session_id is not None:
         return StartedCheckout(purchase, is_replay)
-    return StartedCheckout(_ask_provider(runtime, purchase, order.save_card), is_replay)
+    return StartedCheckout(_ask_provider(runtime, purchase, order.save_card, is_replay), is_replay)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ def _place(
     return purchase
 
 
-def _ask_provider(runtime: Runtime, purchase: PurchaseRow, save_card: bool) -> PurchaseRow:
+def _ask_provider(runtime: Runtime, purchase: PurchaseRow, save_card: bool, is_replay: bool) -> PurchaseRow:
     """Ask for the hosted checkout, then write its reference; nothing is locked while the provider thinks."""
     with reading(runtime.db) as session:
         account = session.get(AccountRow, purchase.account_id)
@@ -196,6 +196,8 @@ def _ask_provider(runtime: Runtime, purchase: PurchaseRow, save_card: bool) -> P
         idempotency_key=f"checkout:{purchase.purchase_id}",
         save_card=save_card,
         bonus=purchase.bonus_credits > 0,
+        tax_on_top=not runtime.catalog.tax.prices_include_tax,
+        asked_since=purchase.created_at if is_replay else None,
     )
     provider = runtime.providers[purchase.provider]
     try:

@@ -1,8 +1,9 @@
 """Purchases, their facts, reversals, claims and provider events: rows in, rows out. Callers hold the wallet's lock."""
 
+from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import func
+from sqlalchemy import delete, func, tuple_
 from sqlmodel import Session, col, select
 
 from engine.rules.facts import Fact
@@ -189,3 +190,29 @@ def events_due(session: Session, now: datetime, limit: int) -> list[ProviderEven
             .limit(limit)
         ).all()
     )
+
+
+def events_over(session: Session, before: datetime, limit: int) -> list[tuple[str, str]]:
+    """(provider, event id) of events that were carried out or ignored before this, oldest first."""
+    found = session.exec(
+        select(ProviderEventRow.provider, ProviderEventRow.event_id)
+        .where(
+            col(ProviderEventRow.status).in_(("done", "ignored")),
+            ProviderEventRow.due_at < before,
+            col(ProviderEventRow.done_at) < before,
+        )
+        .order_by(col(ProviderEventRow.due_at))
+        .limit(limit)
+    ).all()
+    return [(provider, event_id) for provider, event_id in found]
+
+
+def forget_events(session: Session, found: Collection[tuple[str, str]]) -> int:
+    """Delete these events, but for those that wait again; how many."""
+    names = tuple_(col(ProviderEventRow.provider), col(ProviderEventRow.event_id))
+    gone = session.execute(
+        delete(ProviderEventRow)
+        .where(names.in_(found), col(ProviderEventRow.status).in_(("done", "ignored")))
+        .returning(col(ProviderEventRow.event_id))
+    )
+    return len(gone.all())

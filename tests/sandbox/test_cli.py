@@ -87,8 +87,13 @@ def test_a_catalogue_is_checked_by_name_or_file(tmp_path: Path) -> None:
             "The database does not answer",
         ),
         (
-            {"PURSER_SECRET_KEY": SECRET, "PURSER_PADDLE_API_KEY": "k", "PURSER_PADDLE_WEBHOOK_SECRETS": "s"},
-            "no adapter for this provider",
+            {
+                "PURSER_SECRET_KEY": SECRET,
+                "PURSER_PADDLE_API_KEY": "pdl_sdbx_apikey_1",
+                "PURSER_PADDLE_WEBHOOK_SECRETS": "s",
+                "PURSER_PADDLE_API_BASE": "https://api.paddle.com",
+            },
+            "The Paddle key is of one mode",
         ),
     ],
 )

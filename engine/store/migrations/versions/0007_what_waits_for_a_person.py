@@ -4,8 +4,8 @@ import sqlalchemy as sa
 import sqlmodel
 from alembic import op
 
-revision = '0006'
-down_revision = "0004"
+revision = '0007'
+down_revision = '0006'
 branch_labels = None
 depends_on = None
 

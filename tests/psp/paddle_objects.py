@@ -55,9 +55,6 @@ def new_transaction(transaction_id: str, given: Json, ids: Json, parts: Json, at
     """A transaction of one line; `ids` names its price, product and line."""
     price_given = given["items"][0]["price"]
     price = new_price(ids["price"], ids["product"], price_given, at)
-    currency = price_given["unit_price"]["currency_code"]
-    rate = "0" if parts["tax"] == "0" else "0.19"
-    with_discount = parts | {"discount": "0"}
     return {
         "id": transaction_id,
         "status": "draft",
@@ -65,7 +62,7 @@ def new_transaction(transaction_id: str, given: Json, ids: Json, parts: Json, at
         "address_id": None,
         "business_id": None,
         "custom_data": given.get("custom_data"),
-        "currency_code": currency,
+        "currency_code": price_given["unit_price"]["currency_code"],
         "origin": "api",
         "subscription_id": None,
         "invoice_id": None,
@@ -75,49 +72,57 @@ def new_transaction(transaction_id: str, given: Json, ids: Json, parts: Json, at
         "billing_details": None,
         "billing_period": None,
         "items": [{"price": price, "quantity": 1, "proration": None}],
-        "details": {
-            "tax_rates_used": [{"tax_rate": rate, "totals": dict(with_discount)}],
-            "totals": with_discount
-            | {
-                "credit": "0",
-                "balance": parts["total"],
-                "grand_total": parts["total"],
-                "fee": None,
-                "earnings": None,
-                "currency_code": currency,
-                "credit_to_balance": "0",
-                "grand_total_tax": parts["tax"],
-            },
-            "adjusted_totals": parts
-            | {
-                "grand_total": parts["total"],
-                "fee": None,
-                "retained_fee": "0",
-                "earnings": None,
-                "currency_code": currency,
-                "grand_total_tax": parts["tax"],
-            },
-            "payout_totals": None,
-            "adjusted_payout_totals": None,
-            "line_items": [
-                {
-                    "id": ids["line"],
-                    "price_id": ids["price"],
-                    "quantity": 1,
-                    "proration": None,
-                    "tax_rate": rate,
-                    "unit_totals": dict(with_discount),
-                    "totals": dict(with_discount),
-                    "product": new_product(ids["product"], price_given["product"], at),
-                }
-            ],
-        },
+        "details": _details(price_given, ids, parts, at),
         "payments": [],
         "checkout": {"url": url},
         "created_at": at,
         "updated_at": at,
         "billed_at": None,
         "revised_at": None,
+    }
+
+
+def _details(price_given: Json, ids: Json, parts: Json, at: str) -> Json:
+    """What a transaction of one line comes to."""
+    currency = price_given["unit_price"]["currency_code"]
+    rate = "0" if parts["tax"] == "0" else "0.19"
+    with_discount = parts | {"discount": "0"}
+    return {
+        "tax_rates_used": [{"tax_rate": rate, "totals": dict(with_discount)}],
+        "totals": with_discount
+        | {
+            "credit": "0",
+            "balance": parts["total"],
+            "grand_total": parts["total"],
+            "fee": None,
+            "earnings": None,
+            "currency_code": currency,
+            "credit_to_balance": "0",
+            "grand_total_tax": parts["tax"],
+        },
+        "adjusted_totals": parts
+        | {
+            "grand_total": parts["total"],
+            "fee": None,
+            "retained_fee": "0",
+            "earnings": None,
+            "currency_code": currency,
+            "grand_total_tax": parts["tax"],
+        },
+        "payout_totals": None,
+        "adjusted_payout_totals": None,
+        "line_items": [
+            {
+                "id": ids["line"],
+                "price_id": ids["price"],
+                "quantity": 1,
+                "proration": None,
+                "tax_rate": rate,
+                "unit_totals": dict(with_discount),
+                "totals": dict(with_discount),
+                "product": new_product(ids["product"], price_given["product"], at),
+            }
+        ],
     }
 
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 import structlog
 
-from engine.flows import accounts, documents, expiry, receive, refunds
+from engine.flows import accounts, documents, expiry, receive, refunds, store_polls, stores
 from engine.payments import ProviderUnreachable
 from engine.runtime import Runtime
 from engine.store import outbox
@@ -40,6 +40,12 @@ def send_refund(runtime: Runtime, account_id: str, payload: Payload) -> None:
     refunds.send_refund(runtime, account_id, payload["reversalId"])
 
 
+def finish_store_purchase(runtime: Runtime, account_id: str, payload: Payload) -> None:
+    """Outbox kind `store_finish`. What the store refuses for good stays as the row's problem and is tried again:
+    a purchase that is never finished is refunded by the store, and its credits are taken back then."""
+    stores.finish_purchase(runtime, account_id, payload["purchaseId"])
+
+
 class Jobs:
     """The job loop. `handlers` adds kinds of outbox rows that an outer ring does, such as `mail`."""
 
@@ -48,6 +54,7 @@ class Jobs:
         self._handlers: dict[str, Handler] = {
             "document": issue_document,
             "refund": send_refund,
+            "store_finish": finish_store_purchase,
             **(handlers or {}),
         }
         self._wake = threading.Event()
@@ -98,6 +105,7 @@ class Jobs:
         count += receive.expire_sessions(runtime, now)
         count += expiry.expire_due(runtime, now, 500)
         count += accounts.grant_due_months(runtime, now)
+        count += store_polls.poll_stores(runtime, now)
         return count
 
     def _outbox(self, now: datetime) -> int:

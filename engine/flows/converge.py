@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlmodel import Session
 
 from engine import book
-from engine.payments import PaymentProvider
+from engine.payments import PaymentProvider, Store
 from engine.rules.catalog import PROVIDER_NAMES
 from engine.rules.commands import Command, GiveBack, Grant, Posted, TakeBack
 from engine.rules.descriptions import describe, money_label
@@ -90,6 +90,8 @@ def _land(
     outbox.enqueue(
         session, purchase.account_id, "document", {"purchaseId": purchase.purchase_id, "kind": "receipt"}, now
     )
+    if isinstance(provider, Store) and provider.needs_finish:
+        outbox.enqueue(session, purchase.account_id, "store_finish", {"purchaseId": purchase.purchase_id}, now)
     outbox.emit(
         session,
         purchase.account_id,
@@ -278,8 +280,12 @@ def _note_refunds(
             reversal.status = "failed"
             reversal.updated_at = now
             session.add(reversal)
-        if fact.state == "succeeded" and not documents.has_document(
-            session, purchase.account_id, purchase.purchase_id, "credit_note", fact.fact_id
+        if (
+            fact.state == "succeeded"
+            and purchase.landed_at is not None
+            and not documents.has_document(
+                session, purchase.account_id, purchase.purchase_id, "credit_note", fact.fact_id
+            )
         ):
             outbox.enqueue(
                 session,

@@ -113,9 +113,9 @@ class Apple:
             check_not_future(told.signedDate, now)
             if told.data is not None and told.data.signedTransactionInfo:
                 self._signed.transaction(told.data.signedTransactionInfo)
+            return _event(told, body)
         except (NotGenuine, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise WebhookRefused(f"The body is no notification of Apple's for this app: {error}") from error
-        return _event(told, body)
 
     def news(self, event: Event) -> StoreNews:
         """What a notification says of a one-time purchase; nothing for the rest."""

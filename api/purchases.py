@@ -8,10 +8,9 @@ from api.body import Body
 from api.scope import Answer, Call, Resource
 from api.topups import Payment, payment
 from engine.flows import store_customers, stores
-from engine.rules.errors import Invalid, NotFound, Unavailable
+from engine.rules.errors import IdempotencyMismatch, Invalid, NotFound, Unavailable
 from engine.store import documents
 from engine.store.database import reading
-from engine.store.tables import PurchaseRow
 
 Signed = Annotated[str, Meta(min_length=1, max_length=100_000)]
 StoreId = Annotated[str, Meta(pattern=r"\A[\x21-\x7e]{1,200}\Z")]
@@ -47,21 +46,23 @@ class Consent(Body, frozen=True, kw_only=True):
 def post_apple(call: Call[AppleBody]) -> Answer:
     """Credit a transaction of the App Store."""
     proof = {"signedTransaction": call.ask.signed_transaction}
-    return _answer(call, stores.post_purchase(call.runtime, "apple", call.account_id, proof, call.actor))
+    return _take(call, "apple", proof)
 
 
 def post_google(call: Call[GoogleBody]) -> Answer:
     """Credit a purchase of Google Play; it is consumed afterwards."""
     proof = {"purchaseToken": call.ask.purchase_token, "productId": call.ask.product_id}
-    return _answer(call, stores.post_purchase(call.runtime, "google", call.account_id, proof, call.actor))
+    return _take(call, "google", proof)
 
 
-def _answer(call: Call[Any], row: PurchaseRow) -> Answer:
+def _take(call: Call[Any], store: str, proof: dict[str, str]) -> Answer:
     """The purchase as the payments list shows it; a job may be due for it."""
+    posted = stores.PostedPurchase(account_id=call.account_id, actor=call.actor, store=store, proof=proof, key=call.key)
+    row, is_replay = stores.post_purchase(call.runtime, posted)
     call.runtime.wake_jobs()
     with reading(call.runtime.db) as session:
         pdfs = documents.receipt_ids(session, call.account_id, [row.purchase_id])
-    return Answer(payment(call.runtime, row, pdfs.get(row.purchase_id)))
+    return Answer(payment(call.runtime, row, pdfs.get(row.purchase_id)), is_replay=is_replay)
 
 
 def get_store_token(call: Call[None]) -> Answer:
@@ -89,7 +90,8 @@ RESOURCES: tuple[Resource[Any], ...] = (
         handler=post_apple,
         asks=AppleBody,
         answers=Payment,
-        refuses=(Invalid, NotFound, Unavailable),
+        key="optional",
+        refuses=(Invalid, NotFound, Unavailable, IdempotencyMismatch),
         summary="Credit an App Store transaction, once; another account's is not found.",
     ),
     Resource(
@@ -99,7 +101,8 @@ RESOURCES: tuple[Resource[Any], ...] = (
         handler=post_google,
         asks=GoogleBody,
         answers=Payment,
-        refuses=(Invalid, NotFound, Unavailable),
+        key="optional",
+        refuses=(Invalid, NotFound, Unavailable, IdempotencyMismatch),
         summary="Credit a Google Play purchase, once; another account's is not found.",
     ),
     Resource(

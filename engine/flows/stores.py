@@ -6,24 +6,27 @@ store's notification that names the account; a purchase that names nobody waits 
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlmodel import Session
 
 from engine.clock import new_id
-from engine.flows.converge import apply_facts, terms_credits
+from engine.flows.converge import apply_facts
 from engine.flows.store_customers import token_of
 from engine.payments import Event, ProviderRefused, ProviderUnreachable, RefundQuestion, Store
 from engine.rules.catalog import PROVIDER_NAMES
+from engine.rules.commands import fingerprint_of
 from engine.rules.descriptions import describe, money_label
 from engine.rules.errors import Invalid, NotFound, Unavailable
 from engine.rules.money import Money
 from engine.rules.stores import Sighting, StorePrice, facts_of, price_of, usage_of
 from engine.runtime import Runtime
-from engine.store import books, outbox, purchases, stores
+from engine.store import books, outbox, purchases, replies, stores
 from engine.store.database import reading, transact
 from engine.store.tables import PurchaseRow, StorePurchaseRow
 
+OPERATION = "store purchase"
 PENDING_DAYS = 3
 NOT_SOLD = "the catalogue does not sell this product"
 NAMELESS = "it names no account"
@@ -38,13 +41,30 @@ def store_named(runtime: Runtime, name: str) -> Store:
     return found
 
 
-def post_purchase(runtime: Runtime, name: str, account_id: str, proof: Mapping[str, str], actor: str) -> PurchaseRow:
-    """Take a purchase that the account's app shows: the purchase, the same one each time it is shown.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostedPurchase:
+    """What an app shows of a purchase: the store's name, and the proof in the store's own fields."""
+
+    account_id: str
+    actor: str
+    store: str
+    proof: Mapping[str, str]
+    key: str | None = None
+
+
+def post_purchase(runtime: Runtime, posted: PostedPurchase) -> tuple[PurchaseRow, bool]:
+    """Take a purchase that the account's app shows: the same one each time it is shown, and whether this key was
+    answered before.
 
     `NotFound` where it belongs to another account, as if it did not exist. A token that nobody here was given keeps
     the purchase unclaimed, for support to look at.
     """
-    store = store_named(runtime, name)
+    store = store_named(runtime, posted.store)
+    account_id, proof = posted.account_id, posted.proof
+    identity = fingerprint_of(OPERATION, (posted.store, *proof.values()))
+    answered = transact(runtime.db, lambda session: _answered(session, posted, identity))
+    if answered is not None:
+        return answered, True
     try:
         sighting = store.posted(proof)
     except ProviderUnreachable as error:
@@ -54,7 +74,23 @@ def post_purchase(runtime: Runtime, name: str, account_id: str, proof: Mapping[s
     problem = transact(runtime.db, lambda session: _stranger(session, runtime, store, account_id, sighting))
     if problem is not None:
         raise problem
-    return transact(runtime.db, lambda session: _take(session, runtime, store, account_id, sighting, actor))
+
+    def work(session: Session) -> PurchaseRow:
+        purchase = _take(session, runtime, store, account_id, sighting, posted.actor)
+        if posted.key is not None and _answered(session, posted, identity) is None:
+            now, answer = runtime.clock.now(), purchase.purchase_id
+            replies.keep(session, account_id, OPERATION, posted.key, identity, 200, answer, now)
+        return purchase
+
+    return transact(runtime.db, work), False
+
+
+def _answered(session: Session, posted: PostedPurchase, identity: str) -> PurchaseRow | None:
+    """The purchase that this key was answered with before."""
+    if posted.key is None:
+        return None
+    reply = replies.find(session, posted.account_id, OPERATION, posted.key, identity)
+    return purchases.get_purchase(session, posted.account_id, reply.answer) if reply else None
 
 
 def _stranger(
@@ -241,9 +277,8 @@ def answer_question(runtime: Runtime, store: Store, question: RefundQuestion) ->
         purchase = purchases.get_purchase(session, claim.account_id, claim.purchase_id)
         lots = purchases.purchase_lots(session, claim.account_id, claim.purchase_id)
     assert purchase is not None and (purchase.landed_at is None) == (not lots)
-    out = min(purchase.credits_out, terms_credits(purchase))
     first = runtime.catalog.first_plan
-    store.answer(question, usage_of(lots, out, first is not None and first.monthly_credits > 0))
+    store.answer(question, usage_of(lots, first is not None and first.monthly_credits > 0))
     return True
 
 

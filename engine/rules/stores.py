@@ -120,14 +120,15 @@ class Usage:
     has_free_sample: bool
 
 
-def usage_of(lots: Iterable[Lot], out_credits: int, has_free_sample: bool) -> Usage:
+def usage_of(lots: Iterable[Lot], has_free_sample: bool) -> Usage:
     """The spent share of a purchase's lots, exactly, rounded down to a thousandth of a percent.
 
-    What is held counts as spent; what an earlier refund took back does not. Without lots nothing was delivered.
+    What is held counts as spent, and so does what was spent and is owed since; what was taken back or forfeited
+    does not. Without lots nothing was delivered.
     """
     lots = tuple(lots)
     granted = sum(lot.granted_credits for lot in lots)
     if granted == 0:
         return Usage(is_delivered=False, spent_milli_percent=0, has_free_sample=has_free_sample)
-    spent = max(0, granted - sum(lot.remaining_credits for lot in lots) - out_credits)
+    spent = sum(lot.spent_credits + lot.held_credits for lot in lots)
     return Usage(True, share_down(MILLI_PERCENT, spent, granted), has_free_sample)

@@ -39,11 +39,6 @@ def lock_purchase(session: Session, key: Key) -> StorePurchaseRow | None:
     ).first()
 
 
-def find_purchase(session: Session, key: Key) -> StorePurchaseRow | None:
-    """The row of a store purchase as it stands."""
-    return session.get(StorePurchaseRow, key)
-
-
 def keep_sighting(session: Session, key: Key, sighting: Sighting, problem: str | None, now: datetime) -> bool:
     """Keep the newest sighting of a purchase that nobody has claimed; `False` if somebody has.
 

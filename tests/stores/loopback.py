@@ -3,6 +3,7 @@
 import contextlib
 import json
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -13,11 +14,13 @@ Answer = tuple[int, Any]
 
 
 class Loopback:
-    """`requests` is what was asked, as method and path. A test of a fake that fails inside shows in `failures`."""
+    """`requests` is what was asked, as method and path. `meanwhile` is done before each answer; what
+    fails inside shows in `failures`."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str]] = []
         self.failures: list[str] = []
+        self.meanwhile: Callable[[], object] = lambda: None
         self.lock = threading.RLock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -61,6 +64,7 @@ def _handler(fake: Loopback) -> type[BaseHTTPRequestHandler]:
             with fake.lock:
                 fake.requests.append((self.command, target.path))
                 try:
+                    fake.meanwhile()
                     status, told = fake.answer(self.command, target.path, target.query, self.headers, body)
                 except Exception as error:
                     fake.failures.append(repr(error))

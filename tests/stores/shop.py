@@ -93,7 +93,7 @@ class Shop:
         """The audit finds nothing wrong."""
         runtime = self.host.runtime
         report = audit(runtime.db, runtime.secrets.all_for("ledger chain"))
-        assert report.rows > 0 and not report.findings, report
+        assert report.wallets > 0 and not report.findings, report
 
 
 @contextmanager

@@ -123,3 +123,13 @@ def test_only_the_owner_and_the_host_give_consent(shop: Shop) -> None:
     assert_problem(answer, 403, "AUTH-002")
     assert shop.host.get(path, bearer=key).json() == {"consumptionConsent": False}
     assert audit(shop.host.runtime.db, shop.host.runtime.secrets.all_for("ledger chain")).is_clean
+
+
+def test_credits_spent_and_owed_since_were_used(shop: Shop) -> None:
+    consent(shop)
+    number = bought(shop)
+    shop.host.spend(shop.mira, 400)
+    shop.apple.world.refund(number)
+    shop.notify_apple(shop.apple.world.notify("REFUND", number))
+    asked(shop, number)
+    assert shop.apple.consumption[0][1]["consumptionPercentage"] == 40_000

@@ -41,8 +41,7 @@ def send_refund(runtime: Runtime, account_id: str, payload: Payload) -> None:
 
 
 def finish_store_purchase(runtime: Runtime, account_id: str, payload: Payload) -> None:
-    """Outbox kind `store_finish`. What the store refuses for good stays as the row's problem and is tried again:
-    a purchase that is never finished is refunded by the store, and its credits are taken back then."""
+    """Outbox kind `store_finish`."""
     stores.finish_purchase(runtime, account_id, payload["purchaseId"])
 
 

@@ -57,7 +57,10 @@ class Checkout:
 
 @dataclass(frozen=True, slots=True)
 class RefundRequest:
-    """Money to give back of one payment. `reversal_id` travels in the provider's object and comes back as a fact."""
+    """Money to give back of one payment. `reversal_id` travels in the provider's object and comes back as a fact.
+
+    `is_whole` says that it is all that was paid: some providers give back nothing less.
+    """
 
     account_id: str
     purchase_id: str
@@ -65,6 +68,7 @@ class RefundRequest:
     payment_id: str
     amount: Money
     idempotency_key: str
+    is_whole: bool = False
 
 
 class ProviderRefused(Exception):

@@ -114,8 +114,10 @@ class Google:
     def refund(self, request: RefundRequest) -> tuple[Fact, ...]:
         """Give the whole order's money back, once: an order whose money went back already is the answer.
 
-        Google refunds orders, not amounts, so the flow must ask for all of it: less is `ProviderRefused`.
+        Google refunds orders, not amounts: less than all of it is `ProviderRefused`.
         """
+        if not request.is_whole:
+            raise ProviderRefused("whole_orders_only", "Google gives back a whole order or nothing.")
         token = request.payment_id
         purchase = self._api().purchase(token)
         sighting = self._sighting(token, purchase)

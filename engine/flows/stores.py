@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+import structlog
 from sqlmodel import Session
 
 from engine.clock import new_id
@@ -28,9 +29,11 @@ from engine.store.tables import PurchaseRow, StorePurchaseRow
 
 OPERATION = "store purchase"
 PENDING_DAYS = 3
+FINISHING = timedelta(days=4)
 NOT_SOLD = "the catalogue does not sell this product"
 NAMELESS = "it names no account"
 STRANGER = "it names an account that is not known here"
+log = structlog.get_logger()
 
 
 def store_named(runtime: Runtime, name: str) -> Store:
@@ -143,8 +146,6 @@ def _take(
         assert price is not None, "what is not sold is refused or kept before"
         row = _new_purchase(session, runtime, store, account_id, price, actor)
         purchases.claim_object(session, store.name, store.account, mode, "payment", object_id, row, now)
-        if sighting.order_id is not None:
-            purchases.claim_object(session, store.name, store.account, mode, "order", sighting.order_id, row, now)
         earlier = stores.bind(session, key_of(store, sighting), sighting, account_id, row.purchase_id, now)
         seen = [*([earlier] if earlier else []), sighting]
         purchase_id = row.purchase_id
@@ -154,6 +155,8 @@ def _take(
         purchase_id = claim.purchase_id
     for each in seen:
         purchase = _apply(session, runtime, account_id, purchase_id, each, actor)
+    if sighting.order_id is not None:  # support is told it, and some questions name nothing else
+        purchases.claim_object(session, store.name, store.account, mode, "order", sighting.order_id, purchase, now)
     if mark is not None:
         mark(session)
     return purchase
@@ -283,8 +286,14 @@ def answer_question(runtime: Runtime, store: Store, question: RefundQuestion) ->
 
 
 def finish_purchase(runtime: Runtime, account_id: str, purchase_id: str) -> None:
-    """Tell the store that the credits are in the books; `ProviderUnreachable` to be tried again."""
+    """Tell the store that the credits are in the books. What it raises is tried again, until so much time has passed
+    that the store has long given the money of an unfinished purchase back."""
     with reading(runtime.db) as session:
         purchase = purchases.get_purchase(session, account_id, purchase_id)
-    assert purchase is not None and purchase.provider_reference is not None, "only what landed is finished"
-    store_named(runtime, purchase.provider).finish(purchase.provider_reference)
+    assert purchase is not None and purchase.landed_at is not None and purchase.provider_reference is not None
+    try:
+        store_named(runtime, purchase.provider).finish(purchase.provider_reference)
+    except ProviderRefused as error:
+        if runtime.clock.now() - purchase.landed_at < FINISHING:
+            raise
+        log.warning("a store purchase was never finished", purchase_id=purchase_id, problem=str(error))

@@ -4,6 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from engine.payments import ProviderRefused, RefundRequest
+from engine.rules.money import Money
 from engine.store import stores
 from engine.store.database import reading
 from tests.api.host import assert_problem
@@ -274,3 +276,53 @@ def test_what_is_not_about_our_purchases_is_kept_and_ignored(shop: Shop, told: J
     ((status, problem),) = shop.events("google").values()
     assert (status, problem) == ("ignored", None)
     assert not any("purchases" in path for _, path in shop.google.requests)
+
+
+def test_what_was_acknowledged_elsewhere_is_consumed_all_the_same(shop: Shop) -> None:
+    token = shop.google.buy(shop.token())
+    shop.google.purchases[token]["acknowledgementState"] = "ACKNOWLEDGEMENT_STATE_ACKNOWLEDGED"
+    shop.post_google(token)
+    shop.jobs.run_due()
+    assert shop.google.consumed == [token]
+
+
+def test_what_can_never_be_consumed_is_given_up_after_four_days(shop: Shop) -> None:
+    token = shop.google.buy(shop.token())
+    shop.post_google(token)
+    shop.google.trouble["consume"] = [400] * 1_000
+    for _ in range(3):
+        shop.jobs.run_due()
+        shop.host.wait(hours=1)
+    tried = len(shop.google.trouble["consume"])
+    assert tried < 1_000
+    shop.host.wait(days=4)
+    shop.jobs.run_due()
+    assert len(shop.google.trouble["consume"]) == tried - 1
+    shop.host.wait(days=1)
+    shop.jobs.run_due()
+    assert len(shop.google.trouble["consume"]) == tried - 1
+    assert shop.recharge() == 1_000
+
+
+def test_less_than_a_whole_order_is_not_given_back(shop: Shop) -> None:
+    rail = shop.host.runtime.providers["google"]
+    token = shop.google.buy(shop.token())
+    request = RefundRequest("mira", "pay", "rev", token, Money(300, "USD"), "k")
+    with pytest.raises(ProviderRefused, match="whole_orders_only"):
+        rail.refund(request)
+    assert shop.google.requests == []
+
+
+def test_a_suspended_wallet_takes_what_was_paid(shop: Shop) -> None:
+    admin = shop.host.new_key("admin")
+    done = shop.host.post("/v1/admin/accounts/mira/suspend", {"reason": "asked"}, bearer=admin)
+    assert done.status_code == 200, done.text
+    assert shop.post_google(shop.google.buy(shop.token())).json()["status"] == "completed"
+
+
+def test_support_finds_a_purchase_by_the_order_the_customer_reads(shop: Shop) -> None:
+    token = shop.google.buy(shop.token())
+    told = shop.post_google(token).json()
+    order = shop.google.purchases[token]["orderId"]
+    found = shop.host.get("/v1/support/search", q=order, bearer=shop.host.new_key("support"))
+    assert found.status_code == 200 and told["id"] in found.text

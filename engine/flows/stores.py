@@ -232,10 +232,16 @@ def _take_sighting(
         account_id = claim.account_id if claim else None
         if account_id is None and sighting.token is not None:
             account_id = stores.account_of_token(session, sighting.token)
+        is_void = sighting.state == "cancelled"
         is_sold = price_of(runtime.catalog, store.name, sighting.product_id, sighting.quantity) is not None
-        if claim is not None or (account_id is not None and is_sold and sighting.state != "cancelled"):
+        if claim is not None or (account_id is not None and is_sold and not is_void):
             assert account_id is not None
             _take(session, runtime, store, account_id, sighting, actor, mark)
+            return None
+        if is_void:
+            stores.forget(session, key_of(store, sighting))
+            if mark is not None:
+                mark(session)
             return None
         problem = NAMELESS if sighting.token is None else STRANGER if account_id is None else NOT_SOLD
         if not stores.keep_sighting(session, key_of(store, sighting), sighting, problem, runtime.clock.now()):

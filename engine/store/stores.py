@@ -69,6 +69,13 @@ def keep_sighting(session: Session, key: Key, sighting: Sighting, problem: str |
     return True
 
 
+def forget(session: Session, key: Key) -> None:
+    """Drop a purchase that nobody claimed and that came to nothing."""
+    row = lock_purchase(session, key)
+    if row is not None and row.bound_at is None:
+        session.delete(row)
+
+
 def is_newer(sighting: Sighting, kept: Sighting) -> bool:
     """Whether a sighting says more than the one that is kept."""
     return (sighting.refund_version, sighting.version) >= (kept.refund_version, kept.version)

@@ -326,3 +326,15 @@ def test_support_finds_a_purchase_by_the_order_the_customer_reads(shop: Shop) ->
     order = shop.google.purchases[token]["orderId"]
     found = shop.host.get("/v1/support/search", q=order, bearer=shop.host.new_key("support"))
     assert found.status_code == 200 and told["id"] in found.text
+
+
+def test_a_nameless_purchase_that_comes_to_nothing_waits_for_nobody(shop: Shop) -> None:
+    token = shop.google.buy(None, state="PENDING")
+    shop.push_google(one_time(token, kind=1))
+    with reading(shop.host.runtime.db) as session:
+        assert [row.object_id for row in stores.unclaimed(session, 10)] == [token]
+    shop.google.cancel(token)
+    shop.push_google(one_time(token, kind=2))
+    with reading(shop.host.runtime.db) as session:
+        assert stores.unclaimed(session, 10) == []
+    assert set(shop.events("google").values()) == {("done", None)}

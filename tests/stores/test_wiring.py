@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from api.settings import read_settings
 from engine.flows import store_polls
 from engine.payments import Store
 from engine.rules.errors import Refusal
-from engine.store import books
-from engine.store.database import transact
+from engine.store import books, stores
+from engine.store.database import reading, transact
 from psp.apple import Apple
 from psp.google import Google
 from tests.api.host import SECRET, assert_problem
@@ -206,3 +207,25 @@ def test_a_chain_that_is_not_ours_is_another_error_than_a_bug(shop: Shop) -> Non
     assert isinstance(store, Apple)
     with pytest.raises(Refusal):
         store.posted({"signedTransaction": Chain().sign({"a": 1})})
+
+
+def test_a_refund_that_arrives_while_its_purchase_is_being_claimed_is_not_missed(shop: Shop) -> None:
+    """The notification names nobody and the app shows the transaction as it was: whoever is first, both count."""
+    world = shop.apple.world
+    for _ in range(6):
+        number = world.buy(None)
+        before = world.signed(number)
+        world.refund(number)
+        body = world.notify("REFUND", number)
+        with ThreadPoolExecutor(2) as pool:
+            shown = pool.submit(shop.post_apple, before)
+            told = pool.submit(shop.notify_apple, body)
+            assert shown.result().status_code == 200
+            told.result()
+    shop.host.wait(minutes=10)
+    shop.jobs.run_due()
+    assert {payment["status"] for payment in shop.payments()} == {"refunded"} and len(shop.payments()) == 6
+    assert shop.recharge() == 0
+    with reading(shop.host.runtime.db) as session:
+        assert stores.unclaimed(session, 10) == []
+    shop.check_books()

@@ -16,7 +16,14 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 OFFICIAL_HOSTS = {
     "STRIPE": frozenset({"api.stripe.com"}),
     "PADDLE": frozenset({"api.paddle.com", "sandbox-api.paddle.com"}),
-    "APPLE": frozenset({"api.storekit.itunes.apple.com", "api.storekit-sandbox.itunes.apple.com"}),
+    "APPLE": frozenset(
+        {
+            "api.storekit.apple.com",
+            "api.storekit-sandbox.apple.com",
+            "api.storekit.itunes.apple.com",
+            "api.storekit-sandbox.itunes.apple.com",
+        }
+    ),
     "GOOGLE": frozenset({"androidpublisher.googleapis.com"}),
 }
 _APPLE_ENVIRONMENTS: dict[str, Literal["Production", "Sandbox"]] = {"Production": "Production", "Sandbox": "Sandbox"}

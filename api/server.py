@@ -31,6 +31,7 @@ from api.logs import log_to_stderr
 from api.pages import page_handlers
 from api.scope import Resource
 from api.settings import Settings
+from api.store_providers import apple_of, google_of
 from engine.catalogs import load_catalog
 from engine.clock import Clock, sleep
 from engine.group_commit import GroupCommit, tune_interpreter
@@ -73,9 +74,6 @@ class Parts:
 
 def providers_of(settings: Settings) -> dict[str, PaymentProvider]:
     """The rails whose keys are set; `SettingsError` for one that this version cannot speak to."""
-    for name in ("apple", "google"):
-        if getattr(settings, name) is not None:
-            raise SettingsError(f"PURSER_{name.upper()}_…: this version has no adapter for this provider.")
     providers: dict[str, PaymentProvider] = {}
     if settings.stripe is not None:
         stripe = settings.stripe
@@ -88,6 +86,10 @@ def providers_of(settings: Settings) -> dict[str, PaymentProvider]:
         providers["moonpay"] = _usable(
             lambda: MoonPay(keys.publishable_key, keys.secret_key, keys.webhook_key, keys.wallet_address)
         )
+    if settings.apple is not None:
+        providers["apple"] = apple_of(settings.apple)
+    if settings.google is not None:
+        providers["google"] = google_of(settings.google)
     return providers
 
 

@@ -12,7 +12,18 @@ from datetime import datetime, timedelta
 import msgspec
 import structlog
 
-from engine.flows import accounts, cancelled_notes, documents, expiry, follow_up, receive, refunds, unclaimed
+from engine.flows import (
+    accounts,
+    cancelled_notes,
+    documents,
+    expiry,
+    follow_up,
+    receive,
+    refunds,
+    store_polls,
+    stores,
+    unclaimed,
+)
 from engine.payments import ProviderUnreachable
 from engine.runtime import Runtime
 from engine.store import outbox
@@ -57,6 +68,11 @@ def check_late_payment(runtime: Runtime, account_id: str, payload: Payload) -> N
     follow_up.check_late_payment(runtime, account_id, payload["purchaseId"], int(payload["asked"]))
 
 
+def finish_store_purchase(runtime: Runtime, account_id: str, payload: Payload) -> None:
+    """Outbox kind `store_finish`."""
+    stores.finish_purchase(runtime, account_id, payload["purchaseId"])
+
+
 class Jobs:
     """The job loop. `handlers` adds kinds of outbox rows that an outer ring does, such as `mail`."""
 
@@ -68,6 +84,7 @@ class Jobs:
             "refund_unclaimed": send_unclaimed_refund,
             "payment_check": check_payment,
             "late_payment_check": check_late_payment,
+            "store_finish": finish_store_purchase,
             **(handlers or {}),
         }
         self._wake = threading.Event()
@@ -126,6 +143,7 @@ class Jobs:
         count += expiry.expire_due(runtime, now, 500)
         count += accounts.grant_due_months(runtime, now)
         count += follow_up.prune_events(runtime, now)
+        count += store_polls.poll_stores(runtime, now)
         return count
 
     def _outbox(self, now: datetime) -> int:

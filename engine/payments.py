@@ -5,10 +5,10 @@ It holds no session and knows no wallet. `flows/topups.py` and `flows/refunds.py
 they never call it inside a database transaction.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from engine.rules.facts import DisputeState as DisputeState
 from engine.rules.facts import Fact as Fact
@@ -16,6 +16,7 @@ from engine.rules.facts import FactKind as FactKind
 from engine.rules.facts import PaymentState as PaymentState
 from engine.rules.facts import RefundState as RefundState
 from engine.rules.money import Money
+from engine.rules.stores import Sighting, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,10 @@ class Checkout:
 
 @dataclass(frozen=True, slots=True)
 class RefundRequest:
-    """Money to give back of one payment. `reversal_id` travels in the provider's object and comes back as a fact."""
+    """Money to give back of one payment. `reversal_id` travels in the provider's object and comes back as a fact.
+
+    `is_whole` says that it is all that was paid: some providers give back nothing less.
+    """
 
     account_id: str
     purchase_id: str
@@ -69,6 +73,7 @@ class RefundRequest:
     payment_id: str
     amount: Money
     idempotency_key: str
+    is_whole: bool = False
 
 
 class ProviderRefused(Exception):
@@ -121,3 +126,54 @@ class PaymentProvider(Protocol):
 def stays_payable(provider: PaymentProvider) -> bool:
     """Whether a checkout of this rail can still be paid when our session is over, as a link that never ends can."""
     return bool(getattr(provider, "stays_payable", False))
+
+
+@dataclass(frozen=True, slots=True)
+class RefundQuestion:
+    """A store asks before it refunds. The purchase is named by its object or its order; `reply_to` goes back with
+    the answer. Some stores may be told only what the customer agreed to share."""
+
+    object_id: str | None
+    order_id: str | None
+    reply_to: str
+    needs_consent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoreNews:
+    """What an event of a store says: purchases as they stand, or a question; neither for what we do not follow."""
+
+    sightings: tuple[Sighting, ...] = ()
+    question: RefundQuestion | None = None
+
+
+@runtime_checkable
+class Store(PaymentProvider, Protocol):
+    """An app store: the customer buys in the app, so a purchase begins with the store's word.
+
+    `posted`, `news`, `answer`, `finish` and `missed` may use the network. They raise `ProviderUnreachable` to be
+    asked again and `ProviderRefused` for good.
+    """
+
+    needs_finish: bool
+    """Whether a purchase must be finished at the store once its credits are in the books."""
+
+    def posted(self, proof: Mapping[str, str]) -> Sighting:
+        """The purchase that an app shows us, proven; `Invalid` for a proof that is forged, foreign or malformed."""
+        ...
+
+    def news(self, event: Event) -> StoreNews:
+        """What a verified event is about, re-fetched where its payload is only a pointer."""
+        ...
+
+    def answer(self, question: RefundQuestion, usage: Usage) -> None:
+        """Tell the store what was used of a purchase; repeating it changes nothing."""
+        ...
+
+    def finish(self, object_id: str) -> None:
+        """Say that the purchase was delivered; repeating it changes nothing."""
+        ...
+
+    def missed(self, since: datetime, until: datetime) -> Iterator[Event]:
+        """What happened between these instants and may not have reached us, as events like any other."""
+        ...

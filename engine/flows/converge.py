@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from sqlmodel import Session
 
 from engine import book
-from engine.payments import PaymentProvider
+from engine.payments import PaymentProvider, Store
 from engine.rules.catalog import PROVIDER_NAMES
 from engine.rules.commands import Command, GiveBack, Grant, Posted, TakeBack
 from engine.rules.descriptions import describe, money_label
@@ -97,6 +97,8 @@ def _land(
     outbox.enqueue(
         session, purchase.account_id, "document", {"purchaseId": purchase.purchase_id, "kind": "receipt"}, now
     )
+    if isinstance(provider, Store) and provider.needs_finish:
+        outbox.enqueue(session, purchase.account_id, "store_finish", {"purchaseId": purchase.purchase_id}, now)
     outbox.emit(
         session,
         purchase.account_id,

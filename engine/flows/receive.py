@@ -6,7 +6,8 @@ import structlog
 from sqlmodel import Session
 
 from engine.flows.converge import apply_facts
-from engine.payments import Event, PaymentProvider, ProviderRefused, ProviderUnreachable, stays_payable
+from engine.flows.stores import take_news
+from engine.payments import Event, PaymentProvider, ProviderRefused, ProviderUnreachable, Store, stays_payable
 from engine.rules.facts import Fact
 from engine.runtime import Runtime
 from engine.store import books, outbox, purchases
@@ -49,6 +50,9 @@ def process_due(runtime: Runtime, now: datetime, limit: int = 100) -> int:
 def process(runtime: Runtime, provider: PaymentProvider, row: ProviderEventRow, now: datetime) -> None:
     """Turn one event into facts (fetching what must be fetched) and carry them out with the event marked done."""
     event = Event(row.event_id, row.type, row.payload)
+    if isinstance(provider, Store):
+        _process_store(runtime, provider, row, event, now)
+        return
     try:
         facts = provider.facts(event)
     except ProviderUnreachable as error:
@@ -63,6 +67,24 @@ def process(runtime: Runtime, provider: PaymentProvider, row: ProviderEventRow, 
     unknown = carry_out(runtime, provider, facts, row)
     if unknown:
         _later(runtime, row, "parked", "no purchase is known for it", now)
+
+
+def _process_store(runtime: Runtime, store: Store, row: ProviderEventRow, event: Event, now: datetime) -> None:
+    """A store's event: a purchase that may be nobody's yet, or a question; marked done with what it changed."""
+    try:
+        problem = take_news(
+            runtime, store, event, lambda session: _mark(session, row, "done", None, runtime.clock.now())
+        )
+    except ProviderUnreachable as error:
+        _later(runtime, row, "stored", str(error), now)
+        return
+    except ProviderRefused as error:
+        _later(runtime, row, "parked", str(error), now)
+        return
+    if problem == "":
+        _finish(runtime, row, "ignored", None, now)
+    elif problem is not None:
+        _later(runtime, row, "parked", problem, now)
 
 
 def carry_out(

@@ -195,6 +195,7 @@ def send_refund(runtime: Runtime, account_id: str, reversal_id: str) -> Reversal
         payment_id=purchase.provider_reference,
         amount=Money(reversal.amount_minor, reversal.currency),
         idempotency_key=f"refund:{reversal_id}",
+        is_whole=reversal.amount_minor == purchase.amount_minor,
     )
     problem = None
     facts: tuple[Fact, ...] = ()

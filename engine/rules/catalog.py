@@ -33,6 +33,7 @@ from engine.rules.money import CREDITS_MAX, share_down
 from engine.rules.plans import CUSTOM_CREDITS, CommitPlan, Plan, PlanPrice, check_plans
 from engine.rules.pricing import Pricing, Tier, major_unit
 from engine.rules.sellers import Address, Demo, Seller, Tax, TaxRate
+from engine.rules.store_products import StoreProduct, check_store_products
 
 __all__ = [
     "CUSTOM_CREDITS",
@@ -52,6 +53,7 @@ __all__ = [
     "Rail",
     "Refunds",
     "Seller",
+    "StoreProduct",
     "Tax",
     "TaxRate",
     "Tier",
@@ -174,6 +176,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     refunds: Refunds
     holds: HoldRules = msgspec.field(default_factory=HoldRules)
     coupons: tuple[Coupon, ...] = ()
+    store_products: tuple[StoreProduct, ...] = ()
     descriptions: Descriptions = msgspec.field(default_factory=Descriptions)
     seller: Seller
     tax: Tax
@@ -185,6 +188,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         check_plans(self.plans)
         _check_top_up(self)
         _check_coupons(self)
+        check_store_products(self.store_products, (rail.name for rail in self.providers), self.pricing)
         _check_commit_plans(self)
         _check_auto_recharge(self)
 

@@ -29,6 +29,9 @@ from engine.store.tables.purchases import FactRow as FactRow
 from engine.store.tables.purchases import ProviderEventRow as ProviderEventRow
 from engine.store.tables.purchases import PurchaseRow as PurchaseRow
 from engine.store.tables.purchases import ReversalRow as ReversalRow
+from engine.store.tables.stores import StoreCursorRow as StoreCursorRow
+from engine.store.tables.stores import StoreCustomerRow as StoreCustomerRow
+from engine.store.tables.stores import StorePurchaseRow as StorePurchaseRow
 from engine.store.tables.wallets import AccountRow as AccountRow
 from engine.store.tables.wallets import HoldRow as HoldRow
 from engine.store.tables.wallets import KeyUsageDailyRow as KeyUsageDailyRow

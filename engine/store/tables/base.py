@@ -21,6 +21,8 @@ GLOBAL_TABLES = frozenset(
         "coupon_uses",
         "credentials",
         "portal_sessions",
+        "store_purchases",
+        "store_cursors",
         "demo_clock",
         "sandbox_sessions",
         "sandbox_refunds",

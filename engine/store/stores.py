@@ -1,0 +1,141 @@
+"""App stores' customers, purchases and polls: rows in, rows out."""
+
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import update
+from sqlmodel import Session, col, select
+
+from engine.rules.stores import Sighting
+from engine.store.tables import StoreCursorRow, StoreCustomerRow, StorePurchaseRow
+
+Key = tuple[str, str, str, str]
+"""(provider, our account there, mode, the store's object id)."""
+
+
+def customer(session: Session, account_id: str) -> StoreCustomerRow | None:
+    """The account's token and consent, if it ever asked for the one or gave the other."""
+    return session.get(StoreCustomerRow, account_id)
+
+
+def account_of_token(session: Session, token: str) -> str | None:
+    """Whose token this is."""
+    found = select(StoreCustomerRow.account_id).where(StoreCustomerRow.token == token)
+    return session.exec(found).first()
+
+
+def lock_purchase(session: Session, key: Key) -> StorePurchaseRow | None:
+    """The row of a store purchase, held to the end; a wallet is locked before it, never after."""
+    provider, provider_account, mode, object_id = key
+    return session.exec(
+        select(StorePurchaseRow)
+        .where(
+            StorePurchaseRow.provider == provider,
+            StorePurchaseRow.provider_account == provider_account,
+            StorePurchaseRow.mode == mode,
+            StorePurchaseRow.object_id == object_id,
+        )
+        .with_for_update()
+    ).first()
+
+
+def keep_sighting(session: Session, key: Key, sighting: Sighting, problem: str | None, now: datetime) -> bool:
+    """Keep the newest sighting of a purchase that nobody has claimed; `False` if somebody has.
+
+    Two who write the first sighting at once end in a constraint error.
+    """
+    row = lock_purchase(session, key)
+    told = msgspec.json.encode(sighting).decode()
+    if row is None:
+        provider, provider_account, mode, object_id = key
+        row = StorePurchaseRow(
+            provider=provider,
+            provider_account=provider_account,
+            mode=mode,
+            object_id=object_id,
+            product_id=sighting.product_id,
+            sighting=told,
+            problem=problem,
+            seen_at=now,
+        )
+    elif row.bound_at is not None:
+        return False
+    elif is_newer(sighting, read_sighting(row)):
+        row.sighting = told
+        row.problem = problem
+        row.seen_at = now
+    session.add(row)
+    session.flush()
+    return True
+
+
+def forget(session: Session, key: Key) -> None:
+    """Drop a purchase that nobody claimed and that came to nothing."""
+    row = lock_purchase(session, key)
+    if row is not None and row.bound_at is None:
+        session.delete(row)
+
+
+def is_newer(sighting: Sighting, kept: Sighting) -> bool:
+    """Whether a sighting says more than the one that is kept."""
+    return (sighting.refund_version, sighting.version) >= (kept.refund_version, kept.version)
+
+
+def bind(
+    session: Session, key: Key, sighting: Sighting, account_id: str, purchase_id: str, now: datetime
+) -> Sighting | None:
+    """Bind a purchase to its account, for good; what was sighted before it was claimed, if anything."""
+    row = lock_purchase(session, key)
+    earlier = None
+    if row is None:
+        keep_sighting(session, key, sighting, None, now)
+        row = lock_purchase(session, key)
+        assert row is not None
+    else:
+        earlier = read_sighting(row)
+    assert row.bound_at is None, "a claim says whose a bound purchase is"
+    row.bound_at, row.account_id, row.purchase_id, row.problem = now, account_id, purchase_id, None
+    session.add(row)
+    session.flush()
+    return earlier
+
+
+def read_sighting(row: StorePurchaseRow) -> Sighting:
+    return msgspec.json.decode(row.sighting, type=Sighting)
+
+
+def unclaimed(session: Session, limit: int) -> list[StorePurchaseRow]:
+    """Purchases that wait for somebody to claim them, oldest first."""
+    return list(
+        session.exec(
+            select(StorePurchaseRow)
+            .where(col(StorePurchaseRow.bound_at).is_(None))
+            .order_by(col(StorePurchaseRow.seen_at))
+            .limit(limit)
+        ).all()
+    )
+
+
+def cursor(session: Session, provider: str, provider_account: str) -> StoreCursorRow | None:
+    return session.get(StoreCursorRow, (provider, provider_account))
+
+
+def lease_cursor(session: Session, row: StoreCursorRow, until: datetime) -> bool:
+    """Take a due poll for this worker alone until then; `False` if another one was faster."""
+    taken = session.execute(
+        update(StoreCursorRow)
+        .where(
+            col(StoreCursorRow.provider) == row.provider,
+            col(StoreCursorRow.provider_account) == row.provider_account,
+            col(StoreCursorRow.due_at) == row.due_at,
+        )
+        .values(due_at=until)
+        .returning(col(StoreCursorRow.provider))
+    )
+    return taken.first() is not None
+
+
+def move_cursor(session: Session, row: StoreCursorRow, polled_at: datetime, due_at: datetime) -> None:
+    session.merge(
+        StoreCursorRow(provider=row.provider, provider_account=row.provider_account, polled_at=polled_at, due_at=due_at)
+    )

@@ -1,0 +1,50 @@
+"""App stores: the token that names an account to them, whose each purchase is, and how far polls have come."""
+
+from datetime import datetime
+
+from sqlalchemy import Index
+from sqlmodel import Field
+
+from engine.store.tables.base import Base, of_account
+
+
+class StoreCustomerRow(Base, table=True):
+    """The token an account's app gives the stores, and whether its customer lets a store be told what was used."""
+
+    __tablename__ = "store_customers"
+    __table_args__ = (of_account(), Index("ix_store_customers_token", "token"))
+    account_id: str = Field(primary_key=True, max_length=64)
+    token: str
+    has_consented: bool = False
+    updated_at: datetime
+
+
+class StorePurchaseRow(Base, table=True):
+    """One purchase at a store: unclaimed, with its newest sighting, until it is bound once, by its buyer or by support.
+
+    Whoever sights or binds a purchase writes this row, so the two meet here and neither misses what the other did.
+    """
+
+    __tablename__ = "store_purchases"
+    __table_args__ = (Index("ix_store_purchases_unclaimed", "bound_at", "seen_at"),)
+    provider: str = Field(primary_key=True)
+    provider_account: str = Field(primary_key=True)
+    mode: str = Field(primary_key=True)
+    object_id: str = Field(primary_key=True)
+    product_id: str
+    sighting: str
+    problem: str | None = None
+    seen_at: datetime
+    bound_at: datetime | None = None
+    account_id: str | None = None
+    purchase_id: str | None = None
+
+
+class StoreCursorRow(Base, table=True):
+    """Until when a store was asked for what its notifications did not bring, and when it is asked again."""
+
+    __tablename__ = "store_cursors"
+    provider: str = Field(primary_key=True)
+    provider_account: str = Field(primary_key=True)
+    polled_at: datetime
+    due_at: datetime

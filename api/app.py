@@ -10,6 +10,7 @@ from litestar.types import ControllerRouterHandler
 from api import (
     accounts,
     admin,
+    alerts,
     api_keys,
     balance,
     batch,
@@ -25,6 +26,7 @@ from api import (
     topups,
     transactions,
     usage,
+    webhook_endpoints,
     webhooks,
 )
 from api.auth import Keyring
@@ -46,6 +48,7 @@ RESOURCES: tuple[Resource[Any], ...] = (
     *batch.RESOURCES,
     *holds.RESOURCES,
     *limits.RESOURCES,
+    *alerts.RESOURCES,
     *grants.RESOURCES,
     *topups.RESOURCES,
     *support.RESOURCES,
@@ -54,6 +57,7 @@ RESOURCES: tuple[Resource[Any], ...] = (
     *api_keys.RESOURCES,
     *profile.RESOURCES,
     *webhooks.RESOURCES,
+    *webhook_endpoints.RESOURCES,
     *portal.RESOURCES,
     *health.RESOURCES,
 )

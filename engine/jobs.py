@@ -8,18 +8,20 @@ row up when the lease ends. What fails is tried again with growing waits; nothin
 import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 import structlog
 
-from engine.flows import accounts, documents, expiry, receive, refunds
+from engine.flows import accounts, documents, expiry, receive, refunds, webhooks
+from engine.flows.digests import Digests
 from engine.payments import ProviderUnreachable
 from engine.runtime import Runtime
 from engine.store import outbox
 from engine.store.database import reading, transact
 from engine.store.tables import OutboxRow
 
-Payload = dict[str, str]
+Payload = dict[str, Any]
 Handler = Callable[[Runtime, str, Payload], None]
 LEASE = timedelta(seconds=60)
 IDLE_SECONDS = 1.0
@@ -41,7 +43,10 @@ def send_refund(runtime: Runtime, account_id: str, payload: Payload) -> None:
 
 
 class Jobs:
-    """The job loop. `handlers` adds kinds of outbox rows that an outer ring does, such as `mail`."""
+    """The job loop. `handlers` adds kinds of outbox rows that an outer ring does, such as `mail`.
+
+    A handler also finds the row's own id in its payload, as `outboxId`.
+    """
 
     def __init__(self, runtime: Runtime, handlers: Mapping[str, Handler] | None = None) -> None:
         self._runtime = runtime
@@ -51,6 +56,7 @@ class Jobs:
             **(handlers or {}),
         }
         self._wake = threading.Event()
+        self._digests = Digests()
         self._is_stopping = False
         self._turn = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -98,6 +104,8 @@ class Jobs:
         count += receive.expire_sessions(runtime, now)
         count += expiry.expire_due(runtime, now, 500)
         count += accounts.grant_due_months(runtime, now)
+        count += self._digests.tell_due(runtime, now)
+        count += webhooks.fan_out(runtime, now)
         return count
 
     def _outbox(self, now: datetime) -> int:
@@ -110,7 +118,7 @@ class Jobs:
         db = self._runtime.db
         if not transact(db, lambda session: outbox.lease(session, row, now + LEASE)):
             return False
-        payload = msgspec.json.decode(row.payload, type=Payload)
+        payload = {**msgspec.json.decode(row.payload, type=Payload), "outboxId": row.outbox_id}
         try:
             self._handlers[row.kind](self._runtime, row.account_id, payload)
         except Exception as error:

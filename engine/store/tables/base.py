@@ -20,6 +20,7 @@ GLOBAL_TABLES = frozenset(
         "coupon_uses",
         "credentials",
         "portal_sessions",
+        "webhook_endpoints",
         "demo_clock",
         "sandbox_sessions",
         "sandbox_refunds",

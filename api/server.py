@@ -28,6 +28,7 @@ from api.app import create_app
 from api.delivery import mail_sender
 from api.environ import SettingsError
 from api.logs import log_to_stderr
+from api.mails.compose import write_notice
 from api.pages import page_handlers
 from api.scope import Resource
 from api.settings import Settings
@@ -141,7 +142,7 @@ def assembled(
             wake_jobs=wake,
         )
         renderer = stack.enter_context(Renderer())
-        jobs = Jobs(runtime, {"mail": mail_sender(settings.smtp_url)})
+        jobs = Jobs(runtime, {"mail": mail_sender(settings.smtp_url), "notice": write_notice})
         stack.callback(jobs.stop)
         sender = WebhookSender(runtime, allows_loopback=settings.allows_webhooks_to_loopback)
         stack.callback(sender.stop)

@@ -7,9 +7,11 @@ one in memory shares nothing with the store: it hands `decide_all` the whole wal
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
+import msgspec
 from sqlalchemy import update
+from sqlmodel import Session, select
 
 from engine import book
 from engine.group_commit import GroupCommit
@@ -18,8 +20,9 @@ from engine.rules.decisions import Terms, decide_all
 from engine.rules.holds import Hold
 from engine.rules.ledger import Page, Transaction, Wallet
 from engine.rules.lots import NEVER, Lot, spend_order
+from engine.store import alerts
 from engine.store.database import Database, reading, writing
-from engine.store.tables import Base
+from engine.store.tables import Base, OutboxRow
 from tests.engine.support import counting_terms, create_accounts, holds_of, lots_of, rows_of, wallet_of
 
 
@@ -31,6 +34,8 @@ class WalletBooks:
     rows: tuple[Transaction, ...]
     lots: tuple[Lot, ...]
     holds: tuple[Hold, ...] = ()
+    notices: tuple[str, ...] = ()
+    """What the customer was told and at which `seq`, in order of their names."""
 
 
 class Backend(Protocol):
@@ -51,6 +56,8 @@ class Backend(Protocol):
     def set_status(self, account_id: str, status: str) -> None: ...
 
     def set_limits(self, account_id: str, daily: int | None, per_call: int | None) -> None: ...
+
+    def set_threshold(self, account_id: str, credits: int | None) -> None: ...
 
     def books(self, account_id: str) -> WalletBooks: ...
 
@@ -73,7 +80,9 @@ class InMemory:
             rows = (*self.kept[account_id].rows, *page.written)
             lots = tuple(sorted(page.lots.values(), key=lambda lot: lot.granted_seq))
             holds = tuple(sorted(page.holds.values(), key=lambda hold: hold.hold_id))
-            self.kept[account_id] = WalletBooks(page.wallet, rows, lots, holds)
+            told = [named(m.payload) for m in page.messages if m.kind == "notice"]
+            notices = tuple(sorted((*self.kept[account_id].notices, *told)))
+            self.kept[account_id] = WalletBooks(page.wallet, rows, lots, holds, notices)
         return outcomes
 
     def crash(self, commands: Sequence[Command], now: datetime) -> None:
@@ -88,12 +97,21 @@ class InMemory:
         wallet = replace(books.wallet, daily_limit_credits=daily, per_call_limit_credits=per_call)
         self.kept[account_id] = replace(books, wallet=wallet)
 
+    def set_threshold(self, account_id: str, credits: int | None) -> None:
+        books = self.kept[account_id]
+        self.kept[account_id] = replace(books, wallet=replace(books.wallet, low_balance_credits=credits))
+
     def books(self, account_id: str) -> WalletBooks:
         return self.kept[account_id]
 
     def _pages(self, commands: Sequence[Command], now: datetime) -> dict[str, Page]:
         named = {command.account_id for command in commands} & self.kept.keys()
         return {account_id: whole_page(self.kept[account_id], now) for account_id in sorted(named)}
+
+
+def named(payload: dict[str, Any]) -> str:
+    """A notice and the `seq` at which it was told, where it says so: `lowBalance@12`."""
+    return f"{payload['notice']}@{payload['seq']}" if "seq" in payload else str(payload["notice"])
 
 
 def whole_page(books: WalletBooks, now: datetime) -> Page:
@@ -169,7 +187,16 @@ class Stored:
                 tuple(rows_of(session, account_id)),
                 tuple(lots_of(session, account_id)),
                 tuple(holds_of(session, account_id)),
+                self._notices(session, account_id),
             )
+
+    def _notices(self, session: Session, account_id: str) -> tuple[str, ...]:
+        mine = select(OutboxRow).where(OutboxRow.account_id == account_id, OutboxRow.kind == "notice")
+        return tuple(sorted(named(msgspec.json.decode(row.payload)) for row in session.exec(mine).all()))
+
+    def set_threshold(self, account_id: str, credits: int | None) -> None:
+        with writing(self.db) as session:
+            alerts.set_threshold(session, account_id, credits)
 
     def set_limits(self, account_id: str, daily: int | None, per_call: int | None) -> None:
         table = Base.metadata.tables["wallets"]

@@ -41,7 +41,8 @@ class OutboxRow(Base, table=True):
 
 
 class MailRow(Base, table=True):
-    """A mail as it was written; `sent_at` once a mail server took it (a demo keeps them in its mailbox)."""
+    """A mail as it was written; `sent_at` once a mail server took it (a demo keeps them in its mailbox),
+    `problem` once one refused it for good."""
 
     __tablename__ = "mails"
     account_id: str = Field(primary_key=True, max_length=64)
@@ -51,6 +52,7 @@ class MailRow(Base, table=True):
     subject: str
     text: str
     html: str | None = None
+    problem: str | None = None
     created_at: datetime
     sent_at: datetime | None = None
 

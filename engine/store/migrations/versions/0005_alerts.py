@@ -75,6 +75,7 @@ def upgrade() -> None:
     events = sa.text("kind = 'event'")
     op.create_index('ix_outbox_events', 'outbox', ['created_at', 'outbox_id'], unique=False, postgresql_where=events, sqlite_where=events)
     op.add_column('mails', sa.Column('html', sqlmodel.sql.sqltypes.AutoString(), nullable=True))
+    op.add_column('mails', sa.Column('problem', sqlmodel.sql.sqltypes.AutoString(), nullable=True))
     op.create_index('ix_usage_daily_day', 'usage_daily', ['day', 'account_id'], unique=False)
     # In words, so that both databases take the column and its check in one statement.
     op.execute(
@@ -95,6 +96,7 @@ def downgrade() -> None:
     op.drop_column('wallets', 'limit_alerted_on')
     op.drop_column('wallets', 'low_balance_credits')
     op.drop_index('ix_usage_daily_day', table_name='usage_daily')
+    op.drop_column('mails', 'problem')
     op.drop_column('mails', 'html')
     op.drop_index('ix_outbox_events', table_name='outbox')
     for table in ('webhook_deliveries', 'webhook_endpoints', 'alert_marks', 'alert_settings'):

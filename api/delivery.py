@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 from sqlmodel import Session
 
 from api.mails.compose import settings_url
+from engine.jobs import TryLater
 from engine.rules.preferences import PREFERENCE_OF
 from engine.runtime import Runtime
 from engine.store.database import reading, transact
@@ -41,7 +42,7 @@ def mail_sender(smtp_url: str | None) -> Callable[[Runtime, str, dict[str, Any]]
             except (smtplib.SMTPException, OSError) as error:
                 is_late = runtime.clock.now() - mail.created_at >= TRIED_FOR
                 if not (is_late or is_for_good(error)):
-                    raise
+                    raise TryLater(f"{type(error).__name__}: {error}") from error
                 problem = f"{type(error).__name__}: {error}"[:500]
         transact(runtime.db, lambda session: _mark(session, runtime, account_id, mail.mail_id, problem))
 

@@ -29,6 +29,10 @@ ROUNDS_MAX = 1_000
 log = structlog.get_logger()
 
 
+class TryLater(Exception):
+    """What a handler raises when nothing is wrong here and the same may work later."""
+
+
 def issue_document(runtime: Runtime, account_id: str, payload: Payload) -> None:
     """Outbox kind `document`."""
     if payload["kind"] == "receipt":
@@ -122,7 +126,7 @@ class Jobs:
         try:
             self._handlers[row.kind](self._runtime, row.account_id, payload)
         except Exception as error:
-            if not isinstance(error, ProviderUnreachable):
+            if not isinstance(error, ProviderUnreachable | TryLater):
                 log.exception("outbox row failed", kind=row.kind, outbox_id=row.outbox_id)
             wait = timedelta(seconds=min(3600, 2 ** (row.attempts + 1)))
             problem = f"{type(error).__name__}: {error}"

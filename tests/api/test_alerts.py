@@ -111,6 +111,7 @@ def test_a_fall_to_the_threshold_is_told_once_with_its_place(host: Host, acme: s
     ]
     assert lows[0]["seq"] == 3
     assert [each["notice"] for each in told(host, "notice")] == ["lowBalance"]
+    host.wait(seconds=1)
     assert host.spend(acme, 490).status_code == 201
     assert [each["type"] for each in told(host, "event")][-1] == "balance.depleted"
     assert [each["notice"] for each in told(host, "notice")] == ["lowBalance", "depleted"]

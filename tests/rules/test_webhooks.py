@@ -11,9 +11,9 @@ PUBLIC = ["93.184.216.34", "1.1.1.1", "2606:2800:220:1:248:1893:25c8:1946", "2a0
 NOT_PUBLIC = """
     127.0.0.1 127.255.255.254 0.0.0.0 10.1.2.3 172.16.0.1 172.31.255.255 192.168.1.1 169.254.169.254 169.254.170.2
     100.64.0.1 100.127.255.255 192.0.0.192 192.0.2.1 198.18.0.1 198.51.100.7 203.0.113.9 224.0.0.1 239.255.255.250
-    240.0.0.1 255.255.255.255 ::1 :: fe80::1 fe80::1%eth0 fec0::1 fc00::1 fd00:ec2::254 ff02::1 2001:db8::1 2002:7f00:1::
-    2001:0:4136:e378:8000:63bf:3fff:fdd2 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::ffff:169.254.169.254 ::127.0.0.1
-    64:ff9b::7f00:1 64:ff9b::a9fe:a9fe 64:ff9b:1::1 100::1
+    240.0.0.1 255.255.255.255 ::1 :: fe80::1 fe80::1%eth0 fec0::1 fc00::1 fd00:ec2::254 ff02::1 2001:db8::1
+    2002:7f00:1:: 2001:0:4136:e378:8000:63bf:3fff:fdd2 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::ffff:169.254.169.254
+    ::127.0.0.1 64:ff9b::7f00:1 64:ff9b::a9fe:a9fe 64:ff9b:1::1 100::1
 """.split()
 
 
@@ -55,12 +55,17 @@ def test_a_url_is_taken_apart() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    """
+    [
+        "https://h.example/a b",
+        "https://h.example/\r\nX: 1",
+        "https://h.example/" + "a" * 2_000,
+        "",
+        *"""
     ftp://h.example/ javascript:alert(1) https:// https:///x //h.example/ h.example https://a@h.example/
     https://a:b@h.example/ https://h.example/#x https://h.example:0/ https://h.example:99999/ https://[::1
     https://h.example/\\x https://häuser.example/ https://[fe80::1%25eth0]/ file:///etc/passwd
-    """.split()
-    + ["https://h.example/a b", "https://h.example/\r\nX: 1", "https://h.example/" + "a" * 2_000, ""],
+    """.split(),
+    ],
 )
 def test_what_is_no_webhook_url_is_refused(url: str) -> None:
     with pytest.raises(Invalid) as refused:

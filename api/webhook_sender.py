@@ -16,7 +16,7 @@ import structlog
 from standardwebhooks import Webhook
 
 from engine.clock import real_now
-from engine.flows.webhooks import Attempt, Result, end_attempt, take_due
+from engine.flows.webhooks import Attempt, Result, end_attempt, take_due, to_be_called
 from engine.rules.errors import Refusal
 from engine.rules.webhooks import Target, check_addresses, target_of
 from engine.runtime import Runtime
@@ -25,7 +25,9 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 SECONDS_MAX = 15.0
 """A receiver has so long to answer, name look-up and connection included."""
 
-AT_ONCE_MAX = 16
+AT_ONCE_MAX = 8
+"""So many requests to one endpoint are under way at once."""
+
 IDLE_SECONDS = 1.0
 USER_AGENT = "Purser-Webhooks/1"
 log = structlog.get_logger()
@@ -71,25 +73,45 @@ class WebhookSender:
             self._thread.join()
 
     def send_due(self) -> int:
-        """Send what is due now, at most `AT_ONCE_MAX` at once; how many attempts were made."""
-        attempts = take_due(self._runtime, AT_ONCE_MAX)
-        if attempts:
-            results = asyncio.run(self._send_all(attempts))
-            for attempt, result in zip(attempts, results, strict=True):
-                end_attempt(self._runtime, attempt, result)
-        return len(attempts)
+        """Send what is due now, and wait for what came of it; how many attempts were made."""
+        return asyncio.run(self._send_due())
+
+    async def _send_due(self) -> int:
+        called = await asyncio.to_thread(to_be_called, self._runtime)
+        return sum(await asyncio.gather(*map(self._call, called)))
 
     def _run(self) -> None:
+        asyncio.run(self._call_all())
+
+    async def _call_all(self) -> None:
+        """Until the end, one task for each endpoint that has something due: a slow one keeps no other waiting."""
+        calling: dict[str, asyncio.Task[int]] = {}
         while not self._ended.is_set():
             try:
-                if self.send_due() > 0:
-                    continue
+                for endpoint_id in await asyncio.to_thread(to_be_called, self._runtime):
+                    if endpoint_id not in calling:
+                        calling[endpoint_id] = asyncio.create_task(self._call(endpoint_id))
             except Exception:
                 log.exception("webhooks failed; trying again")
-            self._ended.wait(IDLE_SECONDS)
+            await asyncio.to_thread(self._ended.wait, IDLE_SECONDS)
+            for endpoint_id in [each for each, task in calling.items() if task.done()]:
+                _note_failure(calling.pop(endpoint_id))
+        for task in calling.values():
+            await asyncio.wait([task])
+            _note_failure(task)
 
-    async def _send_all(self, attempts: Sequence[Attempt]) -> list[Result]:
-        return list(await asyncio.gather(*map(self._send, attempts)))
+    async def _call(self, endpoint_id: str) -> int:
+        """Send an endpoint what is due, some at once, until nothing is or the process ends; how many attempts."""
+        count = 0
+        while not self._ended.is_set():
+            attempts = await asyncio.to_thread(take_due, self._runtime, endpoint_id, AT_ONCE_MAX)
+            if not attempts:
+                break
+            results = await asyncio.gather(*map(self._send, attempts))
+            for attempt, result in zip(attempts, results, strict=True):
+                await asyncio.to_thread(end_attempt, self._runtime, attempt, result)
+            count += len(attempts)
+        return count
 
     async def _send(self, attempt: Attempt) -> Result:
         if not attempt.secrets:
@@ -124,6 +146,13 @@ class WebhookSender:
             response = await client.send(request, stream=True)
             await response.aclose()
             return response.status_code
+
+
+def _note_failure(task: "asyncio.Task[int]") -> None:
+    """Log what ended a task before its time; its deliveries are due again when their leases end."""
+    error = task.exception()
+    if error is not None:
+        log.error("webhooks failed; trying again", exc_info=error)
 
 
 def signed_headers(event_id: str, payload: str, secrets: Sequence[bytes]) -> dict[str, str]:

@@ -204,18 +204,27 @@ def fan_out(runtime: Runtime, now: datetime) -> int:
     return transact(runtime.db, piece)
 
 
-def take_due(runtime: Runtime, limit: int) -> list[Attempt]:
-    """Lease what is to be sent now."""
+def to_be_called(runtime: Runtime) -> list[str]:
+    """The endpoints to which something is to be sent now."""
+    with reading(runtime.db) as session:
+        return endpoints.endpoints_to_call(session, runtime.clock.now())
+
+
+def take_due(runtime: Runtime, endpoint_id: str, limit: int) -> list[Attempt]:
+    """Lease what is to be sent to one endpoint now; nothing if it was disabled or deleted meanwhile."""
     now = runtime.clock.now()
     until = now + LEASE
     with reading(runtime.db) as session:
-        found = endpoints.due_deliveries(session, now, limit)
-    taken = []
-    for row, endpoint, payload in found:
-        if transact(runtime.db, partial(endpoints.lease_delivery, row=row, until=until)):
-            signing = _secrets_of(runtime.secrets, endpoint, now)
-            taken.append(Attempt(row, until, endpoint.url, payload, signing))
-    return taken
+        endpoint = endpoints.get_endpoint(session, endpoint_id)
+        if endpoint is None or not endpoint.is_enabled:
+            return []
+        found = endpoints.due_deliveries(session, endpoint_id, now, limit)
+    signing = _secrets_of(runtime.secrets, endpoint, now)
+    return [
+        Attempt(row, until, endpoint.url, payload, signing)
+        for row, payload in found
+        if transact(runtime.db, partial(endpoints.lease_delivery, row=row, until=until))
+    ]
 
 
 def end_attempt(runtime: Runtime, attempt: Attempt, result: Result) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import CursorResult, delete, func, update
+from sqlalchemy import CursorResult, delete, exists, func, update
 from sqlmodel import Session, col, select
 
 from engine.clock import new_id
@@ -164,24 +164,34 @@ def deliveries_page(
     return list(rows), session.exec(select(func.count()).select_from(counted)).one()
 
 
+def endpoints_to_call(session: Session, now: datetime) -> list[str]:
+    """Enabled endpoints to which something is to be sent now."""
+    due = exists().where(
+        col(WebhookDeliveryRow.endpoint_id) == col(WebhookEndpointRow.endpoint_id),
+        col(WebhookDeliveryRow.status) == "pending",
+        col(WebhookDeliveryRow.due_at) <= now,
+    )
+    found = session.exec(select(WebhookEndpointRow.endpoint_id).where(col(WebhookEndpointRow.is_enabled), due))
+    return sorted(found.all())
+
+
 def due_deliveries(
-    session: Session, now: datetime, limit: int
-) -> list[tuple[WebhookDeliveryRow, WebhookEndpointRow, str]]:
-    """What is to be sent now to endpoints that are enabled, longest due first, with the endpoint and the event."""
+    session: Session, endpoint_id: str, now: datetime, limit: int
+) -> list[tuple[WebhookDeliveryRow, str]]:
+    """What is to be sent to one endpoint now, longest due first, each with its event."""
     found = session.exec(
-        select(WebhookDeliveryRow, WebhookEndpointRow, OutboxRow.payload)
-        .join(WebhookEndpointRow, col(WebhookEndpointRow.endpoint_id) == col(WebhookDeliveryRow.endpoint_id))
+        select(WebhookDeliveryRow, OutboxRow.payload)
         .join(
             OutboxRow,
             (col(OutboxRow.account_id) == col(WebhookDeliveryRow.account_id))
             & (col(OutboxRow.outbox_id) == col(WebhookDeliveryRow.event_id)),
         )
+        .where(WebhookDeliveryRow.endpoint_id == endpoint_id)
         .where(WebhookDeliveryRow.status == "pending", WebhookDeliveryRow.due_at <= now)
-        .where(col(WebhookEndpointRow.is_enabled))
         .order_by(col(WebhookDeliveryRow.due_at), col(WebhookDeliveryRow.delivery_id))
         .limit(limit)
     ).all()
-    return [(delivery, endpoint, payload) for delivery, endpoint, payload in found]
+    return [(delivery, payload) for delivery, payload in found]
 
 
 def lease_delivery(session: Session, row: WebhookDeliveryRow, until: datetime) -> bool:

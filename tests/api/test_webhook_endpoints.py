@@ -171,12 +171,12 @@ def test_one_delivery_is_replayed(host: Host, admin: str) -> None:
     made = add(host, admin)
     host.grant(host.open("acme", plan="pro"), "recharge", 100)
     run_jobs(host)
-    [attempt] = webhooks.take_due(host.runtime, 10)
+    [attempt] = webhooks.take_due(host.runtime, made["id"], 10)
     webhooks.end_attempt(host.runtime, attempt, webhooks.Result(204))
     [one] = deliveries(host, admin, made["id"], status="delivered")
     assert (one["attempts"], one["lastResponseCode"], one["nextAttemptAt"]) == (1, 204, None)
     path = f"{BASE}/{made['id']}/deliveries/{one['id']}/replay"
     again = host.post(path, bearer=admin).json()
     assert (again["status"], again["attempts"], again["id"]) == ("pending", 0, one["id"])
-    assert [each.row.event_id for each in webhooks.take_due(host.runtime, 10)] == [one["eventId"]]
+    assert [each.row.event_id for each in webhooks.take_due(host.runtime, made["id"], 10)] == [one["eventId"]]
     assert_problem(host.post(f"{BASE}/{made['id']}/deliveries/none/replay", bearer=admin), 404, "NOT-FOUND")

@@ -222,9 +222,9 @@ def test_for_a_day_after_a_rotation_both_secrets_sign(host: Host, account: str) 
 
 def test_two_senders_share_the_work_and_a_dead_ones_comes_back(host: Host, account: str) -> None:
     with receiving() as receiver:
-        add(host, f"http://{NAME}:{receiver.port}/")
+        made, _ = add(host, f"http://{NAME}:{receiver.port}/")
         happen(host, account)
-        [taken] = webhooks.take_due(host.runtime, 10)
+        [taken] = webhooks.take_due(host.runtime, made.endpoint_id, 10)
         assert sender(host).send_due() == 0, "leased by another"
         host.clock.advance(webhooks.LEASE)
         assert sender(host).send_due() == 1
@@ -234,14 +234,26 @@ def test_two_senders_share_the_work_and_a_dead_ones_comes_back(host: Host, accou
     assert msgspec.json.decode(taken.payload)["type"] == "credits.granted"
 
 
-def test_the_thread_sends_what_falls_due(host: Host, account: str) -> None:
-    with receiving() as receiver:
-        add(host, f"http://{NAME}:{receiver.port}/")
+def test_the_thread_sends_what_falls_due_and_a_slow_endpoint_keeps_no_other_waiting(host: Host, account: str) -> None:
+    with receiving() as slow, receiving() as quick:
+        slow.wait_seconds = 5
+        add(host, f"http://slow.example:{slow.port}/")
+        add(host, f"http://quick.example:{quick.port}/")
         running = sender(host)
         running.start()
         happen(host, account)
-        ends = time.monotonic() + 5
-        while not receiver.received and time.monotonic() < ends:
-            time.sleep(0.02)
+        wait_for(slow, 1)
+        for _ in range(3):
+            happen(host, account)
+        wait_for(quick, 4)
+        assert len(slow.received) == 1, "it is still busy with the first"
         running.stop()
-    assert len(receiver.received) == 1 and rows(host)[0].status == "delivered"
+    by_status = [row.status for row in rows(host)]
+    assert by_status.count("delivered") == 5 and by_status.count("pending") == 3
+
+
+def wait_for(receiver: Receiver, count: int) -> None:
+    ends = time.monotonic() + 10
+    while len(receiver.received) < count and time.monotonic() < ends:
+        time.sleep(0.02)
+    assert len(receiver.received) == count

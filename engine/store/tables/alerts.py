@@ -69,7 +69,7 @@ class WebhookDeliveryRow(Base, table=True):
     __table_args__ = (
         UniqueConstraint("account_id", "event_id", "endpoint_id"),
         one_of("status", "pending", "delivered", "failed"),
-        partial_index("ix_webhook_deliveries_due", "due_at", where="status = 'pending'"),
+        partial_index("ix_webhook_deliveries_due", "endpoint_id", "due_at", where="status = 'pending'"),
         Index("ix_webhook_deliveries_endpoint", "endpoint_id", "created_at", "delivery_id"),
     )
     account_id: str = Field(primary_key=True, max_length=64)

@@ -44,9 +44,10 @@ def decide(page: Page | None, command: c.Command, terms: Terms) -> c.Outcome:
     """One command on one page: the earlier answer, a refusal, or what was posted."""
     if page is None:
         return NotFound("account")
-    before = page.wallet.available_credits
-    settle(page, terms)
-    alerts.watch_balance(page, before)
+    if page.wallet.is_due(page.at):
+        before = page.wallet.available_credits
+        settle(page, terms)
+        alerts.watch_balance(page, before)
     if command.key is not None:
         earlier = page.answered.get((command.operation, command.key))
         if earlier is not None:
@@ -70,7 +71,8 @@ def decide(page: Page | None, command: c.Command, terms: Terms) -> c.Outcome:
     if page.wallet.status == "closed":
         status.forfeit(page, command.actor, terms)
     alerts.watch_balance(page, before)
-    alerts.watch_limit(page)
+    if page.wallet.daily_limit_credits is not None:
+        alerts.watch_limit(page)
     return _close(page, command, start)
 
 

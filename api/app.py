@@ -10,6 +10,7 @@ from litestar.types import ControllerRouterHandler
 from api import (
     accounts,
     admin,
+    alerts,
     api_keys,
     balance,
     batch,
@@ -29,6 +30,7 @@ from api import (
     topups,
     transactions,
     usage,
+    webhook_endpoints,
     webhooks,
 )
 from api.auth import Keyring
@@ -51,6 +53,7 @@ RESOURCES: tuple[Resource[Any], ...] = (
     *batch.RESOURCES,
     *holds.RESOURCES,
     *limits.RESOURCES,
+    *alerts.RESOURCES,
     *grants.RESOURCES,
     *topups.RESOURCES,
     *purchases.RESOURCES,
@@ -63,6 +66,7 @@ RESOURCES: tuple[Resource[Any], ...] = (
     *api_keys.RESOURCES,
     *profile.RESOURCES,
     *webhooks.RESOURCES,
+    *webhook_endpoints.RESOURCES,
     *portal.RESOURCES,
     *health.RESOURCES,
 )

@@ -128,7 +128,7 @@ def balance_answer(view: BalanceView, catalog: Catalog) -> BalanceAnswer:
         daily_spent_usdc=usd_text(view.spent_today_credits, rate),
         daily_spend_limit_credits=_optional(view.daily_limit_credits),
         per_call_limit_credits=_optional(view.per_call_limit_credits),
-        low_balance_alert_threshold=None,
+        low_balance_alert_threshold=_optional(view.low_balance_credits),
         status=view.status,
         next_draw=NextDraw(lot_id=drawable[0][0].lot_id, bucket=drawable[0][1].bucket) if drawable else None,
         buckets=tuple(map(_bucket_answer, shown)),

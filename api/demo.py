@@ -16,6 +16,7 @@ from litestar import Request, Response, Router, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.enums import ScopeType
+from litestar.params import FromPath
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Meta
 from sqlmodel import Session, col, select
@@ -25,7 +26,7 @@ from api.demo_pages import page, stylesheet, wants_html
 from api.instants import instant
 from api.portal import new_link, new_staff_link
 from engine.clock import Clock
-from engine.rules.errors import Invalid
+from engine.rules.errors import Invalid, NotFound
 from engine.rules.periods import period_start
 from engine.runtime import Runtime
 from engine.store import outbox
@@ -41,6 +42,7 @@ OFFSET_SECONDS_MAX = 100 * 366 * 86_400
 LISTED_MAX = 1_000
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 CLOCK = "demo"
+MAIL_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox allow-popups"
 SUPPORT_NAME = "Sam Support"
 APPROVER_NAME = "Ada Approver"
 
@@ -69,7 +71,7 @@ def demo_router(demo: Demo) -> Router:
     """The index and everything below `/demo`."""
     return Router(
         path="/",
-        route_handlers=[show_index, read_clock, move_clock, list_mails, list_events, stylesheet],
+        route_handlers=[show_index, read_clock, move_clock, list_mails, show_mail, list_events, stylesheet],
         dependencies={"demo": Provide(lambda: demo, sync_to_thread=False)},
         include_in_schema=False,
     )
@@ -125,6 +127,17 @@ async def list_mails(request: AnyRequest, demo: DemoOf) -> Response[Any]:
     return page("mailbox.html", mails=mails) if wants_html(request) else Response({"mails": mails})
 
 
+@get("/demo/mailbox/{mail_id:str}", sync_to_thread=True)
+def show_mail(mail_id: FromPath[str], demo: DemoOf) -> Response[str]:
+    """One mail as HTML, shut in: nothing in it is loaded, run or sent."""
+    with reading(demo.runtime.db) as session:
+        row = session.exec(select(MailRow).where(MailRow.mail_id == mail_id)).first()
+    if row is None or row.html is None:
+        raise NotFound("mail")
+    headers = {"Content-Security-Policy": MAIL_POLICY, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+    return Response(row.html, media_type="text/html", headers=headers)
+
+
 @get("/demo/events")
 async def list_events(demo: DemoOf) -> dict[str, Any]:
     """The outgoing events, newest first."""
@@ -173,6 +186,7 @@ def _mails(db: Database) -> list[dict[str, Any]]:
             "to": row.recipient,
             "subject": row.subject,
             "text": row.text,
+            "html": row.html,
             "createdAt": instant(row.created_at),
         }
         for row in rows

@@ -27,6 +27,7 @@ from api.server import assembled, end_by_signal, listen, opened, providers_of, r
 from api.settings import Settings, read_settings
 from engine.catalogs import load_catalog
 from engine.clock import Clock
+from engine.flows.webhooks import want_all
 from engine.runtime import Runtime, Secrets
 from engine.store.migrations import upgrade
 from psp.sandbox import Sandbox
@@ -83,6 +84,7 @@ def run_demo(order: DemoOrder, environ: Mapping[str, str], on_ready: Callable[[R
             parts = stack.enter_context(assembled(settings, db, clock, providers))
             runtime = parts.runtime
             account_id = demo_account(db) or _seed(runtime)
+            want_all(runtime)
             side = SandboxServer(db, clock, runtime.secrets, settings.base_url, parts.jobs.run_due)
             stack.callback(side.stop)
 
@@ -93,7 +95,7 @@ def run_demo(order: DemoOrder, environ: Mapping[str, str], on_ready: Callable[[R
             demo = Demo(runtime, clock, account_id, after_jump)
             app = create_app(runtime, settings, (*parts.resources, sandbox_router(side), demo_router(demo)))
             ready = _ready(runtime, account_id)
-            parts.jobs.start()
+            parts.start()
 
             def started() -> None:
                 side.start()

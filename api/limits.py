@@ -52,15 +52,15 @@ def put_limits(call: Call[LimitsBody]) -> Answer:
 
 def changes_in(ask: LimitsBody, catalog: Catalog) -> tuple[Change, Change]:
     """What is to become of the limit of a day and of the one of a call."""
-    daily = _change("dailySpendLimit", ask.daily_spend_limit_credits, ask.daily_spend_limit_usdc, catalog)
-    per_call = _change("perCallLimit", ask.per_call_limit_credits, ask.per_call_limit_usdc, catalog)
+    daily = credits_change("dailySpendLimit", ask.daily_spend_limit_credits, ask.daily_spend_limit_usdc, catalog)
+    per_call = credits_change("perCallLimit", ask.per_call_limit_credits, ask.per_call_limit_usdc, catalog)
     return daily, per_call
 
 
-def _change(
+def credits_change(
     name: str, credits: CreditCount | UnsetType | None, usdc: Dollars | UnsetType | None, catalog: Catalog
 ) -> Change:
-    """What is to become of one limit; its two forms may not both be given, nor dollars where a credit has no value."""
+    """What is to become of a setting; its two forms may not both be given, nor dollars where a credit has no value."""
     if usdc is UNSET:
         return "keep" if credits is UNSET else credits if credits is None else int(credits)
     if credits is not UNSET:
@@ -69,10 +69,10 @@ def _change(
         return None
     rate = catalog.unit.credits_per_usd
     if rate is None:
-        raise Invalid(f"{name}Usdc", "Credits have no USD value here: give the limit in credits.")
+        raise Invalid(f"{name}Usdc", "Credits have no USD value here: give it in credits.")
     limit = credits_of_usd(usdc, rate)
     if limit > CREDITS_MAX:
-        raise Invalid(f"{name}Usdc", f"A limit is at most {CREDITS_MAX} credits.")
+        raise Invalid(f"{name}Usdc", f"It is at most {CREDITS_MAX} credits.")
     return limit
 
 

@@ -28,12 +28,15 @@ from api.app import create_app
 from api.delivery import mail_sender
 from api.environ import SettingsError
 from api.logs import log_to_stderr
+from api.mails.compose import write_notice
 from api.pages import page_handlers
 from api.scope import Resource
 from api.settings import Settings
 from api.store_providers import apple_of, google_of
+from api.webhook_sender import WebhookSender
 from engine.catalogs import load_catalog
 from engine.clock import Clock, sleep
+from engine.flows.webhooks import listen as listen_to
 from engine.group_commit import GroupCommit, tune_interpreter
 from engine.jobs import Jobs
 from engine.payments import PaymentProvider
@@ -64,7 +67,13 @@ class Parts:
 
     runtime: Runtime
     jobs: Jobs
+    webhooks: WebhookSender
     renderer: Renderer
+
+    def start(self) -> None:
+        """Begin to work on what is due."""
+        self.jobs.start()
+        self.webhooks.start()
 
     @property
     def resources(self) -> tuple[Resource[Any] | HTTPRouteHandler, ...]:
@@ -99,6 +108,12 @@ def _usable(open_rail: Callable[[], PaymentProvider]) -> PaymentProvider:
         return open_rail()
     except ValueError as error:
         raise SettingsError(str(error)) from error
+
+
+def check_webhooks(settings: Settings) -> None:
+    """Refuse (`SettingsError`) what only a demo may do: call its own machine."""
+    if settings.allows_webhooks_to_loopback:
+        raise SettingsError("PURSER_WEBHOOKS_TO_LOOPBACK is for demos only: a server never calls its own machine.")
 
 
 @contextmanager
@@ -149,9 +164,12 @@ def assembled(
         )
         stack.callback(runtime.reads.close)
         renderer = stack.enter_context(Renderer())
-        jobs = Jobs(runtime, {"mail": mail_sender(settings.smtp_url)})
+        jobs = Jobs(runtime, {"mail": mail_sender(settings.smtp_url), "notice": write_notice})
         stack.callback(jobs.stop)
-        yield Parts(runtime, jobs, renderer)
+        sender = WebhookSender(runtime, allows_loopback=settings.allows_webhooks_to_loopback)
+        stack.callback(sender.stop)
+        listen_to(runtime)
+        yield Parts(runtime, jobs, sender, renderer)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -213,6 +231,7 @@ def serve(settings: Settings, workers: int = 1) -> None:
     end_by_signal()
     load_catalog(settings.catalog)
     providers_of(settings)
+    check_webhooks(settings)
     with listen(settings.host, settings.port) as listener:
         if workers == 1:
             _serve_one(settings, listener)
@@ -227,10 +246,11 @@ def serve(settings: Settings, workers: int = 1) -> None:
 def work(settings: Settings) -> None:
     """Jobs alone, until a signal ends them: a process beside servers on the same PostgreSQL database."""
     end_by_signal()
+    check_webhooks(settings)
     with opened(settings) as db:
         check_schema(db)
         with assembled(settings, db, Clock(), providers_of(settings)) as parts:
-            parts.jobs.start()
+            parts.start()
             log.info("purser works on jobs")
             signal.pause()
 
@@ -240,7 +260,7 @@ def _serve_one(settings: Settings, listener: socket.socket) -> None:
         check_schema(db)
         with assembled(settings, db, Clock(), providers_of(settings)) as parts:
             app = create_app(parts.runtime, settings, parts.resources)
-            parts.jobs.start()
+            parts.start()
             run_app(app, listener, lambda: log.info("purser serves", url=settings.base_url))
 
 

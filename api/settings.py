@@ -50,6 +50,7 @@ class Settings:
     port: int
     return_origins: tuple[str, ...]
     smtp_url: str | None = field(repr=False)
+    allows_webhooks_to_loopback: bool
     oidc: OidcSettings | None
     stripe: StripeSettings | None
     paddle: PaddleSettings | None
@@ -81,6 +82,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         port=port,
         return_origins=tuple(dict.fromkeys([origin_of(base_url), *origins])),
         smtp_url=read.text("SMTP_URL"),
+        allows_webhooks_to_loopback=_switch("WEBHOOKS_TO_LOOPBACK", read),
         oidc=_oidc(read),
         stripe=read_stripe(read),
         paddle=read_paddle(read),
@@ -88,6 +90,13 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         google=read_google(read),
         moonpay=read_moonpay(read),
     )
+
+
+def _switch(name: str, read: Reader) -> bool:
+    text = read.text(name) or "0"
+    if text not in ("0", "1"):
+        raise SettingsError(f"PURSER_{name} is 1 or 0, not {text!r}.")
+    return text == "1"
 
 
 def _port(text: str) -> int:

@@ -8,6 +8,7 @@ row up when the lease ends. What fails is tried again with growing waits; nothin
 import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 import structlog
@@ -23,19 +24,25 @@ from engine.flows import (
     store_polls,
     stores,
     unclaimed,
+    webhooks,
 )
+from engine.flows.digests import Digests
 from engine.payments import ProviderUnreachable
 from engine.runtime import Runtime
 from engine.store import outbox
 from engine.store.database import reading, transact
 from engine.store.tables import OutboxRow
 
-Payload = dict[str, str]
+Payload = dict[str, Any]
 Handler = Callable[[Runtime, str, Payload], None]
 LEASE = timedelta(seconds=60)
 IDLE_SECONDS = 1.0
 ROUNDS_MAX = 1_000
 log = structlog.get_logger()
+
+
+class TryLater(Exception):
+    """What a handler raises when nothing is wrong here and the same may work later."""
 
 
 def issue_document(runtime: Runtime, account_id: str, payload: Payload) -> None:
@@ -74,7 +81,10 @@ def finish_store_purchase(runtime: Runtime, account_id: str, payload: Payload) -
 
 
 class Jobs:
-    """The job loop. `handlers` adds kinds of outbox rows that an outer ring does, such as `mail`."""
+    """The job loop. `handlers` adds kinds of outbox rows that an outer ring does, such as `mail`.
+
+    A handler also finds the row's own id in its payload, as `outboxId`.
+    """
 
     def __init__(self, runtime: Runtime, handlers: Mapping[str, Handler] | None = None) -> None:
         self._runtime = runtime
@@ -88,6 +98,7 @@ class Jobs:
             **(handlers or {}),
         }
         self._wake = threading.Event()
+        self._digests = Digests()
         self._is_stopping = False
         self._turn = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -144,6 +155,8 @@ class Jobs:
         count += accounts.grant_due_months(runtime, now)
         count += follow_up.prune_events(runtime, now)
         count += store_polls.poll_stores(runtime, now)
+        count += self._digests.tell_due(runtime, now)
+        count += webhooks.fan_out(runtime, now)
         return count
 
     def _outbox(self, now: datetime) -> int:
@@ -156,11 +169,11 @@ class Jobs:
         db = self._runtime.db
         if not transact(db, lambda session: outbox.lease(session, row, now + LEASE)):
             return False
-        payload = msgspec.json.decode(row.payload, type=Payload)
+        payload = {**msgspec.json.decode(row.payload, type=Payload), "outboxId": row.outbox_id}
         try:
             self._handlers[row.kind](self._runtime, row.account_id, payload)
         except Exception as error:
-            if not isinstance(error, ProviderUnreachable):
+            if not isinstance(error, ProviderUnreachable | TryLater):
                 log.exception("outbox row failed", kind=row.kind, outbox_id=row.outbox_id)
             wait = timedelta(seconds=min(3600, 2 ** (row.attempts + 1)))
             problem = f"{type(error).__name__}: {error}"

@@ -61,12 +61,13 @@ def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str
         has_landed=purchase.landed_at is not None or is_accepted,
     )
     verdict = converge(terms, known, provider.is_live)
+    out_before = purchase.credits_out
     now = runtime.clock.now()
     if verdict.paid_by is not None and purchase.landed_at is None:
         verdict = _land(session, runtime, purchase, provider, verdict, actor)
     if purchase.landed_at is not None:
         _post_difference(session, runtime, purchase, verdict, actor)
-    _note_status(session, runtime, purchase, verdict, now)
+    _note_status(session, runtime, purchase, verdict, out_before, now)
     _note_refunds(session, runtime, purchase, known, now)
     _note_second_payment(session, purchase, known, now)
     session.add(purchase)
@@ -94,6 +95,7 @@ def _land(
         return _uncredited(verdict, f"{refused.code}: {refused.detail}")
     purchase.landed_at = now
     purchase.problem = None
+    last = _posted(outcomes[-1]).transactions[-1]
     outbox.enqueue(
         session, purchase.account_id, "document", {"purchaseId": purchase.purchase_id, "kind": "receipt"}, now
     )
@@ -109,6 +111,8 @@ def _land(
             "amountMinor": purchase.amount_minor,
             "currency": purchase.currency,
             "provider": purchase.provider,
+            "seq": last.seq,
+            "balanceAfter": str(last.balance_after),
         },
         now,
     )
@@ -250,7 +254,9 @@ def _posted(outcome: object) -> Posted:
     return outcome
 
 
-def _note_status(session: Session, runtime: Runtime, purchase: PurchaseRow, verdict: Verdict, now: datetime) -> None:
+def _note_status(
+    session: Session, runtime: Runtime, purchase: PurchaseRow, verdict: Verdict, out_before: int, now: datetime
+) -> None:
     before = (purchase.status, purchase.is_disputed)
     if verdict.status == "open" and purchase.status in ("expired", "cancelled", "failed", "created"):
         return
@@ -258,7 +264,8 @@ def _note_status(session: Session, runtime: Runtime, purchase: PurchaseRow, verd
     purchase.is_disputed = verdict.is_disputed
     if verdict.problem is not None:
         purchase.problem = verdict.problem[:500]
-    if before == (purchase.status, purchase.is_disputed):
+    is_refunded_again = purchase.status == "partially_refunded" and purchase.credits_out > out_before
+    if before == (purchase.status, purchase.is_disputed) and not is_refunded_again:
         return
     purchase.updated_at = now
     if purchase.status == "processing":
@@ -272,7 +279,14 @@ def _note_status(session: Session, runtime: Runtime, purchase: PurchaseRow, verd
     if purchase.is_disputed and not before[1]:
         event = "purchase.disputed"
     if event is not None:
-        data: dict[str, object] = {"purchaseId": purchase.purchase_id, "status": purchase.status}
+        data: dict[str, object] = {
+            "purchaseId": purchase.purchase_id,
+            "status": purchase.status,
+            "amountMinor": purchase.amount_minor,
+            "currency": purchase.currency,
+            "provider": purchase.provider,
+            "creditsTakenBack": str(purchase.credits_out),
+        }
         outbox.emit(session, purchase.account_id, event, data, now)
 
 

@@ -163,6 +163,7 @@ def keep(session: Session, purchase: PurchaseRow, document: Document, cause: str
     session.add(row)
     session.flush()
     data: dict[str, object] = {"receiptId": row.document_id, "number": row.number, "kind": row.kind}
+    data |= {"purchaseId": row.purchase_id, "amountMinor": row.amount_minor, "currency": row.currency}
     outbox.emit(session, purchase.account_id, "receipt.issued", data, document.issued_at)
     return row
 

@@ -26,7 +26,7 @@ from engine.rules.money import Money
 from engine.rules.quotes import QuoteOffer, check_offer, make_offer, providers_for, quote, read_quote
 from engine.rules.return_urls import cancel_url, check_return_url, success_url
 from engine.runtime import Runtime
-from engine.store import books, purchases, replies
+from engine.store import books, outbox, purchases, replies
 from engine.store.database import reading, transact
 from engine.store.tables import AccountRow, PurchaseRow, WalletRow
 
@@ -236,6 +236,9 @@ def _refused(session: Session, runtime: Runtime, purchase: PurchaseRow, problem:
         row.problem = problem[:500]
         row.updated_at = now
         session.add(row)
+        facts: dict[str, object] = {"purchaseId": row.purchase_id, "status": "failed", "provider": row.provider}
+        facts |= {"amountMinor": row.amount_minor, "currency": row.currency}
+        outbox.emit(session, row.account_id, "purchase.failed", facts, now)
 
 
 def offered_providers(runtime: Runtime, country: str | None, platform: str) -> tuple[str, ...]:

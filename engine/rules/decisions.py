@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import force_setattr
 
+from engine.rules import alerts, outgoing
 from engine.rules import commands as c
 from engine.rules import hold_decisions as holds
 from engine.rules import status_decisions as status
@@ -17,6 +18,7 @@ from engine.rules.descriptions import describe
 from engine.rules.errors import (
     IdempotencyMismatch,
     Invalid,
+    LimitReached,
     NotFound,
     Refusal,
     WalletNotActive,
@@ -34,6 +36,7 @@ def decide_all(pages: Mapping[str, Page], commands: Sequence[c.Command], terms: 
     outcomes = [decide(pages.get(command.account_id), command, terms) for command in commands]
     for page in pages.values():
         seal(page, terms.chain_key)
+        outgoing.tell(page, terms.wanted.events)
     return outcomes
 
 
@@ -41,7 +44,10 @@ def decide(page: Page | None, command: c.Command, terms: Terms) -> c.Outcome:
     """One command on one page: the earlier answer, a refusal, or what was posted."""
     if page is None:
         return NotFound("account")
-    settle(page, terms)
+    if page.wallet.is_due(page.at):
+        before = page.wallet.available_credits
+        settle(page, terms)
+        alerts.watch_balance(page, before)
     if command.key is not None:
         earlier = page.answered.get((command.operation, command.key))
         if earlier is not None:
@@ -50,11 +56,13 @@ def decide(page: Page | None, command: c.Command, terms: Terms) -> c.Outcome:
             return c.Posted(earlier, replayed=True)
     if isinstance(command, c.Grant) and command.campaign in page.campaigns:
         return c.Posted((page.campaigns[command.campaign],), replayed=True)
-    start = len(page.written)
+    start, before = len(page.written), page.wallet.available_credits
     try:
         planned = _carry_out(page, command, terms)
     except Refusal as refusal:
         assert len(page.written) == start, "a refusal comes before any effect"
+        if isinstance(refusal, LimitReached) and not (isinstance(command, c.Spend) and command.dry_run):
+            alerts.meet_limit(page, refusal)
         return refusal
     if planned is not None:
         return planned
@@ -62,6 +70,9 @@ def decide(page: Page | None, command: c.Command, terms: Terms) -> c.Outcome:
     pay_debt(page, command.actor, terms)
     if page.wallet.status == "closed":
         status.forfeit(page, command.actor, terms)
+    alerts.watch_balance(page, before)
+    if page.wallet.daily_limit_credits is not None:
+        alerts.watch_limit(page)
     return _close(page, command, start)
 
 

@@ -13,7 +13,7 @@ from bisect import insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -156,6 +156,8 @@ class Wallet:
     next_hold_expiry_at: datetime = NEVER
     daily_limit_credits: int | None = None
     per_call_limit_credits: int | None = None
+    low_balance_credits: int | None = None
+    limit_alerted_on: date | None = None
 
     @property
     def available_credits(self) -> int:
@@ -168,6 +170,14 @@ class Wallet:
     def spent_today(self, today: date) -> int:
         """Credits debited or held on the UTC day `today`, less what came back of them on that same day."""
         return self.spent_credits if self.spent_on == today else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a batch has to tell once it is committed: an outgoing event, or a notice to the customer."""
+
+    kind: Literal["event", "notice"]
+    payload: dict[str, object]
 
 
 @dataclass(slots=True)
@@ -211,6 +221,7 @@ class Page:
     new_holds: list[Hold] = field(default_factory=list)
     touched_holds: dict[str, Hold] = field(default_factory=dict)
     keys: dict[str, KeyUse] = field(default_factory=dict)
+    messages: list[Message] = field(default_factory=list)
     stored: dict[str, tuple[object, ...]] = field(default_factory=dict)
     is_changed: bool = False
 

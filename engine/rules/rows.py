@@ -8,6 +8,17 @@ from engine.rules.holds import HoldRules
 from engine.rules.ledger import Entry, Mint, Page, Transaction, transaction_id
 
 
+@dataclass(slots=True)
+class Wanted:
+    """The events that are written only if somebody listens: a row for each would double what a spend costs.
+
+    The only part of the terms that changes while a process runs; `always` (a demo's) stays whoever listens.
+    """
+
+    events: frozenset[str] = frozenset()
+    always: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What deciding needs beside the pages: an id maker, the chain's key, the catalogue's words and rules."""
@@ -16,6 +27,7 @@ class Terms:
     chain_key: bytes
     descriptions: Descriptions = field(default_factory=Descriptions)
     holds: HoldRules = field(default_factory=HoldRules)
+    wanted: Wanted = field(default_factory=Wanted)
 
 
 def write(

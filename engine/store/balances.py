@@ -52,7 +52,7 @@ class BalanceView:
     """A wallet at one instant; buckets stand in spend order, all of them.
 
     `is_due`: something in the totals has expired, a lot or a hold, and its ledger row is still to be written. The
-    limits are the present ones.
+    limits and the alert threshold are the present ones.
     """
 
     status: str
@@ -65,6 +65,7 @@ class BalanceView:
     is_due: bool = False
     daily_limit_credits: int | None = None
     per_call_limit_credits: int | None = None
+    low_balance_credits: int | None = None
 
 
 def balance(session: Session, account_id: str, now: datetime) -> BalanceView | None:
@@ -175,6 +176,7 @@ def _view(
         buckets=tuple(buckets),
         daily_limit_credits=wallet.daily_limit_credits,
         per_call_limit_credits=wallet.per_call_limit_credits,
+        low_balance_credits=wallet.low_balance_credits,
     )
 
 

@@ -13,12 +13,14 @@ from operator import attrgetter
 import msgspec
 from sqlmodel import Session
 
+from engine.rules.alerts import next_warning
 from engine.rules.commands import Command, Grant, Spend, reach
 from engine.rules.ledger import Entry, Page, Transaction, Wallet, pages_in_order, seq_in
 from engine.rules.lots import BUCKETS, NEVER, Lot, spend_order
 from engine.store.bulk import Row, Rows, ask_first, ask_rows, insert_rows, select_rows, update_rows
 from engine.store.holds import add_due, add_holds, ask_holds, pinned, save_holds
 from engine.store.key_uses import add_keys, save_key_uses
+from engine.store.messages import save_messages
 from engine.store.usage import save_usage
 
 WALLET = (
@@ -36,6 +38,8 @@ WALLET = (
     "next_hold_expiry_at",
     "daily_limit_credits",
     "per_call_limit_credits",
+    "low_balance_credits",
+    "limit_alerted_on",
 )
 LOT = (
     "account_id",
@@ -62,6 +66,7 @@ WALLET_RARE = (
     *(f"held_{bucket}" for bucket in BUCKETS),
     "next_expiry_at",
     "next_hold_expiry_at",
+    "limit_alerted_on",
 )
 LOT_MOVES = ("remaining_credits",)
 LOT_RARE = ("is_open", "held_credits", "taken_credits", "owed_credits", "expired_credits")
@@ -185,6 +190,8 @@ def wallet_of(row: Row) -> Wallet:
         next_hold_expiry_at=row[15] or NEVER,
         daily_limit_credits=row[16],
         per_call_limit_credits=row[17],
+        low_balance_credits=row[18],
+        limit_alerted_on=row[19],
     )
 
 
@@ -321,6 +328,7 @@ def save(session: Session, pages: Iterable[Page]) -> None:
     save_holds(session, changed)
     save_usage(session, changed)
     save_key_uses(session, changed)
+    save_messages(session, changed)
 
 
 def _save_wallets(session: Session, changed: Iterable[Page]) -> None:
@@ -347,20 +355,22 @@ def _save_lots(session: Session, changed: Iterable[Page]) -> None:
         account_id = page.wallet.account_id
         for lot in page.new_lots:
             page.touched.pop(lot.lot_id, None)
-            new.append((*_lot_row(account_id, lot), BUCKETS.index(lot.bucket), lot.remaining_credits > 0))
+            warn_at = next_warning(lot.expires_at, lot.granted_at)
+            new.append((*_lot_row(account_id, lot), BUCKETS.index(lot.bucket), lot.remaining_credits > 0, warn_at))
         for lot in page.touched.values():
             others = _lot_rare(lot)
             if page.stored.get(lot.lot_id) == others:
                 moved.append((account_id, lot.lot_id, lot.remaining_credits))
             else:
                 rare.append((account_id, lot.lot_id, lot.remaining_credits, *others))
-    insert_rows(session, "lots", (*LOT, "bucket_order", "is_open"), new)
+    insert_rows(session, "lots", (*LOT, "bucket_order", "is_open", "warn_at"), new)
     update_rows(session, "lots", ("account_id", "lot_id"), LOT_MOVES, moved)
     update_rows(session, "lots", ("account_id", "lot_id"), LOT_MOVES + LOT_RARE, rare)
 
 
 def _wallet_rare(wallet: Wallet) -> Row:
-    return (wallet.status, wallet.debt_credits, *wallet.held, wallet.next_expiry_at, wallet.next_hold_expiry_at)
+    ends = (wallet.next_expiry_at, wallet.next_hold_expiry_at)
+    return (wallet.status, wallet.debt_credits, *wallet.held, *ends, wallet.limit_alerted_on)
 
 
 def _lot_rare(lot: Lot) -> Row:
@@ -385,4 +395,4 @@ def transaction_row(row: Transaction) -> Row:
 
 def new_wallet_row(account_id: str, now: datetime) -> Row:
     """The row of an empty wallet, in the order of `WALLET`."""
-    return (account_id, "active", 0, b"", 0, 0, 0, 0, 0, 0, 0, NEVER, now, now.date(), 0, NEVER, None, None)
+    return (account_id, "active", 0, b"", 0, 0, 0, 0, 0, 0, 0, NEVER, now, now.date(), 0, NEVER, *[None] * 4)

@@ -7,6 +7,7 @@ from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from engine.clock import new_id
+from engine.rules import outgoing
 from engine.store.tables import AuditRow, OutboxRow
 
 
@@ -17,11 +18,12 @@ def enqueue(
     payload: dict[str, object],
     now: datetime,
     due_at: datetime | None = None,
+    prefix: str = "out",
 ) -> str:
     """Write one row of work, due now unless it says when; its id."""
     row = OutboxRow(
         account_id=account_id,
-        outbox_id=new_id("out", now),
+        outbox_id=new_id(prefix, now),
         kind=kind,
         payload=msgspec.json.encode(payload).decode(),
         due_at=due_at or now,
@@ -32,8 +34,8 @@ def enqueue(
 
 
 def emit(session: Session, account_id: str, event: str, data: dict[str, object], now: datetime) -> None:
-    """Write one outgoing event (SPEC §6); it leaves only if the transaction commits."""
-    enqueue(session, account_id, "event", {"type": event, "data": data}, now)
+    """Write one outgoing event (SPEC §6), which names its account; it leaves only if the transaction commits."""
+    enqueue(session, account_id, "event", outgoing.event(account_id, event, data, now), now, prefix="evt")
 
 
 def due(session: Session, kinds: tuple[str, ...], now: datetime, limit: int) -> list[OutboxRow]:

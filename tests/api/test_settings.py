@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from api.server import check_webhooks
 from api.settings import SettingsError, read_settings
 
 SECRET = "s" * 32
@@ -143,3 +144,14 @@ def test_a_test_key_may_be_sent_to_a_stand_in_on_loopback() -> None:
     assert settings.stripe is not None and settings.stripe.api_base == "http://127.0.0.1:12111"
     official = read_settings(BASE | LIVE_STRIPE | {"PURSER_STRIPE_API_BASE": "https://api.stripe.com"})
     assert official.stripe is not None and official.stripe.api_base == "https://api.stripe.com"
+
+
+def test_only_a_demo_may_send_webhooks_to_its_own_machine() -> None:
+    plain = {"PURSER_SECRET_KEY": "k" * 32}
+    assert not read_settings(plain).allows_webhooks_to_loopback
+    settings = read_settings(plain | {"PURSER_WEBHOOKS_TO_LOOPBACK": "1"})
+    assert settings.allows_webhooks_to_loopback
+    with pytest.raises(SettingsError, match="PURSER_WEBHOOKS_TO_LOOPBACK"):
+        check_webhooks(settings)
+    with pytest.raises(SettingsError, match="PURSER_WEBHOOKS_TO_LOOPBACK"):
+        read_settings(plain | {"PURSER_WEBHOOKS_TO_LOOPBACK": "yes"})

@@ -7,9 +7,11 @@ one in memory shares nothing with the store: it hands `decide_all` the whole wal
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
+import msgspec
 from sqlalchemy import insert, update
+from sqlmodel import Session, select
 
 from engine import book
 from engine.group_commit import GroupCommit
@@ -18,8 +20,9 @@ from engine.rules.decisions import Terms, decide_all
 from engine.rules.holds import Hold
 from engine.rules.ledger import KeyUse, Page, Transaction, Wallet
 from engine.rules.lots import NEVER, Lot, spend_order
+from engine.store import alerts
 from engine.store.database import Database, reading, writing
-from engine.store.tables import Base
+from engine.store.tables import Base, OutboxRow
 from tests.engine.support import DAY_0, counting_terms, create_accounts, holds_of, lots_of, rows_of, wallet_of
 
 
@@ -31,6 +34,8 @@ class WalletBooks:
     rows: tuple[Transaction, ...]
     lots: tuple[Lot, ...]
     holds: tuple[Hold, ...] = ()
+    notices: tuple[str, ...] = ()
+    """What the customer was told and at which `seq`, in order of their names."""
 
 
 class Backend(Protocol):
@@ -56,6 +61,8 @@ class Backend(Protocol):
         """An API key with limits of its own, made if it is not there."""
         ...
 
+    def set_threshold(self, account_id: str, credits: int | None) -> None: ...
+
     def books(self, account_id: str) -> WalletBooks: ...
 
 
@@ -79,7 +86,9 @@ class InMemory:
             rows = (*self.kept[account_id].rows, *page.written)
             lots = tuple(sorted(page.lots.values(), key=lambda lot: lot.granted_seq))
             holds = tuple(sorted(page.holds.values(), key=lambda hold: hold.hold_id))
-            self.kept[account_id] = WalletBooks(page.wallet, rows, lots, holds)
+            told = [named(m.payload) for m in page.messages if m.kind == "notice"]
+            notices = tuple(sorted((*self.kept[account_id].notices, *told)))
+            self.kept[account_id] = WalletBooks(page.wallet, rows, lots, holds, notices)
             for key in page.keys.values():
                 self.key_days[account_id, key.api_key_id, page.at.date()] = key.spent_credits
         return outcomes
@@ -99,6 +108,10 @@ class InMemory:
     def set_key(self, account_id: str, api_key_id: str, daily: int | None, per_call: int | None) -> None:
         self.keys[account_id, api_key_id] = KeyUse(api_key_id, False, daily, per_call)
 
+    def set_threshold(self, account_id: str, credits: int | None) -> None:
+        books = self.kept[account_id]
+        self.kept[account_id] = replace(books, wallet=replace(books.wallet, low_balance_credits=credits))
+
     def books(self, account_id: str) -> WalletBooks:
         return self.kept[account_id]
 
@@ -111,6 +124,11 @@ class InMemory:
                 spent = self.key_days.get((account_id, api_key_id, page.at.date()), 0)
                 page.keys[api_key_id] = replace(key, spent_credits=spent)
         return pages
+
+
+def named(payload: dict[str, Any]) -> str:
+    """A notice and the `seq` at which it was told, where it says so: `lowBalance@12`."""
+    return f"{payload['notice']}@{payload['seq']}" if "seq" in payload else str(payload["notice"])
 
 
 def whole_page(books: WalletBooks, now: datetime) -> Page:
@@ -186,7 +204,16 @@ class Stored:
                 tuple(rows_of(session, account_id)),
                 tuple(lots_of(session, account_id)),
                 tuple(holds_of(session, account_id)),
+                self._notices(session, account_id),
             )
+
+    def _notices(self, session: Session, account_id: str) -> tuple[str, ...]:
+        mine = select(OutboxRow).where(OutboxRow.account_id == account_id, OutboxRow.kind == "notice")
+        return tuple(sorted(named(msgspec.json.decode(row.payload)) for row in session.exec(mine).all()))
+
+    def set_threshold(self, account_id: str, credits: int | None) -> None:
+        with writing(self.db) as session:
+            alerts.set_threshold(session, account_id, credits)
 
     def set_limits(self, account_id: str, daily: int | None, per_call: int | None) -> None:
         table = Base.metadata.tables["wallets"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from api.mails.compose import write_notice
 from engine.catalogs import load_catalog
 from engine.clock import Clock
 from engine.flows import receive, topups
@@ -203,7 +204,7 @@ def open_world(db: Database, clock: FakeClock, catalog: str = "acn", plan: str |
         insert_rows(session, "wallets", books.WALLET, [books.new_wallet_row(ACCOUNT, now)])
 
     transact(db, insert)
-    return World(db, clock, provider, runtime, Jobs(runtime))
+    return World(db, clock, provider, runtime, Jobs(runtime, {"notice": write_notice}))
 
 
 def _as_clock(clock: Clock) -> Clock:

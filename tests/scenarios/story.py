@@ -25,12 +25,14 @@ left out):
     wallet active|suspended|closed
     limit daily|call CREDITS|none
     apikey APIKEY [daily=CREDITS] [call=CREDITS]   a key of the account, with limits of its own
+    alert CREDITS|none                        the threshold of a low balance; from here on a row ends with what is told
     overage refuse|spend                      what capturing more than was held does
 
 A line that starts with `#` is a remark; a row's rows and facts may go on in the next line after `|  |`.
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -57,7 +59,7 @@ from tests.engine.invariants import check
 from tests.engine.support import DAY_0, bought, debit, gift
 
 ACCOUNT = "acc_story"
-SETTINGS = ("wallet", "limit", "apikey", "overage")
+SETTINGS = ("wallet", "limit", "apikey", "overage", "alert")
 BUCKET_LETTERS: dict[str, Bucket] = dict(zip("LMR", BUCKETS, strict=True))
 
 
@@ -104,6 +106,7 @@ class Telling:
     lots: dict[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     told: list[tuple[datetime, Command | str]] = field(default_factory=list)
+    is_watched: bool = False
 
     def tell(self, row: Row) -> tuple[str, str]:
         """Carry the row's command out; what came of it and what the wallet holds, in the words of the language."""
@@ -112,9 +115,11 @@ class Telling:
         if verb in SETTINGS:
             set_up(self.backend, row.command)
             self.told.append((now, row.command))
+            self.is_watched = self.is_watched or verb == "alert"
             return "nothing", self._balance()
         command = self._command(verb, words, options)
-        seen = len(self.backend.books(ACCOUNT).rows)
+        before = self.backend.books(ACCOUNT)
+        seen = len(before.rows)
         [outcome] = self.backend.post([command], now)
         self.told.append((now, command))
         books = self.backend.books(ACCOUNT)
@@ -128,7 +133,9 @@ class Telling:
             assert written[len(written) - len(outcome.transactions) :] == outcome.transactions
         for lot in books.lots:
             self.lots.setdefault(lot.lot_id, f"new{sum(name.startswith('new') for name in self.lots.values()) + 1}")
-        return self._outcome(written, outcome), self._balance()
+        new = Counter(books.notices) - Counter(before.notices)
+        notices = "".join(f"; tells {each}" for each in sorted(new.elements())) if self.is_watched else ""
+        return self._outcome(written, outcome) + notices, self._balance()
 
     def _command(self, verb: str, words: list[str], options: dict[str, str]) -> Command:
         key = options.get("key")
@@ -258,6 +265,8 @@ def set_up(backend: Backend, setting: str) -> None:
         case ["apikey", api_key_id, *limits]:
             named = {name: int(credits) for name, _, credits in (limit.partition("=") for limit in limits)}
             backend.set_key(ACCOUNT, api_key_id, named.get("daily"), named.get("call"))
+        case ["alert", credits]:
+            backend.set_threshold(ACCOUNT, None if credits == "none" else int(credits))
         case ["overage", "refuse" | "spend" as overage]:
             backend.terms = replace(backend.terms, holds=HoldRules(overage=overage))
         case _:

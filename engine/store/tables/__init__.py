@@ -7,6 +7,10 @@ service, or exists before an account is known, stands in `GLOBAL_TABLES` and now
 
 from engine.store.tables.access import CredentialRow as CredentialRow
 from engine.store.tables.access import PortalSessionRow as PortalSessionRow
+from engine.store.tables.alerts import AlertMarkRow as AlertMarkRow
+from engine.store.tables.alerts import AlertSettingsRow as AlertSettingsRow
+from engine.store.tables.alerts import WebhookDeliveryRow as WebhookDeliveryRow
+from engine.store.tables.alerts import WebhookEndpointRow as WebhookEndpointRow
 from engine.store.tables.base import GLOBAL_TABLES as GLOBAL_TABLES
 from engine.store.tables.base import Base as Base
 from engine.store.tables.demo import DemoClockRow as DemoClockRow

@@ -23,6 +23,7 @@ GLOBAL_TABLES = frozenset(
         "portal_sessions",
         "store_purchases",
         "store_cursors",
+        "webhook_endpoints",
         "demo_clock",
         "sandbox_sessions",
         "sandbox_refunds",

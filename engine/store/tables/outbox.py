@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import Index
 from sqlmodel import Field
 
-from engine.store.tables.base import Base
+from engine.store.tables.base import Base, partial_index
 
 
 class ReplyRow(Base, table=True):
@@ -25,7 +25,10 @@ class OutboxRow(Base, table=True):
     """Work and messages that must follow a commit: written with it, done by `engine/jobs.py`, once each."""
 
     __tablename__ = "outbox"
-    __table_args__ = (Index("ix_outbox_due", "done_at", "due_at"),)
+    __table_args__ = (
+        Index("ix_outbox_due", "done_at", "due_at"),
+        partial_index("ix_outbox_events", "created_at", "outbox_id", where="kind = 'event'"),
+    )
     account_id: str = Field(primary_key=True, max_length=64)
     outbox_id: str = Field(primary_key=True)
     kind: str
@@ -38,7 +41,8 @@ class OutboxRow(Base, table=True):
 
 
 class MailRow(Base, table=True):
-    """A mail as it was written; `sent_at` once a mail server took it (a demo keeps them in its mailbox)."""
+    """A mail as it was written; `sent_at` once a mail server took it (a demo keeps them in its mailbox),
+    `problem` once one refused it for good."""
 
     __tablename__ = "mails"
     account_id: str = Field(primary_key=True, max_length=64)
@@ -47,6 +51,8 @@ class MailRow(Base, table=True):
     recipient: str
     subject: str
     text: str
+    html: str | None = None
+    problem: str | None = None
     created_at: datetime
     sent_at: datetime | None = None
 

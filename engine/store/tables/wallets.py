@@ -39,6 +39,7 @@ class WalletRow(Base, table=True):
         ),
         CheckConstraint("daily_limit_credits >= 0", name="daily_limit_not_negative"),
         CheckConstraint("per_call_limit_credits >= 0", name="per_call_limit_not_negative"),
+        CheckConstraint("low_balance_credits >= 0", name="low_balance_not_negative"),
         Index("ix_wallets_next_expiry_at", "next_expiry_at"),
         Index("ix_wallets_next_hold_expiry_at", "next_hold_expiry_at"),
         ROOM_TO_UPDATE,
@@ -61,12 +62,15 @@ class WalletRow(Base, table=True):
     next_hold_expiry_at: datetime | None = None
     daily_limit_credits: int | None = big(nullable=True)
     per_call_limit_credits: int | None = big(nullable=True)
+    low_balance_credits: int | None = big(nullable=True)
+    limit_alerted_on: date | None = None
 
 
 class LotRow(Base, table=True):
     """Credits granted together; the partial index is the spend order of what can still be drawn.
 
     `is_open` (something remains) is a column of its own so that a draw that leaves something touches no index.
+    `warn_at` is when the customer is next told that it expires, if ever.
     """
 
     __tablename__ = "lots"
@@ -85,6 +89,7 @@ class LotRow(Base, table=True):
             "ix_lots_spend_order", "account_id", "bucket_order", "expires_at", "granted_seq", where="is_open"
         ),
         partial_index("ix_lots_purchase", "account_id", "purchase_id", where="purchase_id IS NOT NULL"),
+        partial_index("ix_lots_warn", "warn_at", where="warn_at IS NOT NULL"),
         ROOM_TO_UPDATE,
     )
     account_id: str = Field(primary_key=True, max_length=64)
@@ -105,6 +110,7 @@ class LotRow(Base, table=True):
     cost_minor: int = big(default=0)
     cost_currency: str | None = None
     granted_at: datetime
+    warn_at: datetime | None = None
 
 
 class HoldRow(Base, table=True):
@@ -203,6 +209,7 @@ class UsageDailyRow(Base, table=True):
     __table_args__ = (
         of_account(),
         CheckConstraint("credits_spent >= 0 AND call_count >= 0", name="not_negative"),
+        Index("ix_usage_daily_day", "day", "account_id"),
     )
     account_id: str = Field(primary_key=True, max_length=64)
     day: date = Field(primary_key=True)

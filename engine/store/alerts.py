@@ -1,0 +1,146 @@
+"""What accounts want to be told, and what they were told once. Callers hold the wallet's lock where they write."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import msgspec
+from sqlalchemy import exists, func, select, text
+from sqlmodel import Session, col
+
+from engine.rules.alerts import UNUSUAL_DAYS, UNUSUAL_FACTOR
+from engine.rules.preferences import EmailNotifications
+from engine.store.bulk import update_rows
+from engine.store.tables import AccountRow, AlertMarkRow, AlertSettingsRow, LotRow, UsageDailyRow
+
+STORED = tuple(name for name in EmailNotifications.__struct_fields__ if name != "payment_confirmed")
+"""Whether payments are confirmed is nobody's choice, so it is no column."""
+
+
+def notifications_of(session: Session, account_id: str) -> EmailNotifications:
+    """The account's preferences, or the defaults."""
+    row = session.get(AlertSettingsRow, account_id)
+    if row is None:
+        return EmailNotifications()
+    return EmailNotifications(**{name: getattr(row, name) for name in STORED})
+
+
+def keep_notifications(session: Session, account_id: str, preferences: EmailNotifications) -> None:
+    chosen = {name: getattr(preferences, name) for name in STORED}
+    assert tuple(chosen) == STORED and set(msgspec.structs.asdict(preferences)) == {*STORED, "payment_confirmed"}
+    session.merge(AlertSettingsRow(account_id=account_id, **chosen))
+
+
+def set_threshold(session: Session, account_id: str, credits: int | None) -> None:
+    update_rows(session, "wallets", ("account_id",), ("low_balance_credits",), [(account_id, credits)])
+
+
+def mark_once(session: Session, account_id: str, kind: str, subject: str, now: datetime) -> bool:
+    """Note that something is told; `False` if it was told before, by whichever process."""
+    statement = text(
+        "INSERT INTO alert_marks (account_id, kind, subject, created_at) VALUES (:account, :kind, :subject, :now) "
+        "ON CONFLICT (account_id, kind, subject) DO NOTHING RETURNING subject"
+    )
+    found = session.execute(statement, {"account": account_id, "kind": kind, "subject": subject, "now": now})
+    return found.first() is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiringLot:
+    """A lot about whose expiry its owner may be told; `credits` is what remains of it and what is held, once each."""
+
+    lot_id: str
+    bucket: str
+    expires_at: datetime
+    credits: int
+
+
+def accounts_to_warn(session: Session, now: datetime, limit: int) -> list[str]:
+    """Accounts with a lot whose warning is due, longest due first."""
+    rows = session.execute(
+        select(col(LotRow.account_id)).where(col(LotRow.warn_at) <= now).order_by(col(LotRow.warn_at)).limit(limit)
+    )
+    return list(dict.fromkeys(rows.scalars()))
+
+
+def lots_to_warn(session: Session, account_id: str, before: datetime) -> list[ExpiringLot]:
+    """The account's lots whose warning is due before an instant, the soonest to expire first."""
+    rows = session.execute(
+        select(
+            col(LotRow.lot_id),
+            col(LotRow.bucket),
+            col(LotRow.expires_at),
+            col(LotRow.remaining_credits) + col(LotRow.held_credits),
+        )
+        .where(col(LotRow.account_id) == account_id, col(LotRow.warn_at) < before)
+        .order_by(col(LotRow.expires_at), col(LotRow.bucket_order), col(LotRow.granted_seq))
+    )
+    return [ExpiringLot(*row) for row in rows]
+
+
+def set_warnings(session: Session, account_id: str, warnings: Sequence[tuple[str, datetime | None]]) -> None:
+    """Note when each of these lots is warned about next."""
+    rows = [(account_id, lot_id, warn_at) for lot_id, warn_at in warnings]
+    update_rows(session, "lots", ("account_id", "lot_id"), ("warn_at",), rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What was spent on a day, and on the days before it that it is compared with."""
+
+    account_id: str
+    spent_credits: int
+    spent_before_credits: int
+
+
+def busy_accounts(session: Session, today: date, first: date, opened_before: datetime, limit: int) -> list[Activity]:
+    """Accounts that spent today and in `[first, today)`, are old enough, and were not told of today yet.
+
+    Only rows of these days are read, by their index.
+    """
+    usage = UsageDailyRow
+    spent = func.sum(col(usage.credits_spent)).label("spent")
+    now_spent = (
+        select(col(usage.account_id).label("account_id"), spent)
+        .where(col(usage.day) == today)
+        .group_by(col(usage.account_id))
+        .subquery()
+    )
+    before = (
+        select(col(usage.account_id).label("account_id"), spent)
+        .where(col(usage.day) >= first, col(usage.day) < today)
+        .group_by(col(usage.account_id))
+        .subquery()
+    )
+    told = exists().where(
+        col(AlertMarkRow.account_id) == now_spent.c.account_id,
+        col(AlertMarkRow.kind) == "unusualActivity",
+        col(AlertMarkRow.subject) == today.isoformat(),
+    )
+    rows = session.execute(
+        select(now_spent.c.account_id, now_spent.c.spent, before.c.spent)
+        .join(before, before.c.account_id == now_spent.c.account_id)
+        .join(AccountRow, col(AccountRow.account_id) == now_spent.c.account_id)
+        .where(col(AccountRow.created_at) <= opened_before, ~told)
+        .where(now_spent.c.spent * UNUSUAL_DAYS > before.c.spent * UNUSUAL_FACTOR, before.c.spent > 0)
+        .order_by(now_spent.c.account_id)
+        .limit(limit)
+    )
+    return [Activity(account_id, int(spent), int(earlier)) for account_id, spent, earlier in rows]
+
+
+def accounts_to_sum_up(session: Session, kind: str, subject: str, limit: int) -> list[str]:
+    """Accounts that want this summary (`dailySummary`, `weeklySummary`) and have not had the one of this period."""
+    wanted = AlertSettingsRow.daily_summary if kind == "dailySummary" else AlertSettingsRow.weekly_summary
+    had = exists().where(
+        col(AlertMarkRow.account_id) == col(AlertSettingsRow.account_id),
+        col(AlertMarkRow.kind) == kind,
+        col(AlertMarkRow.subject) == subject,
+    )
+    rows = session.execute(
+        select(col(AlertSettingsRow.account_id))
+        .where(col(wanted), ~had)
+        .order_by(col(AlertSettingsRow.account_id))
+        .limit(limit)
+    )
+    return list(rows.scalars())

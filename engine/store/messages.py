@@ -1,0 +1,25 @@
+"""What a batch has to tell, as outbox rows in its own transaction."""
+
+from collections.abc import Iterable
+
+import msgspec
+from sqlmodel import Session
+
+from engine.clock import new_id
+from engine.rules.ledger import Page
+from engine.store.bulk import Row, insert_rows
+
+COLUMNS = ("account_id", "outbox_id", "kind", "payload", "due_at", "attempts", "created_at")
+PREFIXES = {"event": "evt", "notice": "out"}
+_encoder = msgspec.json.Encoder()
+
+
+def save_messages(session: Session, pages: Iterable[Page]) -> None:
+    """Write the messages of all pages; mostly there are none."""
+    rows: list[Row] = []
+    for page in pages:
+        for message in page.messages:
+            message_id = new_id(PREFIXES[message.kind], page.at)
+            payload = _encoder.encode(message.payload).decode()
+            rows.append((page.wallet.account_id, message_id, message.kind, payload, page.at, 0, page.at))
+    insert_rows(session, "outbox", COLUMNS, rows)

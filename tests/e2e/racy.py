@@ -220,7 +220,7 @@ def play(fault: FaultName, seed: int, clients: int = 8, each: int = 8) -> tuple[
     bank = Bank(fault, random)
     calls: list[Call] = []
     running: dict[int, Steps] = {}
-    left = {client: each for client in range(clients)}
+    left = dict.fromkeys(range(clients), each)
     while left or running:
         if random.random() < 0.1:
             bank.flush()

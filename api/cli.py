@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from api.auth import create_key
+from api.cli_care import backup_command, doctor_command, restore_command
 from api.demo_server import DemoOrder, Ready, run_demo
 from api.environ import SettingsError
 from api.exports import export_month, read_month
@@ -214,6 +215,10 @@ def export_command(name: str, out: Path, as_json: bool) -> None:
     for currency, of in figures.items():
         click.echo(f"{currency} (minor units): " + ", ".join(f"{word} {amount}" for word, amount in of.items()))
     click.echo("\n".join(map(str, made.files)))
+
+
+for _command in (doctor_command, backup_command, restore_command):
+    main.add_command(_command)
 
 
 @contextmanager

@@ -17,9 +17,9 @@ ROUNDS_MAX = 30
 SECONDS = 45
 """After so long, or so many steps, no new round begins once everything has happened."""
 
-STEPS_WANTED = 4_000
+STEPS_WANTED = 2_000
 
-STEPS_MIN = 1_200
+STEPS_MIN = 1_500
 RULES_MIN = 20
 HAPPENED = {
     "promo_credit",
@@ -105,7 +105,7 @@ def missing(tally: Tally) -> set[str]:
 def is_enough(tally: Tally) -> bool:
     """Whether everything a wallet can meet has happened, and often; a random round may well be a short one."""
     is_varied = sum(count >= 5 for count in tally.rules.values()) >= RULES_MIN
-    return not missing(tally) and is_varied and tally.rules.total() >= STEPS_MIN and tally.rules["crash"] >= 20
+    return not missing(tally) and is_varied and tally.rules.total() >= STEPS_MIN and tally.rules["crash"] >= 10
 
 
 def findings(db: Database) -> list[Finding]:

@@ -266,5 +266,11 @@ class History(Steps):
         self.grant(who, "recharge", 20, None, False, True)
         self.hold(who, 10, 2, True, True)
         self.time_passes(hours)
+        self.capture_more(who, 0, 3, False, True)
         self.capture(who, 0, percent, True, True)
         self.void(who, 0, True, True)
+
+    @rule(first=WHICH)
+    def both_redeem_the_coupon_for_one(self, first: int) -> None:
+        self.redeem(first, 0)
+        self.redeem(1 - first, 0)

@@ -116,7 +116,7 @@ class History(Steps):
     def sweep(self, who: int) -> None:
         self._wish(c.Expire(account_id=self.accounts[who], actor="system"), False, True)
 
-    @rule(is_meant=st.sampled_from([False] * 5 + [True]))
+    @rule(is_meant=st.sampled_from([False, False, True]))
     def crash(self, is_meant: bool) -> None:
         """The batch was decided and written, and the process dies before the commit: nothing of it is kept."""
         if not is_meant:
@@ -269,6 +269,15 @@ class History(Steps):
         self.capture_more(who, 0, 3, False, True)
         self.capture(who, 0, percent, True, True)
         self.void(who, 0, True, True)
+
+    @rule(who=WHICH, is_late=st.booleans())
+    def reversed_too_late_or_touched(self, who: int, is_late: bool) -> None:
+        self.payment_lands(who, 9, 100, 0)
+        if is_late:
+            self.time_passes(25)
+        else:
+            self.spend_all(who, 0, True)
+        self.we_reverse(0, None)
 
     @rule(first=WHICH)
     def both_redeem_the_coupon_for_one(self, first: int) -> None:

@@ -105,7 +105,7 @@ def missing(tally: Tally) -> set[str]:
 def is_enough(tally: Tally) -> bool:
     """Whether everything a wallet can meet has happened, and often; a random round may well be a short one."""
     is_varied = sum(count >= 5 for count in tally.rules.values()) >= RULES_MIN
-    return not missing(tally) and is_varied and tally.rules.total() >= STEPS_MIN and tally.rules["crash"] >= 10
+    return not missing(tally) and is_varied and tally.rules.total() >= STEPS_MIN and tally.rules["crash"] >= 5
 
 
 def findings(db: Database) -> list[Finding]:

@@ -30,6 +30,7 @@ bench: .venv/.dev
 	$(BIN)/python -m bench.spends
 	$(BIN)/python -m bench.http
 	$(BIN)/python -m bench.documents
+	$(BIN)/python -m bench.audit
 
 .venv/.runtime: pyproject.toml .ci/system
 	sh .ci/system runtime

@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from api.auth import create_key
+from api.cli_care import backup_command, doctor_command, restore_command
 from api.demo_server import DemoOrder, Ready, run_demo
 from api.environ import SettingsError
 from api.exports import export_month, read_month
@@ -27,7 +28,8 @@ from api.logs import log_to_stderr
 from api.script import run_script
 from api.server import SchemaOutdated, assembled, check_schema, opened, serve, work
 from api.settings import Settings, read_settings
-from engine.audit import Report, audit
+from engine.audit import Report
+from engine.audit_many import audit_many
 from engine.catalogs import load_catalog
 from engine.clock import Clock
 from engine.rules.catalog import CatalogError
@@ -175,14 +177,15 @@ def keys_create_command(role: KeyRole, name: str, account_id: str | None, as_jso
 
 @main.command("audit")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON line.")
-def audit_command(as_json: bool) -> None:
+@click.option("--processes", type=click.IntRange(1, 64), default=os.cpu_count() or 1, help="Default: one a core.")
+def audit_command(as_json: bool, processes: int) -> None:
     """Prove that the books add up, or name the first row that does not; exit code 1 if it finds something."""
     _log()
     settings = _read_settings()
     keys = Secrets(settings.secret_keys).all_for("ledger chain")
-    with _complaints(), opened(settings) as db, _counting("Reading the ledger", is_shown=not as_json) as progress:
+    with _complaints(), opened(settings) as db, _counting("Reading the ledger", is_shown=True) as progress:
         check_schema(db)
-        report = audit(db, keys, progress)
+        report = audit_many(db, keys, processes, progress)
     _say_json(_report(report)) if as_json else _show_report(report)
     if not report.is_clean:
         sys.exit(NO)
@@ -212,6 +215,10 @@ def export_command(name: str, out: Path, as_json: bool) -> None:
     for currency, of in figures.items():
         click.echo(f"{currency} (minor units): " + ", ".join(f"{word} {amount}" for word, amount in of.items()))
     click.echo("\n".join(map(str, made.files)))
+
+
+for _command in (doctor_command, backup_command, restore_command):
+    main.add_command(_command)
 
 
 @contextmanager

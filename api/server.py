@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import structlog
 import uvicorn
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
+from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import ArgumentError
 
 from api import receipts as receipt_resources
@@ -29,6 +31,7 @@ from api.delivery import mail_sender
 from api.environ import SettingsError
 from api.logs import log_to_stderr
 from api.mails.compose import write_notice
+from api.metrics import MULTIPROCESS_DIRECTORY, Meters, mark_process_dead, metered, serving_metrics, watched
 from api.pages import page_handlers
 from api.scope import Resource
 from api.settings import Settings
@@ -137,9 +140,14 @@ def check_schema(db: Database) -> None:
 
 @contextmanager
 def assembled(
-    settings: Settings, db: Database, clock: Clock, providers: Mapping[str, PaymentProvider]
+    settings: Settings,
+    db: Database,
+    clock: Clock,
+    providers: Mapping[str, PaymentProvider],
+    meters: Meters | None = None,
 ) -> Iterator[Parts]:
-    """The parts on an open database, jobs not yet running; closed in order when the block ends."""
+    """The parts on an open database, jobs not yet running; closed in order when the block ends. With `meters`, what
+    group commit and the providers do is counted."""
     catalog = load_catalog(settings.catalog)
     secrets = Secrets(settings.secret_keys)
     terms = chain_terms(catalog, secrets)
@@ -150,6 +158,9 @@ def assembled(
     with ExitStack() as stack:
         group = GroupCommit(db, terms, clock.now)
         stack.callback(group.close)
+        if meters is not None:
+            group.measure(meters)
+            providers = watched(providers, meters)
         runtime = Runtime(
             db=db,
             catalog=catalog,
@@ -240,28 +251,47 @@ def serve(settings: Settings, workers: int = 1) -> None:
             if db.is_sqlite:
                 raise SettingsError("SQLite has one process: --workers needs PostgreSQL (PURSER_DATABASE_URL).")
             check_schema(db)
-        _serve_many(settings, listener, workers)
+            if settings.metrics_port is None:
+                _serve_many(settings, listener, workers)
+                return
+            with tempfile.TemporaryDirectory(prefix="purser-metrics-") as directory:
+                os.environ[MULTIPROCESS_DIRECTORY] = directory
+                with serving_metrics(settings, db, None):
+                    _serve_many(settings, listener, workers)
 
 
 def work(settings: Settings) -> None:
     """Jobs alone, until a signal ends them: a process beside servers on the same PostgreSQL database."""
     end_by_signal()
     check_webhooks(settings)
+    meters = _meters(settings)
     with opened(settings) as db:
         check_schema(db)
-        with assembled(settings, db, Clock(), providers_of(settings)) as parts:
+        with assembled(settings, db, Clock(), providers_of(settings), meters) as parts:
             parts.start()
-            log.info("purser works on jobs")
-            signal.pause()
+            with serving_metrics(settings, db, meters):
+                log.info("purser works on jobs")
+                signal.pause()
 
 
-def _serve_one(settings: Settings, listener: socket.socket) -> None:
-    with opened(settings) as db:
+def _meters(settings: Settings) -> Meters | None:
+    """Somebody to count, where metrics are asked for: else nothing is counted."""
+    return None if settings.metrics_port is None else Meters(CollectorRegistry())
+
+
+def _serve_one(settings: Settings, listener: socket.socket, *, is_alone: bool = True) -> None:
+    """One process; where it `is_alone` it serves its metrics itself."""
+    meters = _meters(settings)
+    with opened(settings) as db, ExitStack() as stack:
         check_schema(db)
-        with assembled(settings, db, Clock(), providers_of(settings)) as parts:
-            app = create_app(parts.runtime, settings, parts.resources)
-            parts.start()
-            run_app(app, listener, lambda: log.info("purser serves", url=settings.base_url))
+        parts = stack.enter_context(assembled(settings, db, Clock(), providers_of(settings), meters))
+        app: ASGIApp = create_app(parts.runtime, settings, parts.resources)
+        if meters is not None:
+            app = metered(app, meters)
+            if is_alone:
+                stack.enter_context(serving_metrics(settings, db, meters))
+        parts.start()
+        run_app(app, listener, lambda: log.info("purser serves", url=settings.base_url))
 
 
 def _serve_many(settings: Settings, listener: socket.socket, workers: int) -> None:
@@ -277,6 +307,8 @@ def _serve_many(settings: Settings, listener: socket.socket, workers: int) -> No
             wait([process.sentinel for process in running])
             for process in [process for process in running if not process.is_alive()]:
                 running.remove(process)
+                if settings.metrics_port is not None:
+                    mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
                 log.error("worker ended", pid=process.pid, exit_code=process.exitcode)
             sleep(RESTART_SECONDS)
     finally:
@@ -289,4 +321,4 @@ def _serve_many(settings: Settings, listener: socket.socket, workers: int) -> No
 def _worker(settings: Settings, listener: socket.socket) -> None:
     log_to_stderr(for_people=False)
     end_by_signal()
-    _serve_one(settings, listener)
+    _serve_one(settings, listener, is_alone=False)

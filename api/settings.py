@@ -57,6 +57,8 @@ class Settings:
     apple: AppleSettings | None
     google: GoogleSettings | None
     moonpay: MoonPaySettings | None
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = None
 
     @property
     def is_https(self) -> bool:
@@ -89,6 +91,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         apple=read_apple(read),
         google=read_google(read),
         moonpay=read_moonpay(read),
+        metrics_host=read.text("METRICS_HOST") or "127.0.0.1",
+        metrics_port=_metrics_port(read.text("METRICS_PORT")),
     )
 
 
@@ -99,10 +103,18 @@ def _switch(name: str, read: Reader) -> bool:
     return text == "1"
 
 
-def _port(text: str) -> int:
+def _port(text: str, name: str = "PURSER_PORT") -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) or not 0 <= int(text) <= 65_535:
-        raise SettingsError(f"PURSER_PORT is not a port: {text!r}.")
+        raise SettingsError(f"{name} is not a port: {text!r}.")
     return int(text)
+
+
+def _metrics_port(text: str | None) -> int | None:
+    """Where metrics are served, or `None`: nobody counts then."""
+    port = None if text is None else _port(text, "PURSER_METRICS_PORT")
+    if port == 0:
+        raise SettingsError("PURSER_METRICS_PORT is the port that a scraper knows: 1 to 65535.")
+    return port
 
 
 def _base_url(text: str) -> str:

@@ -2,15 +2,16 @@
 
 For every wallet: `seq` has no gap, the hash chain is whole, Σ entries = amount, `balance_after` is the running sum,
 each lot holds what its entries leave, the wallet's totals are those of its lots, what is held of each lot is what the
-rows say and the open holds pin, head, `seq` and debt are those of the last row, and daily usage is what the debits say.
-For every payment: exactly the grants its purchase names. For every series of documents: no gap.
+rows say and the open holds pin, head, `seq`, debt and the day's spending are those of the rows, daily usage is what the
+debits say, and what was taken back of a purchase is what its lots say. For every payment: exactly the grants its
+purchase names. For every coupon: as many uses as grants. For every series of documents: no gap.
 
-It reads one snapshot, row by row, and keeps of a wallet only sums (by lot, by day and provider): a wallet with a
-million rows takes no more memory than one with ten.
+It reads one snapshot, window by window, and keeps of a wallet only sums (by lot, by day and provider): a wallet with a
+million rows takes no more memory than one with ten. Several processes may share the accounts (`engine/audit_many.py`).
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -18,189 +19,241 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
-from engine.rules.audit import Finding, WalletCheck
+from engine.rules.audit import Finding, Row, WalletCheck, chain_link
+from engine.rules.audit_ends import end_findings
 from engine.rules.holds import Hold
-from engine.rules.ledger import Transaction
-from engine.store import books
-from engine.store.bulk import Row, select_rows, select_window
+from engine.store import books, scan
 from engine.store.database import Database, snapshot
-from engine.store.holds import HOLD, hold_of
-from engine.store.usage import all_usage
+from engine.store.scan import Span
 
 CHUNK = 5_000
-KEY = ("account_id", "seq")
-_NUMBERS = tuple(
-    books.TRANSACTION.index(name) for name in ("seq", "amount_credits", "balance_after", "debt_after", "command_rows")
-)
-_encode = msgspec.json.Encoder().encode
-UNREADABLE = (TypeError, ValueError, msgspec.MsgspecError, OperationalError)
+TYPE = books.TRANSACTION.index("type")
+REFERENCE = books.TRANSACTION.index("reference_type")
+REVERSES = books.TRANSACTION.index("reverses_id")
+UNREADABLE = (TypeError, ValueError, IndexError, msgspec.MsgspecError, OperationalError)
 """What a row raises that no row of ours can be made of; SQLite's driver refuses text that is not UTF-8."""
+
+GRANTS = ("deposit", "auto_recharge", "volume_discount")
 
 
 @dataclass(slots=True)
 class Report:
-    """What was read, and what was found wrong; clean if nothing was."""
+    """What was read, and what was found wrong; clean if nothing was. `coupons` counts the grants of each."""
 
     wallets: int = 0
     rows: int = 0
     purchases: int = 0
     documents: int = 0
     findings: list[Finding] = field(default_factory=list)
+    coupons: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     @property
     def is_clean(self) -> bool:
         return not self.findings
 
 
-def audit(db: Database, chain_keys: Sequence[bytes], progress: Callable[[int], None] = lambda rows: None) -> Report:
-    """Read everything and report; `progress` is told how many ledger rows have been read."""
+Progress = Callable[[int], None]
+"""Told how many ledger rows have been read; may raise to end the audit."""
+
+
+def audit(db: Database, chain_keys: Sequence[bytes], progress: Progress = lambda rows: None) -> Report:
+    """Read everything and report."""
     report = Report()
     with snapshot(db) as session:
-        _audit_wallets(session, chain_keys, report, progress)
-        _audit_purchases(session, report)
-        _audit_documents(session, report)
+        audit_span(session, Span(), chain_keys, report, progress)
+        audit_rest(session, report)
     return report
 
 
-def _audit_wallets(session: Session, keys: Sequence[bytes], report: Report, progress: Callable[[int], None]) -> None:
-    """Wallets with rows, in the order of their ids, then those that claim to have some and have none."""
-    seen: set[str] = set()
+def audit_rest(session: Session, report: Report) -> None:
+    """All that is not one wallet's rows: wallets without any, purchases, coupons, documents."""
+    report.wallets = scan.count_wallets(session)
+    for account_id, what in scan.accounts_without_rows(session):
+        report.findings.append(Finding(account_id, what))
+    _audit_purchases(session, report)
+    _audit_coupons(session, report)
+    _audit_documents(session, report)
+
+
+def audit_span(
+    session: Session, span: Span, keys: Sequence[bytes], report: Report, progress: Progress = lambda rows: None
+) -> None:
+    """The wallets of a span that have rows, in the order of their ids."""
+    links = [chain_link(key) for key in keys]
     check: WalletCheck | None = None
-    for chunk in _chunks(session):
+    for chunk in _chunks(session, span):
         debits = _reversed_debits(session, chunk)
+        holds = _holds_of(session, chunk, (row for row, _ in debits.values()))
+        ended: list[WalletCheck] = []
         if check is not None:
             check.begin_chunk()
-        for key, row in chunk:
-            if check is None or check.account_id != key[0]:
+        for (account_id, seq), row in chunk:
+            if check is None or check.account_id != account_id:
                 if check is not None:
-                    _close(session, check, report)
-                check = WalletCheck(key[0], keys)
-                seen.add(key[0])
-            check.take(key[1], row, debits)
+                    ended.append(check)
+                check = WalletCheck(account_id, links)
+            check.take(seq, row, debits, holds)
+        _close(session, ended, report)
         report.rows += len(chunk)
         progress(report.rows)
     if check is not None:
-        _close(session, check, report)
-    for account_id, seq in session.execute(text("SELECT account_id, seq FROM wallets")).all():
-        report.wallets += 1
-        if seq > 0 and account_id not in seen:
-            report.findings.append(Finding(account_id, f"the wallet counts {seq} rows and has none"))
-    for what, table in (("lots", "lots"), ("usage", "usage_daily")):
-        for (account_id,) in session.execute(text(f"SELECT DISTINCT account_id FROM {table}")).all():  # noqa: S608
-            if account_id not in seen:
-                report.findings.append(Finding(account_id, f"it has {what} and no rows"))
+        _close(session, [check], report)
 
 
-Keyed = tuple[tuple[str, int], Transaction | None]
+Keyed = tuple[tuple[str, int], Row | None]
 """A row under its key, or nothing where no row can be made of what is stored."""
 
 
-def _chunks(session: Session) -> Iterator[list[Keyed]]:
-    """Every ledger row by account and `seq`."""
-    after: Row = ("", -(2**62))
+def _chunks(session: Session, span: Span) -> Iterator[list[Keyed]]:
+    """Every ledger row of a span by account and `seq`."""
+    after = span.start
     while True:
-        chunk = _chunk(session, after, CHUNK)
-        if chunk:
-            yield chunk
-            after = chunk[-1][0]
-        else:
+        chunk = _chunk(session, span, after, CHUNK)
+        if not chunk:
             return
+        yield chunk
+        after = chunk[-1][0]
 
 
-def _chunk(session: Session, after: Row, limit: int) -> list[Keyed]:
+def _chunk(session: Session, span: Span, after: Row, limit: int) -> list[Keyed]:
     """The next rows; where a chunk can't be read, fewer, down to the one that is at fault."""
     try:
-        rows = select_window(session, "transactions", books.TRANSACTION, KEY, after, limit)
+        return [((row[0], row[1]), row) for row in scan.ledger_window(session, span, after, limit)]
     except UNREADABLE:
         if limit > 1:
-            return _chunk(session, after, max(1, limit // 8))
-        return [(_key(row), None) for row in select_window(session, "transactions", KEY, KEY, after, 1)]
-    return [(_key(row), _read(row)) for row in rows]
+            return _chunk(session, span, after, max(1, limit // 8))
+        return [((row[0], row[1]), None) for row in scan.key_window(session, span, after, 1)]
 
 
-def _key(row: Row) -> tuple[str, int]:
-    return row[0], row[1]
-
-
-def _read(row: Row) -> Transaction | None:
-    """The row as it was written, its entries to the byte; SQLite keeps any value in any column."""
-    for place in _NUMBERS:
-        if type(row[place]) is not int:
-            return None
-    if type(row[books.ENTRIES]) is not str:
-        return None
-    try:
-        read = books.transaction_of(row)
-    except UNREADABLE:
-        return None
-    return read if _encode(read.entries) == row[books.ENTRIES].encode() else None
-
-
-def _reversed_debits(session: Session, chunk: list[Keyed]) -> dict[tuple[str, str], tuple[Transaction, int]]:
+def _reversed_debits(session: Session, chunk: list[Keyed]) -> dict[tuple[str, str], tuple[Row, int]]:
     """The debits that rows of this chunk reverse, with what rows before the chunk had given back of each."""
-    wanted = [(row.account_id, row.reverses_id) for _, row in chunk if row is not None and row.reverses_id is not None]
+    wanted = {(row[0], row[REVERSES]) for _, row in chunk if row is not None and row[REVERSES] is not None}
     if not wanted:
         return {}
     account_before, seq_before = chunk[0][0]
     before: dict[tuple[str, str], int] = defaultdict(int)
-    columns = ("account_id", "reverses_id", "seq", "amount_credits")
     try:
-        for account_id, debit_id, seq, credits in select_rows(session, "transactions", columns, columns[:2], wanted):
+        for account_id, debit_id, seq, credits in scan.reversals_of(session, wanted):
             if account_id == account_before and seq < seq_before:
                 before[account_id, debit_id] += credits
-        rows = books.ask_by_id(session, wanted)()
+        return {(row[0], row[2]): (row, before[row[0], row[2]]) for row in scan.rows_by_id(session, wanted)}
     except UNREADABLE:
         return {}  # the row at fault is found where it stands
-    debits = [debit for debit in map(_read, rows) if debit is not None]
-    return {(d.account_id, d.transaction_id): (d, before[d.account_id, d.transaction_id]) for d in debits}
 
 
-def _close(session: Session, check: WalletCheck, report: Report) -> None:
-    """Hold what the rows made against what is kept beside them."""
-    account_id = check.account_id
+def _holds_of(session: Session, chunk: list[Keyed], debits: Iterable[Row]) -> dict[Row, Hold]:
+    """The holds that rows of this chunk, or debits that they reverse, are of."""
+    rows = [row for _, row in chunk if row is not None and row[REFERENCE] == "hold"]
+    rows += [row for row in debits if row[REFERENCE] == "hold"]
+    wanted = {(row[0], row[REFERENCE + 1]) for row in rows if row[REFERENCE + 1] is not None}
     try:
-        wallets = select_rows(session, "wallets", books.WALLET, ("account_id",), [(account_id,)])
-        lots = list(map(books.lot_of, select_rows(session, "lots", books.LOT, ("account_id",), [(account_id,)])))
-        wallet = books.wallet_of(wallets[0]) if wallets else None
-        usage = all_usage(session, account_id)
-        report.findings.extend(check.end(wallet, lots, usage, _open_holds(session, account_id)))
+        return scan.holds_by_id(session, wanted)
+    except UNREADABLE:
+        return _readable_holds(session, wanted)
+
+
+def _readable_holds(session: Session, wanted: Iterable[Row]) -> dict[Row, Hold]:
+    """One by one, without those that can't be read."""
+    found: dict[Row, Hold] = {}
+    for key in wanted:
+        try:
+            found |= scan.holds_by_id(session, [key])
+        except UNREADABLE:
+            continue
+    return found
+
+
+def _close(session: Session, checks: Sequence[WalletCheck], report: Report) -> None:
+    """Hold what the rows of wallets made against what is kept beside them."""
+    if not checks:
+        return
+    try:
+        kept = scan.beside(session, [check.account_id for check in checks])
     except UNREADABLE as error:
-        report.findings.append(Finding(account_id, f"what is kept beside its rows can't be read: {error}"))
-
-
-def _open_holds(session: Session, account_id: str) -> list[tuple[Hold, int]]:
-    """The open holds by their parts, each with the sum its row keeps."""
-    columns = (*HOLD, "held_credits")
-    found = select_rows(session, "holds", columns, ("account_id", "status"), [(account_id, "open")])
-    return [(hold_of(row[:-1]), row[-1]) for row in found]
+        if len(checks) > 1:
+            for check in checks:
+                _close(session, [check], report)
+            return
+        (check,) = checks
+        report.findings += [check.broken] if check.broken is not None else []
+        report.findings.append(Finding(check.account_id, f"what is kept beside its rows can't be read: {error}"))
+        return
+    for check in checks:
+        own = kept[check.account_id]
+        report.findings += end_findings(check, own.wallet, own.lots, own.uses, own.holds)
+        for coupon, count in check.kept.coupons.items():
+            report.coupons[coupon] += count
 
 
 def _audit_purchases(session: Session, report: Report) -> None:
-    """Every landed purchase has its base grant and, where it names one, its bonus, once each, and no other has any."""
+    """Every landed purchase has its base grant and, where it names one, its bonus, once each, and no other has any;
+    and whatever was taken of a purchase, or given back to it, has one."""
     granted: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
+    others: set[tuple[str, str]] = set()
     for account_id, purchase_id, kind, credits in session.execute(
-        text(
-            "SELECT account_id, purchase_id, type, amount_credits FROM transactions "
-            "WHERE purchase_id IS NOT NULL AND type IN ('deposit', 'auto_recharge', 'volume_discount')"
-        )
-    ).all():
-        granted[(account_id, purchase_id)].append((kind, credits))
-    for account_id, purchase_id, landed_at, base, bonus in session.execute(
-        text("SELECT account_id, purchase_id, landed_at, base_credits, bonus_credits FROM purchases")
-    ).all():
+        text("SELECT account_id, purchase_id, type, amount_credits FROM transactions WHERE purchase_id IS NOT NULL")
+    ):
+        if kind in GRANTS:
+            granted[(account_id, purchase_id)].append((kind, credits))
+        else:
+            others.add((account_id, purchase_id))
+    for account_id, purchase_id, landed_at, base, bonus, out in session.execute(
+        text("SELECT account_id, purchase_id, landed_at, base_credits, bonus_credits, credits_out FROM purchases")
+    ):
         report.purchases += 1
         named = [base] + ([bonus] if bonus else []) if landed_at is not None else []
         has = granted.pop((account_id, purchase_id), [])
+        others.discard((account_id, purchase_id))
         if sorted(credits for _, credits in has) != sorted(named):
             report.findings.append(Finding(purchase_id, f"it names the grants {named} and has {has}"))
-    for (_, purchase_id), has in granted.items():
+        if landed_at is None and out:
+            report.findings.append(Finding(purchase_id, f"{out} credits are out of it and it never landed"))
+    for (_, purchase_id), has in sorted(granted.items()):
         report.findings.append(Finding(purchase_id, f"grants without a purchase: {has}"))
+    for account_id, purchase_id in sorted(others - granted.keys()):
+        report.findings.append(Finding(purchase_id, f"rows of {account_id} name it and there is no such purchase"))
+    _audit_taken(session, report)
+
+
+def _audit_taken(session: Session, report: Report) -> None:
+    """What lots say was taken or is owed of a purchase is no more than what its facts demand, and what they say they
+    cost is what was paid."""
+    for purchase_id, cost, amount in session.execute(
+        text(
+            "SELECT p.purchase_id, sum(l.cost_minor), p.amount_minor FROM purchases p "
+            "JOIN lots l ON l.account_id = p.account_id AND l.purchase_id = p.purchase_id "
+            "GROUP BY p.account_id, p.purchase_id, p.amount_minor, p.currency "
+            "HAVING sum(l.cost_minor) > p.amount_minor OR min(l.cost_currency) <> p.currency "
+            "OR max(l.cost_currency) <> p.currency "
+            "OR (sum(l.cost_minor) < p.amount_minor AND min(l.source) = 'custom_credits')"
+        )
+    ):
+        report.findings.append(Finding(purchase_id, f"its lots cost {cost}, it was {amount}, or another currency"))
+    for purchase_id, out, taken in session.execute(
+        text(
+            "SELECT p.purchase_id, p.credits_out, sum(l.taken_credits + l.owed_credits) FROM purchases p "
+            "JOIN lots l ON l.account_id = p.account_id AND l.purchase_id = p.purchase_id "
+            "GROUP BY p.account_id, p.purchase_id, p.credits_out HAVING sum(l.taken_credits + l.owed_credits) <> 0"
+        )
+    ):
+        if taken > out:
+            report.findings.append(Finding(purchase_id, f"{taken} credits were taken of it, {out} are to be out"))
+
+
+def _audit_coupons(session: Session, report: Report) -> None:
+    """Every coupon was counted as often as it was granted."""
+    granted = dict(report.coupons)
+    for coupon, used in session.execute(text("SELECT coupon, used FROM coupon_uses ORDER BY coupon")):
+        made = granted.pop(coupon, 0)
+        if made != used:
+            report.findings.append(Finding(coupon, f"the coupon was granted {made} times and counted {used}"))
+    report.findings += [Finding(coupon, "the coupon was granted and never counted") for coupon in sorted(granted)]
 
 
 def _audit_documents(session: Session, report: Report) -> None:
     """Numbers of a series are 1, 2, 3 … up to the last one taken."""
     taken: dict[str, list[int]] = defaultdict(list)
-    for series, number in session.execute(text("SELECT series, number_in_series FROM documents")).all():
+    for series, number in session.execute(text("SELECT series, number_in_series FROM documents")):
         taken[series].append(number)
         report.documents += 1
     for series, last in session.execute(text("SELECT series, last FROM document_series")).all():
@@ -208,3 +261,6 @@ def _audit_documents(session: Session, report: Report) -> None:
             report.findings.append(Finding(series, f"its numbers are not 1 to {last}, once each"))
     for series in taken:
         report.findings.append(Finding(series, "documents without a series"))
+
+
+__all__ = ["CHUNK", "Finding", "Progress", "Report", "audit", "audit_rest", "audit_span"]

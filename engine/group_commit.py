@@ -15,6 +15,8 @@ from datetime import datetime
 from queue import Empty, SimpleQueue
 
 from engine import book
+from engine.clock import monotonic
+from engine.meter import Meter
 from engine.rules.commands import Command, Outcome
 from engine.rules.decisions import Terms
 from engine.rules.errors import Unavailable
@@ -57,6 +59,11 @@ class GroupCommit:
         """Queue one command for a waiter of the caller's own."""
         self._lane_of(command).put([(command, waiter)])
 
+    def measure(self, meter: Meter) -> None:
+        """Tell `meter` of every batch from now on."""
+        for lane in self._lanes:
+            lane.meter = meter
+
     def close(self) -> None:
         for lane in self._lanes:
             lane.close()
@@ -89,6 +96,7 @@ class _Lane:
         self._queue: SimpleQueue[list[Item] | None] = SimpleQueue()
         self._door = threading.Lock()
         self._is_closed = False
+        self.meter: Meter | None = None
         self._thread = threading.Thread(target=self._run, name=f"group-commit-{number}", daemon=True)
         self._thread.start()
 
@@ -130,6 +138,7 @@ class _Lane:
         if not batch:
             return
         commands = [command for command, _ in batch]
+        started = 0.0 if self.meter is None else monotonic()
         try:
             outcomes = transact(
                 self._db, lambda session: book.post(session, commands, self._terms, self._now()), writing_by_letter
@@ -147,3 +156,5 @@ class _Lane:
         else:
             for (_, waiter), outcome in zip(batch, outcomes, strict=True):
                 waiter.set_result(outcome)
+            if self.meter is not None:
+                self.meter.batch(commands, outcomes, monotonic() - started, self._queue.qsize())

@@ -1,8 +1,8 @@
 """Jobs: whatever time or a commit has made due, done by one thread a process and safe to do twice.
 
 Provider events, outbox rows (refunds, documents, mails), sessions that are over, lots past their expiry, monthly
-credits. A row is leased before it is worked on, so several processes share the work; a worker that dies gives its
-row up when the lease ends. What fails is tried again with growing waits; nothing is dropped.
+credits, the nightly audit. A row is leased before it is worked on, so several processes share the work; a worker that
+dies gives its row up when the lease ends. What fails is tried again with growing waits; nothing is dropped.
 """
 
 import threading
@@ -27,6 +27,7 @@ from engine.flows import (
     webhooks,
 )
 from engine.flows.digests import Digests
+from engine.nightly import Nightly
 from engine.payments import ProviderUnreachable
 from engine.runtime import Runtime
 from engine.store import outbox
@@ -97,6 +98,7 @@ class Jobs:
             "store_finish": finish_store_purchase,
             **(handlers or {}),
         }
+        self._nightly = Nightly(runtime)
         self._wake = threading.Event()
         self._digests = Digests()
         self._is_stopping = False
@@ -120,6 +122,7 @@ class Jobs:
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
+        self._nightly.stop()
 
     def wake(self) -> None:
         """Say that something may be due."""
@@ -141,6 +144,7 @@ class Jobs:
         while not self._is_stopping:
             try:
                 self.run_due()
+                self._nightly.look()
             except Exception:
                 log.exception("jobs failed; trying again")
             self._wake.wait(IDLE_SECONDS)

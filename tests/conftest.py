@@ -17,7 +17,9 @@ from engine.store.migrations import upgrade
 from engine.store.tables import Base
 from tests.engine.support import FakeClock
 
-pytest.register_assert_rewrite("tests.engine.invariants", "tests.simulation.machine", "tests.scenarios.story")
+pytest.register_assert_rewrite(
+    "tests.engine.invariants", "tests.simulation.machine", "tests.simulation.steps", "tests.scenarios.story"
+)
 
 KINDS = ("sqlite", "postgresql")
 

@@ -1,14 +1,18 @@
-"""What the audit keeps of one wallet while its rows pass, and what it finds."""
+"""What the audit keeps of one wallet while its rows pass, and which row is the first that does not fit."""
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from typing import Any
 
-from engine.rules.holds import Hold
-from engine.rules.ledger import Transaction, Wallet, chain_hash
-from engine.rules.lots import BUCKETS, Lot
-from engine.rules.usage import DayUse, use_of_debit, use_of_reversal
+import msgspec
+
+from engine.rules import commands as c
+from engine.rules.holds import Hold, Part, by_lot, counted_on, taken
+from engine.rules.ledger import Entry, Transaction
+from engine.rules.usage import NO_PROVIDER
 
 ADDS = frozenset(
     {
@@ -22,8 +26,24 @@ ADDS = frozenset(
         "admin_credit",
     }
 )
-Debits = Mapping[tuple[str, str], tuple[Transaction, int]]
+RETURNS = frozenset({"refund", "refund_failed", "dispute", "dispute_won"})
+LEAVES = frozenset({"expiry", "forfeit"})
+FIELDS = Transaction.__struct_fields__
+ENTRIES = FIELDS.index("entries")
+CREATED = FIELDS.index("created_at")
+API_KEY = FIELDS.index("api_key_id")
+Row = tuple[Any, ...]
+"""A ledger row as it is stored, in the order of `Transaction`'s fields, entries as their text."""
+
+Debits = Mapping[tuple[str, str], tuple[Row, int]]
 """Debits by account and id, with what was given back of each before the rows at hand."""
+
+Holds = Mapping[Row, Hold]
+"""Holds by account and id, as they stand now."""
+
+_encode = msgspec.json.Encoder().encode
+_entries = msgspec.json.Decoder(tuple[Entry, ...])
+_told = msgspec.json.Decoder(dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,175 +55,254 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class _Granted:
-    """What the row that made a lot says of it."""
+class Granted:
+    """The row that made a lot, and what it says was granted."""
 
-    seq: int
+    row: Row
     credits: int
-    row: Transaction
+
+
+@dataclass(slots=True)
+class OpenHold:
+    """A hold as its rows have made it until here."""
+
+    parts: tuple[Part, ...]
+    expires_at: datetime
+
+
+def chain_link(key: bytes) -> Callable[[bytes, bytes], bytes]:
+    """HMAC-SHA256 under one key of (hash before, canonical text), with the key's part of the work done once."""
+    padded = (key if len(key) <= 64 else hashlib.sha256(key).digest()).ljust(64, b"\0")
+    inner, outer = hashlib.sha256(padded.translate(_IPAD)), hashlib.sha256(padded.translate(_OPAD))
+
+    def link(before: bytes, canonical: bytes) -> bytes:
+        text = inner.copy()
+        text.update(before)
+        text.update(canonical)
+        whole = outer.copy()
+        whole.update(text.digest())
+        return whole.digest()
+
+    return link
+
+
+_IPAD = bytes(byte ^ 0x36 for byte in range(256))
+_OPAD = bytes(byte ^ 0x5C for byte in range(256))
+
+
+@dataclass(slots=True)
+class Kept:
+    """What a wallet's rows make together: held against what is stored beside them."""
+
+    count: int = 0
+    balance: int = 0
+    debt: int = 0
+    head: bytes = b""
+    last: Row | None = None
+    is_readable: bool = True
+    left: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    held: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    ended: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    granted: dict[str, Granted] = field(default_factory=dict)
+    returned: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    uses: dict[tuple[date, str], tuple[int, int, str | None]] = field(default_factory=dict)
+    holds: dict[str, OpenHold] = field(default_factory=dict)
+    coupons: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    spent_on: date | None = None
+    spent: int = 0
 
 
 class WalletCheck:
-    """One wallet's rows in order of `seq`, then what is kept beside them. Only the first broken row is named."""
+    """One wallet's rows in order of `seq`. Only the first broken row is named."""
 
-    def __init__(self, account_id: str, keys: Sequence[bytes]) -> None:
+    def __init__(self, account_id: str, links: Sequence[Callable[[bytes, bytes], bytes]]) -> None:
         self.account_id = account_id
-        self._keys = keys
-        self._count = 0
-        self._balance = 0
-        self._head = b""
-        self._last: Transaction | None = None
-        self._broken: Finding | None = None
-        self._is_readable = True
-        self._left: dict[str, int] = defaultdict(int)
-        self._held: dict[str, int] = defaultdict(int)
-        self._granted: dict[str, _Granted] = {}
+        self.kept = Kept()
+        self.broken: Finding | None = None
+        self._links = links
         self._undone: dict[str, int] = {}
-        self._use: dict[tuple[date, str], tuple[int, int]] = {}
 
     def begin_chunk(self) -> None:
         """More rows follow, with debits that say what was given back until here."""
         self._undone.clear()
 
-    def take(self, seq: int, row: Transaction | None, debits: Debits) -> None:
+    def take(self, seq: int, row: Row | None, debits: Debits, holds: Holds) -> None:
         """The next row, or `None` for one that can't be read."""
-        self._count += 1
-        if row is None:
-            self._is_readable = False
+        kept = self.kept
+        kept.count += 1
+        entries = None if row is None else _read(row)
+        if row is None or entries is None:
+            kept.is_readable = False
             self._break(seq, "it can't be read")
             return
-        if self._broken is None:
-            what = self._wrong(row, debits)
+        if self.broken is None:
+            what = self._wrong(row, entries)
             if what is not None:
                 self._break(seq, what)
-        self._balance += row.amount_credits
-        self._head = row.hash
-        self._last = row
-        for entry in row.entries:
-            self._left[entry.lot_id] += entry.credits
-            if row.type in ("hold", "hold_release"):
-                self._held[entry.lot_id] -= entry.credits
-            if row.type in ADDS or entry.lot_id not in self._granted:  # what finds its own lot full makes a new one
-                self._granted[entry.lot_id] = _Granted(row.seq, entry.credits, row)
-        self._count_use(row, debits)
+        kept.balance += row[4]
+        kept.head = row[-1]
+        kept.last = row
+        left, kind = kept.left, row[3]
+        for entry in entries:
+            left[entry.lot_id] += entry.credits
+        if kind == "debit" and row[9] != "hold":
+            self._count_use(row, -row[4], 1)
+            self._count_spent(row[CREATED].date(), -row[4])
+        else:
+            self._take_rare(row, entries, debits, holds)
+        kept.debt = row[6]
 
     def _break(self, seq: int, what: str) -> None:
-        if self._broken is None:
-            self._broken = Finding(f"{self.account_id}/{seq}", what)
+        if self.broken is None:
+            self.broken = Finding(f"{self.account_id}/{seq}", what)
 
-    def _wrong(self, row: Transaction, debits: Debits) -> str | None:
-        """What is wrong with this row, all before it being right."""
-        if row.seq != self._count:
-            return f"row {self._count} is missing"
-        if sum([entry.credits for entry in row.entries]) != row.amount_credits:
+    def _wrong(self, row: Row, entries: tuple[Entry, ...]) -> str | None:
+        """What is wrong with this row by itself, all before it being right."""
+        kept = self.kept
+        if row[1] != kept.count:
+            return f"row {kept.count} is missing"
+        if sum([entry.credits for entry in entries]) != row[4]:
             return "its entries do not sum up to its amount"
-        balance = self._balance + row.amount_credits
-        if balance != row.balance_after:
-            return f"its balance is {row.balance_after}, the rows before it make {balance}"
-        if all(chain_hash(key, self._head, row) != row.hash for key in self._keys):
-            return "its hash does not fit its text and the row before it"
-        if row.reverses_id is not None:
-            debit, undone = debits.get((row.account_id, row.reverses_id), (None, 0))
-            if debit is None or debit.type != "debit" or debit.seq >= row.seq:
-                return "it gives back more than its debit took, or has no debit"
-            if self._undone.get(row.reverses_id, undone) + row.amount_credits > -debit.amount_credits:
-                return "it gives back more than its debit took, or has no debit"
+        if kept.balance + row[4] != row[5]:
+            return f"its balance is {row[5]}, the rows before it make {kept.balance + row[4]}"
+        covered = (*row[:ENTRIES], msgspec.Raw(row[ENTRIES].encode()), *row[CREATED:API_KEY])
+        canonical = b"1" + _encode(covered) if row[API_KEY] is None else b"2" + _encode((*covered, row[API_KEY]))
+        for link in self._links:
+            if link(kept.head, canonical) == row[-1]:
+                return None
+        return "its hash does not fit its text and the row before it"
+
+    def _take_rare(self, row: Row, entries: tuple[Entry, ...], debits: Debits, holds: Holds) -> None:
+        """What every kind of row but a plain debit leaves behind."""
+        kept, kind = self.kept, row[3]
+        for entry in entries:
+            if kind in ("hold", "hold_release"):
+                kept.held[entry.lot_id] -= entry.credits
+            elif kind in LEAVES:
+                kept.ended[entry.lot_id] -= entry.credits
+            if kind in ADDS or entry.lot_id not in kept.granted:  # what finds its own lot full makes a new one
+                kept.granted[entry.lot_id] = Granted(row, entry.credits)
+        if kind in RETURNS and row[12] is not None:
+            kept.returned[row[12]] += row[6] - kept.debt - row[4]
+        elif kind == "coupon_credit" and row[22] == "coupon":
+            kept.coupons[row[23]] += 1
+        if row[11] is not None:
+            self._take_reversal(row, debits, holds)
+        if row[9] == "hold" and kind in ("hold", "hold_release", "debit"):
+            self._take_hold(row, entries, holds.get((row[0], row[10])))
+
+    def _take_reversal(self, row: Row, debits: Debits, holds: Holds) -> None:
+        debit, before = debits.get((row[0], row[11]), (None, 0))
+        undone = self._undone.get(row[11], before)
+        if debit is None or debit[3] != "debit" or debit[1] >= row[1] or undone + row[4] > -debit[4]:
+            self._break(row[1], "it gives back more than its debit took, or has no debit")
+        if debit is None:
+            return
+        self._undone[row[11]] = undone + row[4]
+        if row[3] != "debit_reversal":
+            return
+        self._count_use(debit, -row[4], -1 if undone + row[4] == -debit[4] else 0, is_named=False)
+        day = row[CREATED].date()
+        if debit[CREATED].date() == day:
+            held = holds.get((row[0], debit[10])) if debit[9] == "hold" else None
+            counted = -debit[4] if held is None else held.counted_credits
+            self._count_spent(day, min(undone, counted) - min(undone + row[4], counted))
+
+    def _take_hold(self, row: Row, entries: tuple[Entry, ...], hold: Hold | None) -> None:
+        """A row of a hold, against the hold as it stands now."""
+        kind, hold_id, day = row[3], row[10], row[CREATED].date()
+        if hold is None:
+            self._break(row[1], "it names a hold that is not there or does not add up")
+            return
+        if kind == "hold":
+            what = self._reserved(row, entries, hold)
+            self._count_spent(day, -row[4])
+        elif kind == "hold_release":
+            what = self._released(row, entries, hold)
+            self._count_spent(day, -counted_on(day, hold.parts))
+        else:
+            self._count_use(row, -row[4], 1)
+            kept_today = counted_on(day, taken(hold.parts, hold.captured_credits))
+            counted = kept_today + max(0, hold.captured_credits - hold.credits)
+            what = (hold.status, hold.captured_credits, hold.counted_credits) == ("captured", -row[4], counted)
+            self._count_spent(day, counted)
+        if not what:
+            self._break(row[1], f"the hold {hold_id} is kept as something else than its rows say")
+
+    def _reserved(self, row: Row, entries: tuple[Entry, ...], hold: Hold) -> bool:
+        """Whether the row that makes or extends a hold says of it what is kept."""
+        day = row[CREATED].date()
+        parts = tuple(Part(e.lot_id, e.bucket, -e.credits, day) for e in entries)
+        made = self.kept.holds.get(hold.hold_id)
+        same = (hold.provider_id, hold.provider_name, hold.capability_id, hold.call_id) == (*row[13:16], row[17])
+        if made is not None:
+            try:
+                ends = datetime.fromisoformat(_told.decode(row[19])["expiresAt"])
+            except (msgspec.MsgspecError, KeyError, ValueError):
+                return False
+            self.kept.holds[hold.hold_id] = OpenHold(made.parts + parts, ends)
+            return same
+        ends = row[CREATED] + timedelta(seconds=hold.ttl_seconds)
+        self.kept.holds[hold.hold_id] = OpenHold(parts, ends)
+        first = (hold.actor, hold.created_at, hold.metadata) == (row[18], row[CREATED], row[19])
+        return same and first and hold.description in ("", row[8]) and _is_as_asked(row, hold)
+
+    def _released(self, row: Row, entries: tuple[Entry, ...], hold: Hold) -> bool:
+        """Whether a hold that has ended is kept as its rows made it, and as this one ended it."""
+        made = self.kept.holds.pop(hold.hold_id, None)
+        if made is None or hold.status == "open" or hold.ended_at != row[CREATED]:
+            return False
+        if (hold.parts, hold.expires_at) != (made.parts, made.expires_at):
+            return False
+        if (hold.status == "expired") != (row[18] == "system"):
+            return False
+        if (hold.captured_credits > 0) != (hold.status == "captured"):
+            return False
+        draws = [(draw.lot_id, draw.bucket, draw.credits) for draw in by_lot(tuple(reversed(hold.parts)))]
+        return draws == [(entry.lot_id, entry.bucket, entry.credits) for entry in entries]
+
+    def _count_spent(self, day: date, credits: int) -> None:
+        if credits != 0:
+            kept = self.kept
+            kept.spent = (kept.spent if kept.spent_on == day else 0) + credits
+            kept.spent_on = day
+
+    def _count_use(self, debit: Row, credits: int, calls: int, *, is_named: bool = True) -> None:
+        """Credits and calls on a debit's own day and provider."""
+        key = (debit[CREATED].date(), debit[13] or NO_PROVIDER)
+        spent, called, name = self.kept.uses.get(key, (0, 0, None))
+        if is_named and debit[14] is not None:
+            name = debit[14]
+        self.kept.uses[key] = (spent + credits, called + calls, name)
+
+
+def _is_as_asked(row: Row, hold: Hold) -> bool:
+    """Whether a keyed request for a hold asked for this one, as long as it lasts or as long as the catalogue says."""
+    if row[24] is None:
+        return True
+    asked = c.Hold(
+        account_id=row[0],
+        actor=row[18],
+        credits=-row[4],
+        ttl_seconds=hold.ttl_seconds,
+        description=hold.description,
+        provider_id=row[13],
+        provider_name=row[14],
+        capability_id=row[15],
+        call_id=row[17],
+        api_key_id=row[API_KEY],
+        metadata=row[19],
+    )
+    return row[24] in (c.fingerprint(asked), c.fingerprint(replace(asked, ttl_seconds=None)))
+
+
+def _read(row: Row) -> tuple[Entry, ...] | None:
+    """The row's entries, if it is a row that could be ours; SQLite keeps any value in any column."""
+    if not (type(row[1]) is type(row[4]) is type(row[5]) is type(row[6]) is type(row[25]) is int):
         return None
-
-    def _count_use(self, row: Transaction, debits: Debits) -> None:
-        if row.type == "debit":
-            self._add_use(use_of_debit(row))
-        elif row.reverses_id is not None:
-            found = debits.get((row.account_id, row.reverses_id))
-            if found is None:
-                return
-            debit, before = found
-            undone = self._undone.get(row.reverses_id, before) + row.amount_credits
-            self._undone[row.reverses_id] = undone
-            if row.type == "debit_reversal":
-                is_whole = undone == -debit.amount_credits
-                self._add_use(use_of_reversal(debit, row.amount_credits, is_whole=is_whole))
-
-    def _add_use(self, use: DayUse) -> None:
-        credits, calls = self._use.get((use.day, use.provider_id), (0, 0))
-        self._use[use.day, use.provider_id] = (credits + use.credits_spent, calls + use.call_count)
-
-    def end(
-        self, wallet: Wallet | None, lots: Sequence[Lot], usage: Sequence[DayUse], holds: Sequence[tuple[Hold, int]]
-    ) -> list[Finding]:
-        """Everything found, the first broken row before the rest. `holds` are the open ones, each with the sum its
-        row keeps."""
-        found = [self._broken] if self._broken is not None else []
-        if wallet is None:
-            return [*found, Finding(self.account_id, "rows without a wallet")]
-        if not self._is_readable or self._last is None:
-            return found  # sums over rows that can't be read would accuse what is right
-        found += self._wallet_findings(wallet, self._last) + self._lot_findings(wallet, lots)
-        return found + self._hold_findings(lots, holds) + self._uses(usage)
-
-    def _wallet_findings(self, wallet: Wallet, last: Transaction) -> list[Finding]:
-        checks = (
-            (f"the wallet's seq is {wallet.seq}, the last row's {last.seq}", wallet.seq == last.seq),
-            ("the wallet's head is not the last row's hash", wallet.head == last.hash),
-            (
-                f"the wallet owes {wallet.debt_credits}, the last row says {last.debt_after}",
-                wallet.debt_credits == last.debt_after,
-            ),
-            ("the wallet's total is not the last row's balance", wallet.available_credits == last.balance_after),
-        )
-        return [Finding(f"{self.account_id}/{last.seq}", what) for what, is_so in checks if not is_so]
-
-    def _lot_findings(self, wallet: Wallet, lots: Sequence[Lot]) -> list[Finding]:
-        found = []
-        totals, held = [0] * len(BUCKETS), [0] * len(BUCKETS)
-        left = dict(self._left)
-        for lot in lots:
-            totals[BUCKETS.index(lot.bucket)] += lot.remaining_credits
-            held[BUCKETS.index(lot.bucket)] += lot.held_credits
-            if left.pop(lot.lot_id, 0) != lot.remaining_credits:
-                found.append(Finding(lot.lot_id, "it holds something else than its entries leave"))
-            if not self._is_as_granted(lot):
-                found.append(Finding(lot.lot_id, "no row granted it as it says"))
-        found += [Finding(lot_id, "entries name a lot that is not there") for lot_id in left]
-        if totals != wallet.available:
-            found.append(Finding(self.account_id, f"buckets hold {totals}, the wallet says {wallet.available}"))
-        if held != wallet.held:
-            found.append(Finding(self.account_id, f"lots reserve {held}, the wallet says {wallet.held}"))
-        return found
-
-    def _hold_findings(self, lots: Sequence[Lot], holds: Sequence[tuple[Hold, int]]) -> list[Finding]:
-        """What is held of each lot is what its rows say and what the open holds pin of it."""
-        found = []
-        pinned: dict[str, int] = defaultdict(int)
-        for hold, kept in holds:
-            if hold.credits != kept:
-                found.append(Finding(hold.hold_id, f"its parts are {hold.credits} and it says {kept}"))
-            for part in hold.parts:
-                pinned[part.lot_id] += part.credits
-        for lot in lots:
-            said, pins = self._held.get(lot.lot_id, 0), pinned.pop(lot.lot_id, 0)
-            if not said == pins == lot.held_credits:
-                what = f"{lot.held_credits} of it are held, its rows say {said} and the open holds pin {pins}"
-                found.append(Finding(lot.lot_id, what))
-        return found + [Finding(lot_id, "open holds pin a lot that is not there") for lot_id in pinned]
-
-    def _is_as_granted(self, lot: Lot) -> bool:
-        granted = self._granted.get(lot.lot_id)
-        if granted is None or (granted.seq, granted.credits) != (lot.granted_seq, lot.granted_credits):
-            return False
-        row = granted.row
-        if row.created_at != lot.granted_at or (lot.lot_id, lot.bucket) not in {
-            (e.lot_id, e.bucket) for e in row.entries
-        }:
-            return False
-        return row.type not in ADDS or (row.source, row.purchase_id) == (lot.source, lot.purchase_id)
-
-    def _uses(self, usage: Sequence[DayUse]) -> list[Finding]:
-        """Days and providers on which the kept totals are not what the debits say."""
-        kept = {(use.day, use.provider_id): (use.credits_spent, use.call_count) for use in usage}
-        found = []
-        for key in sorted(self._use.keys() | kept.keys()):
-            if self._use.get(key, (0, 0)) != kept.get(key, (0, 0)):
-                where = f"{self.account_id}/{key[0]}"
-                found.append(Finding(where, f"usage of {key[1] or 'no provider'} is not what its debits say"))
-        return found
+    if type(row[ENTRIES]) is not str or type(row[CREATED]) is not datetime or type(row[-1]) is not bytes:
+        return None
+    try:
+        return _entries.decode(row[ENTRIES])
+    except (msgspec.MsgspecError, UnicodeEncodeError):
+        return None

@@ -7,7 +7,7 @@ the same account, operation and key are the same request only if their fingerpri
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import ClassVar, Literal
 
 import msgspec
@@ -64,7 +64,7 @@ class Grant:
             self.bucket,
             self.credits,
             self.description,
-            self.expires_at,
+            None if self.expires_at is None else self.expires_at.astimezone(UTC),
             self.reference_type,
             self.reference_id,
             self.metadata,

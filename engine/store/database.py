@@ -11,6 +11,7 @@ alone checkpoints; a lock file keeps a second server out and every other connect
 import fcntl
 import os
 import random
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -62,6 +63,11 @@ class Database:
     deadline_seconds: float = DEADLINE_SECONDS
     watchdog: "Watchdog | None" = None
     lock_file: IO[str] | None = field(default=None, repr=False)
+
+    @property
+    def url(self) -> str:
+        """Where it is, password included: for another process of ours."""
+        return self.reader.url.set(drivername=self.reader.url.get_backend_name()).render_as_string(hide_password=False)
 
     def close(self) -> None:
         """Return every connection; on SQLite the writer closes last, so that it alone checkpoints."""
@@ -207,13 +213,37 @@ def reading(db: Database) -> Iterator[Session]:
         raise Unavailable("The database does not answer; try again.") from error
 
 
+def open_reader(url: str) -> Database:
+    """Open a database for reading only, beside the process that has it open for writing: it takes no lock file."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return _open_postgresql(url, DEADLINE_SECONDS, 1)
+    reader = create_engine(parsed, connect_args={"check_same_thread": False, "isolation_level": None})
+    event.listen(reader, "connect", _on_sqlite_reader)
+    event.listen(reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    return Database(reader, reader, reader, True)
+
+
 @contextmanager
-def snapshot(db: Database) -> Iterator[Session]:
-    """One consistent view for as long as the block takes, for audits and exports: no deadline, nothing is written."""
+def snapshot(db: Database, name: str | None = None) -> Iterator[Session]:
+    """One consistent view for as long as the block takes, for audits and exports: no deadline, nothing is written.
+
+    With a `name` it is the view of another process (`shared_snapshot`), as long as that one's block lasts.
+    """
     with Session(db.reader, expire_on_commit=False) as session:
+        if name is not None:
+            assert re.fullmatch(r"[0-9A-Fa-f-]+", name), "a name that PostgreSQL gave"
+            session.connection().exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{name}'")
         yield session
         session.expunge_all()
         session.rollback()
+
+
+def shared_snapshot(db: Database, session: Session) -> str | None:
+    """A name under which other processes see what this `snapshot` sees; SQLite has none."""
+    if db.is_sqlite:
+        return None
+    return str(session.connection().exec_driver_sql("SELECT pg_export_snapshot()").scalar_one())
 
 
 def transact(

@@ -1,322 +1,285 @@
-"""A random history of one wallet, kept three times: by the rules in memory, on SQLite and on PostgreSQL.
+"""Random histories of two wallets, kept three times: by pure rules, on SQLite and on PostgreSQL, equal after each step.
 
-A step posts a batch of wishes, which become commands on the wallet as it is; then all three have answered alike and
-keep the same books, and the books keep every law. A crash loses a batch before its commit, and every connection.
+Rules of commands fill a batch, which a drawn cut posts; rules of flows (payments, refunds, coupons, statuses) are
+transactions of their own. A crash loses a batch before its commit, and every connection.
 """
 
-import itertools
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
-from typing import Literal
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import precondition, rule
 
-from engine.rules.commands import (
-    Capture,
-    Command,
-    Expire,
-    Extend,
-    GiveBack,
-    Hold,
-    Outcome,
-    Posted,
-    Reverse,
-    TakeBack,
-    Void,
-)
-from engine.rules.errors import Refusal
-from engine.rules.holds import Hold as KeptHold
-from engine.rules.holds import HoldRules
-from engine.rules.ledger import Transaction
+from engine.rules import commands as c
 from engine.rules.lots import BUCKETS, Bucket
-from engine.store.database import Database
-from tests.engine.backends import Backend, InMemory, Stored
-from tests.engine.invariants import check
-from tests.engine.support import FakeClock, bought, counting_terms, debit, gift
+from engine.rules.money import Money
+from engine.rules.periods import period_at, period_start
+from engine.rules.purchases import Terms
+from tests.engine.support import DAY_0, debit, gift
+from tests.simulation.keepers import refund_fact
+from tests.simulation.oracle import Bought
+from tests.simulation.steps import BACK, CREDITS, CUT, DISPUTED, FEW, KEYED, NUMBERS, PRICE, WHICH, Steps, Tally
 
-ACCOUNTS = (f"acc_simulated_{number}" for number in itertools.count())
-NUMBERS = itertools.count()
-PURCHASES = ("pur_1", "pur_2")
-NEW_KEY = "a new key"
-CREDITS = st.integers(1, 60)
-KEYS = st.sampled_from([None, NEW_KEY, NEW_KEY, NEW_KEY, "k1"])
+__all__ = ["History", "Tally"]
 
 
-@dataclass(frozen=True, slots=True)
-class Grants:
-    bucket: Bucket
-    credits: int
-    hours: int | None
-    key: str | None
+class History(Steps):
+    """The machine; a test gives it the databases and the tally."""
 
+    # Commands, posted in batches.
 
-@dataclass(frozen=True, slots=True)
-class Buys:
-    purchase_id: str
-    base: int
-    bonus: int
-
-
-@dataclass(frozen=True, slots=True)
-class Spends:
-    """`percent` of what was available before the batch, and some credits more."""
-
-    percent: int
-    more: int
-    key: str | None
-    is_dry: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Reverses:
-    """An earlier debit, counted from the newest; where there is none, any row."""
-
-    back: int
-    credits: int | None
-    key: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Returns:
-    """Money of a purchase goes back (`owe` or not), or comes back after all (`owe` is `None`)."""
-
-    purchase_id: str
-    credits: int
-    owe: bool | None
-    key: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Holds:
-    """`percent` of what was available before the batch, and some credits more, for some hours."""
-
-    percent: int
-    more: int
-    hours: int
-    key: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Ends:
-    """An earlier hold, counted from the newest, is captured (`percent` of it, and more), voided or extended."""
-
-    back: int
-    how: str
-    percent: int
-    more: int
-    key: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Repeats:
-    """An earlier request with a key comes again, counted from the newest."""
-
-    back: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sweeps:
-    pass
-
-
-Wish = Grants | Buys | Spends | Reverses | Returns | Holds | Ends | Repeats | Sweeps
-
-HOURS = st.none() | st.integers(1, 60)
-GRANTS = st.builds(Grants, st.sampled_from(BUCKETS), CREDITS, HOURS, KEYS)
-BUYS = st.builds(Buys, st.sampled_from(PURCHASES), CREDITS, st.sampled_from([0, 0, 5]))
-SPENDS = st.builds(
-    Spends,
-    st.sampled_from([100, 0, 30, 50]),
-    st.sampled_from([0, 1, 1, 7]),
-    KEYS,
-    st.sampled_from([False] * 6 + [True]),
-)
-REVERSES = st.builds(Reverses, st.integers(0, 4), st.none() | CREDITS, KEYS)
-RETURNS = st.builds(
-    Returns, st.sampled_from(PURCHASES), st.integers(1, 80), st.sampled_from([True, True, True, False, None]), KEYS
-)
-HOLDS = st.builds(Holds, st.sampled_from([0, 30, 60]), st.integers(0, 9), st.integers(1, 60), KEYS)
-ENDS = st.builds(
-    Ends,
-    st.integers(0, 3),
-    st.sampled_from(["capture", "capture", "void", "extend"]),
-    st.sampled_from([0, 50, 100, 100]),
-    st.sampled_from([0, 0, 0, 1, 5]),
-    KEYS,
-)
-REPEATS = st.builds(Repeats, st.integers(0, 6))
-WISHES = st.one_of(GRANTS, BUYS, SPENDS, SPENDS, HOLDS, ENDS, REVERSES, RETURNS, REPEATS, st.builds(Sweeps))
-BATCHES = st.lists(WISHES, min_size=1, max_size=5)
-
-
-@dataclass
-class Tally:
-    """What all examples together have done: a simulation that ran nothing must not pass."""
-
-    examples: int = 0
-    batches: int = 0
-    crashes: int = 0
-    outcomes: dict[str, int] = field(default_factory=dict)
-
-    def count(self, outcomes: list[Outcome], written: tuple[Transaction, ...]) -> None:
-        for name in [*map(outcome_name, outcomes), *(row.type for row in written)]:
-            self.outcomes[name] = self.outcomes.get(name, 0) + 1
-
-
-def outcome_name(outcome: Outcome) -> str:
-    if isinstance(outcome, Refusal):
-        return outcome.code
-    return "replayed" if isinstance(outcome, Posted) and outcome.replayed else type(outcome).__name__
-
-
-def comparable(outcome: Outcome) -> object:
-    """An outcome as a value: two refusals are equal when their code and facts are."""
-    return (outcome.code, outcome.facts) if isinstance(outcome, Refusal) else outcome
-
-
-class History(RuleBasedStateMachine):
-    """The machine; `simulation` gives it the databases and the tally."""
-
-    databases: tuple[Callable[[], Database], ...]
-    reopen: Callable[[], None]
-    tally: Tally
-
-    @initialize(
-        is_in_debt=st.booleans(), overage=st.sampled_from(["refuse", "spend"]), daily=st.sampled_from([None, 90])
+    @rule(
+        who=WHICH,
+        bucket=st.sampled_from(BUCKETS),
+        credits=CREDITS,
+        hours=st.none() | st.integers(1, 60),
+        k=KEYED,
+        cut=CUT,
     )
-    def begin(self, is_in_debt: bool, overage: Literal["refuse", "spend"], daily: int | None) -> None:
-        """An empty wallet, or one that owes most of a purchase that it has spent."""
-        self.tally.examples += 1
-        self.account_id = next(ACCOUNTS)
-        self.clock = FakeClock()
-        self.keyed: list[Command] = []
-        rules = HoldRules(overage=overage)
-        self.memory = InMemory(counting_terms(rules))
-        self.stored = [Stored(find(), counting_terms(rules), is_grouped=True) for find in self.databases]
-        for backend in self._all():
-            backend.open(self.account_id, self.clock.now())
-        if is_in_debt:
-            self.post([Buys("pur_1", 100, 0), Spends(0, 100, None, False), Returns("pur_1", 80, True, None)], False)
-        for backend in self._all():
-            backend.set_limits(self.account_id, daily, None)
+    def grant(self, who: int, bucket: Bucket, credits: int, hours: int | None, k: bool, cut: bool) -> None:
+        until = None if hours is None else self.clock.now() + timedelta(hours=hours)
+        self._wish(gift(self.accounts[who], credits, bucket, until=until), k, cut)
 
-    @rule(wishes=BATCHES, is_lost=st.sampled_from([False, False, False, False, True]))
-    def post(self, wishes: list[Wish], is_lost: bool) -> None:
-        batch = self._commands(wishes)
-        if is_lost:
-            self._crash(batch)
+    @rule(who=WHICH, step=st.integers(0, 2), credits=CREDITS, cut=CUT)
+    def campaign_step(self, who: int, step: int, credits: int, cut: bool) -> None:
+        asked = gift(self.accounts[who], credits)
+        self._wish(replace(asked, reference_type="campaign", reference_id=f"invite/{step}"), True, cut)
+
+    @rule(who=WHICH, credits=CREDITS, cut=CUT)
+    def month_begins(self, who: int, credits: int, cut: bool) -> None:
+        """The period's credits, as often as anybody asks: granted once."""
+        period = period_at(DAY_0, self.clock.now())
+        ends = period_start(DAY_0, period + 1)
+        asked = gift(self.accounts[who], 40, "monthly", until=ends, key=f"period:{period}")
+        self._wish(replace(asked, operation="period", type="monthly_credit", source="subscription"), False, cut)
+
+    @rule(who=WHICH, credits=CREDITS, k=KEYED, cut=CUT)
+    def spend(self, who: int, credits: int, k: bool, cut: bool) -> None:
+        self._wish(debit(self.accounts[who], credits), k, cut)
+
+    @rule(who=WHICH, more=st.sampled_from([0, 0, 1]), cut=CUT)
+    def spend_all(self, who: int, more: int, cut: bool) -> None:
+        self._wish(debit(self.accounts[who], self._available(who) + more), True, cut)
+
+    @rule(who=WHICH, credits=CREDITS)
+    def dry_run(self, who: int, credits: int) -> None:
+        self._wish(replace(debit(self.accounts[who], credits), dry_run=True), False, True)
+
+    @precondition(lambda self: self.keyed)
+    @rule(back=st.integers(0, 6), cut=CUT)
+    def repeat(self, back: int, cut: bool) -> None:
+        self._wish(self.keyed[-1 - back % len(self.keyed)], False, cut)
+
+    @precondition(lambda self: self.keyed)
+    @rule(back=st.integers(0, 6), cut=CUT)
+    def reuse_a_key(self, back: int, cut: bool) -> None:
+        """The key of an earlier request on another one."""
+        earlier = self.keyed[-1 - back % len(self.keyed)]
+        if isinstance(earlier, (c.Spend, c.Grant, c.Hold)):
+            self._wish(replace(earlier, credits=earlier.credits + 1), False, cut)
+
+    @rule(who=WHICH, credits=CREDITS, hours=st.integers(1, 60), k=KEYED, cut=CUT)
+    def hold(self, who: int, credits: int, hours: int, k: bool, cut: bool) -> None:
+        self._wish(c.Hold(account_id=self.accounts[who], actor="s", credits=credits, ttl_seconds=hours * 3600), k, cut)
+
+    @rule(who=WHICH, back=BACK, percent=st.sampled_from([0, 50, 100]), k=KEYED, cut=CUT)
+    def capture(self, who: int, back: int, percent: int, k: bool, cut: bool) -> None:
+        self._end(who, back, k, cut, lambda h: {"kind": c.Capture, "credits": h.credits * percent // 100})
+
+    @rule(who=WHICH, back=BACK, more=st.integers(1, 9), k=KEYED, cut=CUT)
+    def capture_more(self, who: int, back: int, more: int, k: bool, cut: bool) -> None:
+        self._end(who, back, k, cut, lambda h: {"kind": c.Capture, "credits": h.credits + more})
+
+    @rule(who=WHICH, back=BACK, k=KEYED, cut=CUT)
+    def void(self, who: int, back: int, k: bool, cut: bool) -> None:
+        self._end(who, back, k, cut, lambda h: {"kind": c.Void})
+
+    @rule(who=WHICH, back=BACK, credits=st.integers(0, 9), hours=st.integers(1, 40), k=KEYED, cut=CUT)
+    def extend(self, who: int, back: int, credits: int, hours: int, k: bool, cut: bool) -> None:
+        self._end(who, back, k, cut, lambda h: {"kind": c.Extend, "credits": credits, "ttl_seconds": hours * 3600})
+
+    @rule(who=WHICH, back=BACK, k=KEYED, cut=CUT)
+    def reverse_all(self, who: int, back: int, k: bool, cut: bool) -> None:
+        self._reverse(who, back, None, k, cut)
+
+    @rule(who=WHICH, back=BACK, credits=st.integers(1, 20), k=KEYED, cut=CUT)
+    def reverse_part(self, who: int, back: int, credits: int, k: bool, cut: bool) -> None:
+        self._reverse(who, back, credits, k, cut)
+
+    @rule(who=WHICH, credits=CREDITS, bucket=st.none() | st.sampled_from(BUCKETS), k=KEYED, cut=CUT)
+    def admin_debit(self, who: int, credits: int, bucket: Bucket | None, k: bool, cut: bool) -> None:
+        account_id = self.accounts[who]
+        asked = c.AdminDebit(account_id=account_id, actor="admin:a", credits=credits, description="", bucket=bucket)
+        self._wish(asked, k, cut)
+
+    @rule(who=WHICH)
+    def sweep(self, who: int) -> None:
+        self._wish(c.Expire(account_id=self.accounts[who], actor="system"), False, True)
+
+    @rule(is_meant=st.sampled_from([False, False, True]))
+    def crash(self, is_meant: bool) -> None:
+        """The batch was decided and written, and the process dies before the commit: nothing of it is kept."""
+        if not is_meant:
             return
-        self.tally.batches += 1
-        now = self.clock.now()
-        seen = len(self.memory.books(self.account_id).rows)
-        outcomes = self.memory.post(batch, now)
-        books = self.memory.books(self.account_id)
-        self.tally.count(outcomes, books.rows[seen:])
-        check(books)
-        for backend in self.stored:
-            assert [comparable(o) for o in backend.post(batch, now)] == [comparable(o) for o in outcomes]
-            assert backend.books(self.account_id) == books
+        self._note("crash")
+        now, lost = self.clock.now(), self.batch
+        self.batch = []
+        self.oracle.memory.crash(lost, now)
+        for keeper in self.keepers:
+            keeper.crash(lost)
+            keeper.close()
+        type(self).reopen()
+        for keeper in self.keepers:
+            keeper.reopen()
+        self._compare()
 
     @rule(hours=st.integers(1, 30))
     def time_passes(self, hours: int) -> None:
+        self._flush()
+        self._note("time_passes")
         self.clock.advance(timedelta(hours=hours))
 
-    def _crash(self, batch: list[Command]) -> None:
-        """The batch was decided and written, and the process dies before the commit: nothing of it is kept."""
-        self.tally.crashes += 1
-        for backend in self._all():
-            backend.crash(batch, self.clock.now())
-        type(self).reopen()
-        for stored, find in zip(self.stored, self.databases, strict=True):
-            stored.db = find()
-        for backend in self._all():
-            assert backend.books(self.account_id) == self.memory.books(self.account_id)
+    @rule(is_meant=st.sampled_from([False] * 5 + [True]))
+    def a_month_passes(self, is_meant: bool) -> None:
+        """Rarely: nothing of a month's credits outlives it."""
+        self._flush()
+        if not is_meant:
+            return
+        self._note("a_month_passes")
+        self.clock.advance(timedelta(days=31))
 
-    def _all(self) -> tuple[Backend, ...]:
-        return (self.memory, *self.stored)
+    # Flows, each in its own transaction.
 
-    def _commands(self, wishes: list[Wish]) -> list[Command]:
-        commands = [command for wish in wishes for command in self._wished(wish)]
-        numbered = [replace(c, key=f"key-{next(NUMBERS)}") if c.key == NEW_KEY else c for c in commands]
-        self.keyed += [command for command in numbered if command.key is not None]
-        return numbered
-
-    def _wished(self, wish: Wish) -> list[Command]:
-        account_id, books = self.account_id, self.memory.books(self.account_id)
-        match wish:
-            case Grants():
-                until = None if wish.hours is None else self.clock.now() + timedelta(hours=wish.hours)
-                return [gift(account_id, wish.credits, wish.bucket, until=until, key=wish.key)]
-            case Buys():
-                bonus = [bought(account_id, wish.purchase_id, wish.bonus, is_bonus=True)] if wish.bonus else []
-                return [bought(account_id, wish.purchase_id, wish.base), *bonus]
-            case Spends():
-                credits = books.wallet.available_credits * wish.percent // 100 + wish.more
-                return [replace(debit(account_id, credits, key=wish.key), dry_run=wish.is_dry)]
-            case Reverses():
-                rows = [row for row in books.rows if row.type == "debit"] or list(books.rows)
-                return [undo(rows[-1 - wish.back % len(rows)], wish.credits, wish.key)] if rows else []
-            case Returns():
-                return [money_returns(account_id, wish)]
-            case Holds():
-                credits = books.wallet.available_credits * wish.percent // 100 + wish.more
-                return [reserve(account_id, credits, wish.hours, wish.key)]
-            case Ends():
-                return [end(books.holds[-1 - wish.back % len(books.holds)], account_id, wish)] if books.holds else []
-            case Repeats():
-                return [self.keyed[-1 - wish.back % len(self.keyed)]] if self.keyed else []
-            case Sweeps():
-                return [Expire(account_id=account_id, actor="system")]
-
-
-def undo(row: Transaction, credits: int | None, key: str | None) -> Reverse:
-    return Reverse(
-        account_id=row.account_id,
-        actor="service",
-        transaction_id=row.transaction_id,
-        credits=credits,
-        description="",
-        key=key,
+    @rule(
+        who=WHICH,
+        bonus=st.sampled_from([0, 9, 30]),
+        base=st.sampled_from([90, 100]),
+        wrong=st.sampled_from([0] * 7 + [1]),
     )
+    def payment_lands(self, who: int, bonus: int, base: int, wrong: int) -> None:
+        """A purchase and its payment; now and then of another amount."""
+        self._flush()
+        terms = Terms(Money(PRICE, "USD"), base, bonus, False)
+        bought = Bought(self.accounts[who], f"pay_sim{next(NUMBERS)}", terms)
+        self.oracle.bought[bought.purchase_id] = bought
+        for keeper in self.keepers:
+            keeper.buy(bought)
+        self._hear(bought, self._fact(bought, "payment", f"pi_{bought.purchase_id}", "paid", PRICE + wrong))
+        self._note("payment_lands")
 
+    @rule(back=BACK)
+    def payment_is_told_again(self, back: int) -> None:
+        self._say(back, "payment", lambda b: f"pi_{b.purchase_id}", "paid", PRICE)
 
-def reserve(account_id: str, credits: int, hours: int, key: str | None) -> Hold:
-    return Hold(account_id=account_id, actor="service", credits=credits, ttl_seconds=hours * 3600, key=key)
+    @rule(back=BACK, minor=st.sampled_from([1, 300, PRICE]), name=FEW)
+    def refund_elsewhere(self, back: int, minor: int, name: int) -> None:
+        self._say(back, "refund", lambda b: f"re_{b.purchase_id}_{name}_{minor}", "succeeded", minor)
 
+    @rule(back=BACK, minor=st.sampled_from([1, 300, PRICE]), name=FEW)
+    def refund_elsewhere_fails(self, back: int, minor: int, name: int) -> None:
+        """A refund that stood, or was never heard of, has failed."""
+        self._say(back, "refund", lambda b: f"re_{b.purchase_id}_{name}_{minor}", "failed", minor, version=2)
 
-def end(hold: KeptHold, account_id: str, wish: Ends) -> Capture | Void | Extend:
-    credits = hold.credits * wish.percent // 100 + wish.more
-    key, hold_id = wish.key, hold.hold_id
-    if wish.how == "capture":
-        return Capture(account_id=account_id, actor="service", hold_id=hold_id, credits=credits, key=key)
-    if wish.how == "void":
-        return Void(account_id=account_id, actor="service", hold_id=hold_id, key=key)
-    hours = credits % 30
-    return Extend(
-        account_id=account_id, actor="service", hold_id=hold_id, credits=wish.more, ttl_seconds=hours * 3600, key=key
-    )
+    @rule(back=FEW, state=st.sampled_from(["open", "open", "inquiry"]))
+    def dispute_opens(self, back: int, state: str) -> None:
+        self._say(back, "dispute", lambda b: f"dp_{b.purchase_id}", state, DISPUTED)
 
+    @rule(back=FEW, state=st.sampled_from(["won", "lost", "prevented"]))
+    def dispute_ends(self, back: int, state: str) -> None:
+        self._say(back, "dispute", lambda b: f"dp_{b.purchase_id}", state, DISPUTED, version=2)
 
-def money_returns(account_id: str, wish: Returns) -> TakeBack | GiveBack:
-    if wish.owe is None:
-        return GiveBack(
-            account_id=account_id,
-            actor="provider",
-            type="refund_failed",
-            purchase_id=wish.purchase_id,
-            credits=wish.credits,
-            description="",
-            key=wish.key,
-        )
-    return TakeBack(
-        account_id=account_id,
-        actor="provider",
-        type="refund" if wish.owe else "dispute",
-        purchase_id=wish.purchase_id,
-        credits=wish.credits,
-        owe=wish.owe,
-        description="",
-        key=wish.key,
-    )
+    @rule(back=st.integers(0, 1), answer=st.sampled_from(["succeeded", "failed", "refused", None]))
+    def we_reverse(self, back: int, answer: str | None) -> None:
+        """Our reversal, and what the provider answers to it, or nothing yet."""
+        bought = self._bought(back)
+        if bought is None:
+            return
+        self._note("we_reverse")
+        own = f"own_{bought.purchase_id}_{self.own.get(bought.purchase_id, 0)}"
+        told = self.oracle.reverse(bought.purchase_id, own, self.clock.now())
+        assert [keeper.reverse(bought) for keeper in self.keepers] == [told] * len(self.keepers)
+        self.tally.outcomes[f"reversal {told}"] += 1
+        if told == "refunding" and answer is not None:
+            self.own[bought.purchase_id] = self.own.get(bought.purchase_id, 0) + 1
+            if answer == "refused":
+                self.oracle.refuse_refund(bought.purchase_id, own, self.clock.now())
+            else:
+                fact = refund_fact(bought, f"re_{own}", answer, PRICE, 1, own)
+                self.oracle.hear(bought.purchase_id, fact, self.clock.now())
+            for keeper in self.keepers:
+                keeper.send_refund(bought, answer)
+        self._compare()
+
+    @rule(who=WHICH, which=st.sampled_from([0, 0, 1, 2]))
+    def redeem(self, who: int, which: int) -> None:
+        self._flush()
+        self._note("redeem")
+        account_id, code = self.accounts[who], self.coupons[which].code
+        seen = len(self.oracle.books(account_id).rows)
+        told = self.oracle.redeem(account_id, code, self.clock.now())
+        assert [keeper.redeem(account_id, code) for keeper in self.keepers] == [told] * len(self.keepers)
+        self.tally.outcomes[told] += 1
+        self._count_rows(self.oracle.books(account_id).rows[seen:])
+        self._compare()
+
+    @rule(who=WHICH, daily=st.sampled_from([None, 0, 100, 300]), per_call=st.sampled_from([None, None, 30]))
+    def set_limits(self, who: int, daily: int | None, per_call: int | None) -> None:
+        self._flush()
+        self._note("set_limits")
+        self._set_limits(self.accounts[who], daily, per_call)
+
+    @rule(who=WHICH, status=st.sampled_from(["suspended", "active", "active"]))
+    def suspend_or_resume(self, who: int, status: c.Status) -> None:
+        self._change_status(who, status)
+
+    @rule(is_meant=st.sampled_from([False] * 3 + [True]))
+    def close(self, is_meant: bool) -> None:
+        """Rarely: there is no way back."""
+        if is_meant:
+            self._change_status(1, "closed")
+
+    # Short stories, for what single steps seldom come to.
+
+    @rule(who=WHICH, bonus=st.sampled_from([0, 30]), minor=st.sampled_from([300, PRICE]))
+    def spent_and_taken_back(self, who: int, bonus: int, minor: int) -> None:
+        """What was bought is spent, and its money goes back elsewhere: a debt."""
+        self.payment_lands(who, bonus, 100, 0)
+        self.spend_all(who, 0, True)
+        self.refund_elsewhere(0, minor, 1)
+
+    @rule(who=WHICH, state=st.sampled_from(["won", "prevented", "lost"]))
+    def disputed(self, who: int, state: str) -> None:
+        self.payment_lands(who, 9, 100, 0)
+        self.spend(who, 30, False, True)
+        self.dispute_opens(0, "open")
+        self.dispute_ends(0, state)
+
+    @rule(who=WHICH, minor=st.sampled_from([300, PRICE]))
+    def refunded_and_not(self, who: int, minor: int) -> None:
+        self.payment_lands(who, 0, 100, 0)
+        self.refund_elsewhere(0, minor, 0)
+        self.spend(who, 5, True, True)
+        self.refund_elsewhere_fails(0, minor, 0)
+
+    @rule(who=WHICH, percent=st.sampled_from([0, 50, 100]), hours=st.sampled_from([0, 0, 3]))
+    def held_and_ended_twice(self, who: int, percent: int, hours: int) -> None:
+        self.grant(who, "recharge", 20, None, False, True)
+        self.hold(who, 10, 2, True, True)
+        self.time_passes(hours)
+        self.capture_more(who, 0, 3, False, True)
+        self.capture(who, 0, percent, True, True)
+        self.void(who, 0, True, True)
+
+    @rule(who=WHICH, is_late=st.booleans())
+    def reversed_too_late_or_touched(self, who: int, is_late: bool) -> None:
+        self.payment_lands(who, 9, 100, 0)
+        if is_late:
+            self.time_passes(25)
+        else:
+            self.spend_all(who, 0, True)
+        self.we_reverse(0, None)
+
+    @rule(first=WHICH)
+    def both_redeem_the_coupon_for_one(self, first: int) -> None:
+        self.redeem(first, 0)
+        self.redeem(1 - first, 0)

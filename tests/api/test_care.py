@@ -1,0 +1,131 @@
+"""`purser doctor`, `backup` and `restore`: what is not well is named, and a copy is the books themselves."""
+
+import json
+import shutil
+import socket
+import sqlite3
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import text
+
+from api.cli import main
+from engine.audit import audit
+from engine.book import post
+from engine.catalogs import load_catalog
+from engine.runtime import Secrets, chain_terms
+from engine.store.database import open_database, reading, transact, writing
+from tests.e2e.served import SECRET, environment
+from tests.engine.support import DAY_0, create_accounts, debit, gift
+
+KEYS = Secrets((SECRET,)).all_for("ledger chain")
+
+
+def purser(env: dict[str, str], *words: str) -> Result:
+    return CliRunner().invoke(main, list(words), env=env)
+
+
+def signs(env: dict[str, str]) -> tuple[bool, dict[str, tuple[str, str]]]:
+    done = purser(env, "doctor", "--json")
+    told = json.loads(done.stdout)
+    assert done.exit_code == (0 if told["well"] else 1)
+    return told["well"], {sign["name"]: (sign["level"], sign["detail"]) for sign in told["signs"]}
+
+
+@pytest.fixture
+def filled(db_url: str) -> str:
+    """A database with a wallet and three rows."""
+    db = open_database(db_url)
+    terms = chain_terms(load_catalog("acn"), Secrets((SECRET,)))
+    create_accounts(db, "acc_1")
+    transact(db, lambda session: post(session, [gift("acc_1", 100), debit("acc_1", 3)], terms, DAY_0))
+    db.close()
+    return db_url
+
+
+def test_a_sound_installation_is_well_and_its_warnings_are_said(filled: str, tmp_path: Path, kind: str) -> None:
+    env = environment(filled, tmp_path)
+    well, found = signs(env)
+    if kind == "postgresql":  # the tests' own server has no need to survive a power cut
+        assert found.pop("durability")[0] == "bad" and not well
+    else:
+        assert well and found["durability"][0] == "ok", found
+        assert found["file"] == ("ok", "quick check: ok")
+    assert {name: level for name, (level, _) in found.items() if level != "ok"} == {
+        "providers": "warning", "audit": "warning", "mail": "warning"
+    }  # fmt: skip
+    lines = purser(env, "doctor").stdout.splitlines()
+    assert any(line.startswith("ok       schema") for line in lines)
+
+
+def test_what_is_not_well_is_named(sqlite_url: str, tmp_path: Path) -> None:
+    db = open_database(sqlite_url)
+    create_accounts(db, "acc_1")
+    with writing(db) as session:
+        session.execute(text("UPDATE wallets SET last_at = '2999-01-01 00:00:00.000000'"))
+    db.close()
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    env = environment(sqlite_url, tmp_path, PURSER_SMTP_URL=f"smtp://127.0.0.1:{port}", PURSER_CATALOG="nowhere.toml")
+    well, found = signs(env | {"PURSER_BASE_URL": "http://wallet.example"})
+    assert not well
+    bad = {name for name, (level, _) in found.items() if level == "bad"}
+    assert bad == {"catalogue", "clock", "mail"} and found["address"][0] == "warning"
+
+
+def test_no_settings_an_old_schema_and_no_database_are_bad(tmp_path: Path) -> None:
+    env = environment(f"sqlite:///{tmp_path / 'none.sqlite3'}", tmp_path)
+    assert "PURSER_SECRET_KEY" in signs(env | {"PURSER_SECRET_KEY": ""})[1]["settings"][1]
+    empty = tmp_path / "none.sqlite3"
+    with sqlite3.connect(empty) as made:
+        made.execute("CREATE TABLE other (x)")
+    assert signs(env)[1]["schema"][0] == "bad"
+    gone = environment("postgresql://nobody@127.0.0.1:1/none", tmp_path)
+    assert signs(gone)[1]["database"][0] == "bad"
+
+
+def test_a_copy_made_beside_a_running_process_is_the_books_themselves(sqlite_url: str, tmp_path: Path) -> None:
+    env = environment(sqlite_url, tmp_path)
+    db = open_database(sqlite_url)
+    terms = chain_terms(load_catalog("acn"), Secrets((SECRET,)))
+    create_accounts(db, "acc_1")
+    transact(db, lambda session: post(session, [gift("acc_1", 100)], terms, DAY_0))
+    copy = tmp_path / "copy.sqlite3"
+    assert purser(env, "backup", str(copy)).exit_code == 0
+    transact(db, lambda session: post(session, [debit("acc_1", 1)], terms, DAY_0))
+    db.close()
+    again = purser(env, "backup", str(copy))
+    assert again.exit_code == 2 and "there already" in again.stderr
+    assert purser(env, "restore", str(copy)).exit_code == 2, "a database that is there is not overwritten"
+    other = f"sqlite:///{tmp_path / 'restored' / 'purser.sqlite3'}"
+    done = purser(environment(other, tmp_path), "restore", str(copy))
+    assert done.exit_code == 0, done.stderr
+    restored = open_database(other)
+    report = audit(restored, KEYS)
+    with reading(restored) as session:
+        count = session.execute(text("SELECT count(*) FROM transactions")).scalar_one()
+    restored.close()
+    assert report.is_clean and report.rows == count == 1
+
+
+def test_what_is_no_copy_of_books_is_not_put_back(tmp_path: Path) -> None:
+    env = environment(f"sqlite:///{tmp_path / 'new.sqlite3'}", tmp_path)
+    (tmp_path / "text").write_text("not a database", encoding="utf-8")
+    with sqlite3.connect(tmp_path / "other.sqlite3") as made:
+        made.execute("CREATE TABLE other (x)")
+    for name in ("text", "other.sqlite3", "missing"):
+        done = purser(env, "restore", str(tmp_path / name))
+        assert done.exit_code == 2 and not (tmp_path / "new.sqlite3").exists(), done.output
+    assert purser(env, "backup", str(tmp_path / "copy")).exit_code == 2
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_postgresql_is_copied_by_its_own_tool_or_says_which(
+    postgresql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = environment(postgresql_url, tmp_path)
+    copy = tmp_path / "copy.dump"
+    monkeypatch.setattr(shutil, "which", lambda tool: None)
+    done = purser(env, "backup", str(copy))
+    assert done.exit_code == 2 and "pg_dump --format=custom" in done.stderr and not copy.exists()

@@ -176,21 +176,27 @@ def _open_holds(session: Session, account_id: str) -> list[tuple[Hold, int]]:
 
 
 def _audit_purchases(session: Session, report: Report) -> None:
-    """Every landed purchase has its base grant and, where it names one, its bonus, once each, and no other has any."""
+    """Every landed purchase has its base grant and, where it names one, its bonus, once each, and no other has any.
+
+    A subscription's payment names the sum of what was granted for it so far.
+    """
     granted: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
     for account_id, purchase_id, kind, credits in session.execute(
         text(
             "SELECT account_id, purchase_id, type, amount_credits FROM transactions "
-            "WHERE purchase_id IS NOT NULL AND type IN ('deposit', 'auto_recharge', 'volume_discount')"
+            "WHERE purchase_id IS NOT NULL "
+            "AND type IN ('deposit', 'auto_recharge', 'volume_discount', 'monthly_credit')"
         )
     ).all():
         granted[(account_id, purchase_id)].append((kind, credits))
-    for account_id, purchase_id, landed_at, base, bonus in session.execute(
-        text("SELECT account_id, purchase_id, landed_at, base_credits, bonus_credits FROM purchases")
+    for account_id, purchase_id, subscription_id, landed_at, base, bonus in session.execute(
+        text("SELECT account_id, purchase_id, subscription_id, landed_at, base_credits, bonus_credits FROM purchases")
     ).all():
         report.purchases += 1
         named = [base] + ([bonus] if bonus else []) if landed_at is not None else []
         has = granted.pop((account_id, purchase_id), [])
+        if subscription_id is not None and sum(credits for _, credits in has) == sum(named):
+            continue
         if sorted(credits for _, credits in has) != sorted(named):
             report.findings.append(Finding(purchase_id, f"it names the grants {named} and has {has}"))
     for (_, purchase_id), has in granted.items():

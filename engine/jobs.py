@@ -1,7 +1,7 @@
 """Jobs: whatever time or a commit has made due, done by one thread a process and safe to do twice.
 
 Provider events, outbox rows (refunds, documents, mails), sessions that are over, lots past their expiry, monthly
-credits. A row is leased before it is worked on, so several processes share the work; a worker that dies gives its
+credits, subscriptions. A row is leased before it is worked on, so several processes share the work; a worker that dies gives its
 row up when the lease ends. What fails is tried again with growing waits; nothing is dropped.
 """
 
@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 import structlog
 
-from engine.flows import accounts, documents, expiry, receive, refunds
+from engine.flows import accounts, documents, expiry, receive, refunds, subscription_reads
 from engine.payments import ProviderUnreachable
 from engine.runtime import Runtime
 from engine.store import outbox
@@ -97,6 +97,7 @@ class Jobs:
         count += self._outbox(now)
         count += receive.expire_sessions(runtime, now)
         count += expiry.expire_due(runtime, now, 500)
+        count += subscription_reads.settle_due(runtime, now)
         count += accounts.grant_due_months(runtime, now)
         return count
 

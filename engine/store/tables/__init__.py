@@ -11,8 +11,10 @@ from engine.store.tables.base import GLOBAL_TABLES as GLOBAL_TABLES
 from engine.store.tables.base import Base as Base
 from engine.store.tables.demo import DemoClockRow as DemoClockRow
 from engine.store.tables.demo import SandboxDisputeRow as SandboxDisputeRow
+from engine.store.tables.demo import SandboxInvoiceRow as SandboxInvoiceRow
 from engine.store.tables.demo import SandboxRefundRow as SandboxRefundRow
 from engine.store.tables.demo import SandboxSessionRow as SandboxSessionRow
+from engine.store.tables.demo import SandboxSubscriptionRow as SandboxSubscriptionRow
 from engine.store.tables.documents import DocumentRow as DocumentRow
 from engine.store.tables.documents import DocumentSeriesRow as DocumentSeriesRow
 from engine.store.tables.outbox import AuditRow as AuditRow
@@ -26,6 +28,9 @@ from engine.store.tables.purchases import FactRow as FactRow
 from engine.store.tables.purchases import ProviderEventRow as ProviderEventRow
 from engine.store.tables.purchases import PurchaseRow as PurchaseRow
 from engine.store.tables.purchases import ReversalRow as ReversalRow
+from engine.store.tables.subscriptions import EntitlementOverrideRow as EntitlementOverrideRow
+from engine.store.tables.subscriptions import SubscriptionInvoiceRow as SubscriptionInvoiceRow
+from engine.store.tables.subscriptions import SubscriptionRow as SubscriptionRow
 from engine.store.tables.wallets import AccountRow as AccountRow
 from engine.store.tables.wallets import HoldRow as HoldRow
 from engine.store.tables.wallets import LotRow as LotRow

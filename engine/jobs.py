@@ -1,8 +1,8 @@
 """Jobs: whatever time or a commit has made due, done by one thread a process and safe to do twice.
 
 Provider events, outbox rows (refunds, documents, mails), sessions that are over, lots past their expiry, monthly
-credits, subscriptions. A row is leased before it is worked on, so several processes share the work; a worker that dies gives its
-row up when the lease ends. What fails is tried again with growing waits; nothing is dropped.
+credits, subscriptions. A row is leased before it is worked on, so several processes share the work; a worker that
+dies gives its row up when the lease ends. What fails is tried again with growing waits; nothing is dropped.
 """
 
 import threading

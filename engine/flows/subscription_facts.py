@@ -168,6 +168,8 @@ def _new_invoice(
         problem = "the invoice's mode is not this service's"
     elif fact.kind == "create" and (fact.amount.minor, fact.amount.currency) != (terms.price_minor, row.currency):
         problem = f"asked {fact.amount.minor} {fact.amount.currency}, agreed {terms.price_minor} {row.currency}"
+    if fact.kind == "create" and problem is not None:
+        row.problem = problem  # a subscription that did not begin as agreed gives no plan until a person decides
     return SubscriptionInvoiceRow(
         account_id=row.account_id,
         subscription_id=row.subscription_id,

@@ -19,6 +19,9 @@ from engine.rules.money import Share, proration_down, share_down
 from engine.rules.periods import period_at, period_start
 from engine.rules.plans import Plan
 
+LAG = timedelta(hours=1)
+"""Providers charge a renewal up to an hour late: a shorter silence after a period's end is no news."""
+
 PREVIEW_MINUTES = 15
 """How long a preview is held: a change that follows within it is reckoned from the same instant."""
 
@@ -205,9 +208,11 @@ def standing(
         return Standing("ended", False, None)
     if state == "past_due":
         return Standing("past_due", True, paid_until if cancels_at_end else lapses)
-    if now >= paid_until:
+    overdue = min(paid_until + LAG, lapses)
+    if now >= overdue:
         return Standing("past_due", True, lapses)
-    return Standing("trialing" if state == "trialing" else "active", True, paid_until)
+    next_at = paid_until if now < paid_until else overdue
+    return Standing("trialing" if state == "trialing" else "active", True, next_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 from litestar.testing import TestClient
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from api import sandbox_returns as returns
 from api import sandbox_sessions as sessions
@@ -28,7 +28,8 @@ from engine.payments import (
     SubscriptionRequest,
 )
 from engine.runtime import Runtime
-from engine.store.database import Database, transact
+from engine.store.database import Database, reading, transact
+from engine.store.tables import OutboxRow
 from psp.sandbox import _dispute_fact, _refund_fact, payment_fact
 from psp.sandbox_subscription_wire import Asked, NewSubscription, NewTerms, invoice_fact, subscription_fact
 from psp.sandbox_wire import NewRefund, NewSession, Webhook, read_webhook
@@ -243,6 +244,17 @@ class Subscriber:
         """The ledger, oldest first: type and signed credits."""
         answer = self.host.get(f"{self.path}/transactions", limit=100).json()["transactions"]
         return [(row["type"], int(row["amountCredits"])) for row in reversed(answer)]
+
+    def outbox(self, kind: str) -> list[dict[str, Any]]:
+        """What was written to leave, oldest first."""
+        with reading(self.runtime.db) as session:
+            rows = session.exec(select(OutboxRow).where(OutboxRow.kind == kind)).all()
+        return [
+            msgspec.json.decode(row.payload) for row in sorted(rows, key=lambda row: (row.created_at, row.outbox_id))
+        ]
+
+    def notices(self) -> list[str]:
+        return [row["notice"] for row in self.outbox("notice")]
 
     def is_clean(self) -> bool:
         report = audit(self.runtime.db, self.runtime.secrets.all_for("ledger chain"))

@@ -136,6 +136,8 @@ def test_a_failed_payment_has_its_grace_and_a_recovery_its_credits(mira: Subscri
     mira.play("renew")
     assert mira.subscription()["status"] == "active" and mira.monthly() == 10_000
     mira.wait_until(mira.subscription()["currentPeriodEnd"])
+    assert mira.subscription()["status"] == "active" and mira.monthly() == 0, "a renewal may take its hour"
+    mira.wait(hours=1)
     assert mira.subscription()["status"] == "past_due", "nobody said anything of the next period"
     mira.wait(days=3)
     now = mira.subscription()
@@ -196,7 +198,7 @@ def test_a_key_answers_the_first_change_and_a_lost_answer_is_found_again(mira: S
     mira.change("base")
     again = mira.host.post(path, {"plan": "pro"}, key="up")
     assert (again.json(), again.headers["idempotency-replayed"]) == (first.json(), "true")
-    assert [payment["amountMinor"] for payment in mira.payments()] == [3_000, 1_900]
+    assert sorted(payment["amountMinor"] for payment in mira.payments()) == [1_900, 3_000]
     assert_problem(mira.host.post(path, {"plan": "elite"}, key="up"), 422, "IDEMPOTENCY-002")
 
 

@@ -7,10 +7,11 @@ from sqlmodel import Session
 from engine.flows.subscription_reads import settle_account
 from engine.rules.entitlements import Entitlements, Value, check_feature, entitlements_of, plan_features
 from engine.rules.errors import Invalid, NotFound, TopUpNotInPlan
-from engine.rules.plans import CUSTOM_CREDITS, Plan
+from engine.rules.plans import CUSTOM_CREDITS
 from engine.runtime import Runtime
 from engine.store import books, outbox, subscriptions
 from engine.store.database import reading, transact
+from engine.store.subscriptions import HeldPlan
 from engine.store.tables import AccountRow
 
 FEATURES_MAX = 200
@@ -18,17 +19,13 @@ FEATURES_MAX = 200
 
 def entitlements(runtime: Runtime, account_id: str) -> Entitlements:
     """Everything an account may do; `NotFound` if there is no such account."""
-    settle_account(runtime, account_id)
-    with reading(runtime.db) as session:
-        return _read(session, runtime, account_id)[0]
+    return _read(runtime, account_id)[0]
 
 
 def allow(runtime: Runtime, account_id: str, feature: str) -> tuple[Value, Entitlements]:
     """The feature's value, and what else holds; `FeatureNotInPlan` where it is not allowed."""
-    settle_account(runtime, account_id)
-    with reading(runtime.db) as session:
-        held, overrides = _read(session, runtime, account_id)
-    return check_feature(runtime.catalog, held, feature, _upgrade_url(runtime), overrides), held
+    held, own = _read(runtime, account_id)
+    return check_feature(runtime.catalog, held, feature, _upgrade_url(runtime), own), held
 
 
 def check_top_up(runtime: Runtime, account_id: str) -> None:
@@ -76,22 +73,23 @@ def set_overrides(
     return transact(runtime.db, work)
 
 
-def _read(session: Session, runtime: Runtime, account_id: str) -> tuple[Entitlements, dict[str, Value]]:
-    account = session.get(AccountRow, account_id)
-    if account is None:
+def _read(runtime: Runtime, account_id: str) -> tuple[Entitlements, Mapping[str, Value]]:
+    """One read; a second one where time has changed a subscription since it was last looked at."""
+    held = _held(runtime, account_id)
+    if held.next_at is not None and held.next_at <= runtime.clock.now():
+        settle_account(runtime, account_id)
+        held = _held(runtime, account_id)
+    own = subscriptions.read_features(held.features) if held.features is not None else {}
+    sold = subscriptions.read_terms(held.terms).plan if held.terms is not None else None
+    return entitlements_of(runtime.catalog, held.plan, sold, own), own
+
+
+def _held(runtime: Runtime, account_id: str) -> HeldPlan:
+    with reading(runtime.db) as session:
+        held = subscriptions.held_plan(session, account_id)
+    if held is None:
         raise NotFound("account")
-    own = subscriptions.overrides_of(session, account_id)
-    return entitlements_of(runtime.catalog, account.plan, _sold(session, account), own), own
-
-
-def _sold(session: Session, account: AccountRow) -> Plan | None:
-    """The account's plan as its subscription was sold, if it comes from one."""
-    for row in subscriptions.subscriptions_of(session, account.account_id):
-        if row.is_driving:
-            plan = subscriptions.read_terms(row.terms).plan
-            if plan.id == account.plan:
-                return plan
-    return None
+    return held
 
 
 def _upgrade_url(runtime: Runtime) -> str:

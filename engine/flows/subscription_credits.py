@@ -5,20 +5,20 @@ Every grant has a key made from the invoice and the month, so that whatever is r
 
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import pairwise
 
 from sqlmodel import Session
 
 from engine import book
 from engine.clock import new_id
 from engine.flows.converge import apply_facts
+from engine.flows.rollover import roll_over
 from engine.rules.commands import Grant
 from engine.rules.descriptions import describe
 from engine.rules.errors import Refusal
 from engine.rules.facts import Fact
 from engine.rules.money import Money, nth_part
 from engine.rules.purchases import KnownFact
-from engine.rules.subscriptions import Period, credit_months, next_period, rolled_over, upgrade_credits
+from engine.rules.subscriptions import Period, credit_months, upgrade_credits
 from engine.runtime import Runtime
 from engine.store import outbox, purchases, subscriptions
 from engine.store.tables import PurchaseRow, SubscriptionInvoiceRow, SubscriptionRow
@@ -54,22 +54,29 @@ def grant_paid(
         if invoice.purchase_id in undone:
             continue
         if invoice.kind in COVERING:
-            _grant_months(session, runtime, row, invoice, actor)
+            _grant_months(session, runtime, row, invoice, paid, actor)
         elif invoice.kind == "proration":
             _grant_upgrade(session, runtime, row, invoice, paid, actor)
-    _roll_over(session, runtime, row, paid, actor)
 
 
 def _grant_months(
-    session: Session, runtime: Runtime, row: SubscriptionRow, invoice: SubscriptionInvoiceRow, actor: str
+    session: Session,
+    runtime: Runtime,
+    row: SubscriptionRow,
+    invoice: SubscriptionInvoiceRow,
+    paid: Sequence[SubscriptionInvoiceRow],
+    actor: str,
 ) -> None:
     """The first month as soon as it is paid, each later one when it begins; a month that is over gives nothing."""
     now = runtime.clock.now()
     months = months_of(row, invoice)
+    for month in months[: invoice.months_granted]:
+        _roll_over(session, runtime, row, paid, month)
     for n in range(invoice.months_granted, len(months)):
         month = months[n]
         if n > 0 and month.start > now:
             break
+        _roll_over(session, runtime, row, paid, month)
         if month.end > now and invoice.monthly_credits > 0:
             cost = nth_part(invoice.amount_minor, n, len(months))
             key = f"{invoice.subscription_id}:{invoice.invoice_id}:{n}"
@@ -241,47 +248,14 @@ def _roll_over(
     runtime: Runtime,
     row: SubscriptionRow,
     paid: Sequence[SubscriptionInvoiceRow],
-    actor: str,
+    month: Period,
 ) -> None:
-    """At each month that began and was granted, what the one before left unspent lives on as far as its plan says."""
-    now = runtime.clock.now()
-    granted = [
-        (month, invoice)
-        for invoice in paid
-        if invoice.kind in COVERING
-        for month in months_of(row, invoice)[: invoice.months_granted]
-    ]
-    for (before, ended), (month, _) in pairwise(granted):
-        if month.start > now or (row.rolled_at is not None and month.start <= row.rolled_at):
-            continue
-        if before.end == month.start:
-            plan = subscriptions.read_terms(ended.terms).plan
-            credits = rolled_over(plan, subscriptions.ending_lots(session, row.account_id, month.start))
-            ends_at = _rollover_end(row.anchor_at, month, plan.rollover_periods)
-            if credits > 0 and ends_at > now:
-                name = f"{plan.name} (rolled over)"
-                command = Grant(
-                    operation=subscriptions.ROLLOVER,
-                    account_id=row.account_id,
-                    actor=actor,
-                    type="monthly_credit",
-                    source="subscription",
-                    bucket="monthly",
-                    credits=credits,
-                    description=describe(runtime.catalog.descriptions.monthly_credit, plan=name),
-                    expires_at=ends_at,
-                    reference_type="subscription",
-                    reference_id=row.subscription_id,
-                    key=f"{row.subscription_id}:{month.start.isoformat()}",
-                )
-                book.post(session, [command], runtime.terms, now)
-        row.rolled_at = month.start
+    """Where a month begins, what the one before left lives on as far as its plan says; once, when its time has come."""
+    if month.start > runtime.clock.now() or (row.rolled_at is not None and month.start <= row.rolled_at):
+        return
+    for invoice in paid:
+        if invoice.kind in COVERING and any(before.end == month.start for before in months_of(row, invoice)):
+            plan = subscriptions.read_terms(invoice.terms).plan
+            roll_over(session, runtime, row.account_id, plan, row.anchor_at, month, row.subscription_id)
+    row.rolled_at = month.start
     session.add(row)
-
-
-def _rollover_end(anchor: datetime, month: Period, periods: int) -> datetime:
-    """The end of the `periods`-th month from this one on."""
-    end = month.end
-    for _ in range(1, periods):
-        end = next_period(anchor, end, "month").end
-    return end

@@ -1,13 +1,17 @@
 """Subscriptions, their invoices and entitlement overrides: rows in, rows out. Writers hold the wallet's lock."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
 from engine.rules.subscriptions import Ending, Terms
 from engine.store.tables import (
+    AccountRow,
     ClaimRow,
     EntitlementOverrideRow,
     LotRow,
@@ -162,6 +166,51 @@ def ending_lots(session: Session, account_id: str, ends_at: datetime) -> list[En
 
 ROLLOVER = "rollover"
 """The operation under which a rollover's grant is keyed, and by which it is known later."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPlan:
+    """An account's plan, the overrides as they are kept, the terms of the subscription it comes from, if from one,
+    and when time next changes one of its subscriptions."""
+
+    plan: str | None
+    features: str | None
+    terms: str | None
+    next_at: datetime | None
+
+
+def held_plan(session: Session, account_id: str) -> HeldPlan | None:
+    """All of it in one statement: what every question about an entitlement reads."""
+    rows = session.execute(_HELD, {"account_id": account_id}).all()
+    if not rows:
+        return None
+    looks = [row.next_at for row in rows if row.next_at is not None]
+    driving = (row.terms for row in rows if row.is_driving and read_terms(row.terms).plan.id == row.plan)
+    return HeldPlan(rows[0].plan, rows[0].features, next(driving, None), min(looks, default=None))
+
+
+_HELD = (
+    select(  # type: ignore[call-overload]  # more columns than its overloads know
+        col(AccountRow.plan),
+        col(EntitlementOverrideRow.features),
+        col(SubscriptionRow.terms),
+        col(SubscriptionRow.is_driving),
+        col(SubscriptionRow.next_at),
+    )
+    .outerjoin(EntitlementOverrideRow, col(EntitlementOverrideRow.account_id) == col(AccountRow.account_id))
+    .outerjoin(
+        SubscriptionRow,
+        (col(SubscriptionRow.account_id) == col(AccountRow.account_id))
+        & (col(SubscriptionRow.is_driving) | col(SubscriptionRow.next_at).is_not(None)),
+    )
+    .where(col(AccountRow.account_id) == bindparam("account_id"))
+)
+
+
+@lru_cache(1_000)
+def read_features(kept: str) -> Mapping[str, Value]:
+    """Overrides as they were kept; nobody changes the answer."""
+    return _features.decode(kept)
 
 
 def overrides_of(session: Session, account_id: str) -> dict[str, Value]:

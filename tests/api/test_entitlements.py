@@ -110,7 +110,7 @@ def test_without_plans_everybody_may_top_up(host: Host) -> None:
 
 
 def test_an_answer_costs_a_few_reads_by_key(host: Host) -> None:
-    """Under a millisecond of the engine's time where nothing else runs; ten times that where everything does."""
+    """Under a millisecond of the engine's time where nothing else runs; five where everything does."""
     host.open("a", plan="pro")
     entitlements(host.runtime, "a")
     spans = []
@@ -118,4 +118,4 @@ def test_an_answer_costs_a_few_reads_by_key(host: Host) -> None:
         began = perf_counter()
         allow(host.runtime, "a", "api_access")
         spans.append(perf_counter() - began)
-    assert sorted(spans)[20] < 0.010, sorted(spans)[20]
+    assert sorted(spans)[20] < 0.005, sorted(spans)[20]

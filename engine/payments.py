@@ -162,5 +162,5 @@ class SubscriptionProvider(PaymentProvider, Protocol):
         ...
 
     def subscription(self, reference: str) -> tuple[ProviderFact, ...]:
-        """The subscription and its newest invoices, fetched."""
+        """The subscription and its newest invoices, fetched by its reference or by the checkout that began it."""
         ...

@@ -99,7 +99,12 @@ def _merge(
     fact: SubscriptionFact,
     now: datetime,
 ) -> None:
-    """The newest version counts; the terms sold stay until the next period or another plan."""
+    """The newest version counts; the terms sold stay until the next period or another plan.
+
+    One that has not begun says nothing yet.
+    """
+    if fact.state == "incomplete":
+        return
     if fact.version < row.version or (fact.version == row.version and fact.state != "ended"):
         return
     if fact.live != provider.is_live:

@@ -1,14 +1,17 @@
 """What an account's subscription is now, with what time has changed carried out first, so that no read is stale."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
 from sqlmodel import Session
 
+from engine.flows import receive
 from engine.flows.subscription_credits import COVERING, months_of, paid_invoices
 from engine.flows.subscription_facts import settle
 from engine.flows.subscription_standing import standing_of
+from engine.payments import ProviderRefused, ProviderUnreachable, SubscriptionProvider
 from engine.rules.errors import NotFound
 from engine.rules.periods import period_at, period_start
 from engine.rules.subscriptions import Period, Standing, Terms
@@ -59,12 +62,30 @@ class Live:
 
 
 def settle_due(runtime: Runtime, now: datetime, limit: int = BATCH_SIZE_MAX) -> int:
-    """Carry out what time has changed: months that began, periods and graces that ended; how many were looked at."""
+    """Carry out what time has changed: months that began, periods and graces that ended; how many were looked at.
+
+    The provider is asked first: a webhook that was lost must not end a plan that was paid for.
+    """
     with reading(runtime.db) as session:
-        due = subscriptions.due_subscriptions(session, now, limit)
-    for account_id, subscription_id in due:
-        transact(runtime.db, lambda session, a=account_id, s=subscription_id: _settle(session, runtime, a, s))  # type: ignore[misc]
+        due = [
+            subscriptions.get_subscription(session, *key)
+            for key in subscriptions.due_subscriptions(session, now, limit)
+        ]
+    for row in due:
+        assert row is not None
+        _fetch(runtime, row)
+        transact(runtime.db, lambda session, r=row: _settle(session, runtime, r.account_id, r.subscription_id))  # type: ignore[misc]
     return len(due)
+
+
+def _fetch(runtime: Runtime, row: SubscriptionRow) -> None:
+    """Bring the provider's present word on a subscription, if it can be had; its events come in any case."""
+    provider = runtime.providers.get(row.provider)
+    name = row.reference or row.session_id
+    if name is None or not isinstance(provider, SubscriptionProvider):
+        return
+    with suppress(ProviderUnreachable, ProviderRefused):
+        receive.carry_out(runtime, provider, provider.subscription(name))
 
 
 def settle_account(runtime: Runtime, account_id: str) -> None:

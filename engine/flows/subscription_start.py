@@ -94,9 +94,10 @@ def _choose(runtime: Runtime, name: str | None, country: str | None, platform: s
 
 
 def start(
-    runtime: Runtime, order: StartOrder, begun: str | None, keep: Callable[[Session, str], None]
+    runtime: Runtime, order: StartOrder, begun: str | None, keep: Callable[[Session, str], str]
 ) -> SubscriptionRow:
-    """The subscription with its checkout. `begun` is the one an earlier try wrote; `keep` notes a new one's id.
+    """The subscription with its checkout. `begun` is the one an earlier try wrote; `keep` notes a new one's id under
+    the caller's key and answers the id that stands there.
 
     A checkout for the same terms that is still open is given again, so that pressing twice does not subscribe twice.
     """
@@ -112,21 +113,23 @@ def start(
 
 
 def _place(
-    session: Session, runtime: Runtime, order: StartOrder, checked: CheckedStart, keep: Callable[[Session, str], None]
+    session: Session, runtime: Runtime, order: StartOrder, checked: CheckedStart, keep: Callable[[Session, str], str]
 ) -> SubscriptionRow:
     now = runtime.clock.now()
     books.lock_wallets(session, [order.account_id], now)
     terms = subscriptions.write_terms(checked.terms)
     subscription_id = new_id("sub", now)
     wanted = (terms, checked.provider.name)
+    is_own_page = order.success_url is None and order.cancel_url is None
     for other in subscriptions.subscriptions_of(session, order.account_id):
         is_open = other.state == "incomplete" and other.version == 0 and now < other.expires_at
-        is_same_way = (
-            order.success_url is None and order.cancel_url is None and other.success_url.startswith(checked.success_url)
-        )
-        if is_open and is_same_way and (other.terms, other.provider) == wanted:
-            keep(session, other.subscription_id)
-            return other
+        is_same = (other.terms, other.provider) == wanted and other.success_url.startswith(checked.success_url)
+        if is_open and is_same and is_own_page:
+            subscription_id = other.subscription_id
+    kept = keep(session, subscription_id)
+    there = subscriptions.get_subscription(session, order.account_id, kept)
+    if there is not None:
+        return there
     first = first_change(checked.terms, now, has_trial=checked.has_trial)
     row = SubscriptionRow(
         account_id=order.account_id,
@@ -148,7 +151,6 @@ def _place(
     )
     session.add(row)
     session.flush()
-    keep(session, subscription_id)
     return row
 
 

@@ -218,14 +218,20 @@ def _begin(session: Session, runtime: Runtime, keyed: _Keyed) -> str:
     """Name the change, and keep its name under the caller's key before anybody is asked."""
     now = runtime.clock.now()
     books.lock_wallets(session, [keyed.account_id], now)
-    name = new_id("chg", now)
-    _keep(session, keyed, name, now)
-    return name
+    return _keep(session, keyed, new_id("chg", now), now)
 
 
-def _keep(session: Session, keyed: _Keyed, name: str, now: datetime) -> None:
-    if keyed.key is not None:
+def _keep(session: Session, keyed: _Keyed, name: str, now: datetime) -> str:
+    """The name that stands under the caller's key: this one, unless a request of the same moment was faster."""
+    if keyed.key is None:
+        return name
+    kept = replies.find(session, keyed.account_id, keyed.operation, keyed.key, keyed.fingerprint)
+    if kept is None:
         replies.keep(session, keyed.account_id, keyed.operation, keyed.key, keyed.fingerprint, ASKED, name, now)
+        return name
+    if kept.status == DONE:
+        raise Unavailable("This key was answered a moment ago; ask again to have that answer.")
+    return kept.answer
 
 
 def _ask(asking: Callable[[], tuple[ProviderFact, ...]]) -> tuple[ProviderFact, ...]:
@@ -252,12 +258,15 @@ def _finish(
 
     def note(session: Session) -> None:
         books.lock_wallets(session, [keyed.account_id], runtime.clock.now())
-        kept = replies.find(session, keyed.account_id, keyed.operation, keyed.key or "", keyed.fingerprint)
+        key = keyed.key or ""
+        kept = replies.find(session, keyed.account_id, keyed.operation, key, keyed.fingerprint)
         if kept is None:
             _keep(session, keyed, "", runtime.clock.now())
             session.flush()
-            kept = replies.find(session, keyed.account_id, keyed.operation, keyed.key or "", keyed.fingerprint)
+            kept = replies.find(session, keyed.account_id, keyed.operation, key, keyed.fingerprint)
         assert kept is not None
+        if kept.status == DONE:
+            return
         kept.status, kept.answer = DONE, msgspec.json.encode(answer).decode()
         session.add(kept)
 

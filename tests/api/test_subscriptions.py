@@ -1,10 +1,13 @@
 """Subscriptions over HTTP on both databases: starting, changing, failing, ending, and what each costs and gives."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from api import sandbox_returns as returns
+from api import sandbox_subscriptions as books
 from engine.rules.periods import period_start
 from engine.store.database import Database
 from tests.api.host import assert_problem
@@ -235,3 +238,75 @@ def test_plans_of_subscriptions_replace_the_hosts_and_entitlements_follow_at_onc
     assert mira.host.post(f"{mira.path}/checkout", {"amountUsdCents": 2_000}).status_code == 201
     mira.play("cancel")
     assert mira.host.get(feature).status_code == 403
+
+
+def test_webhooks_that_were_lost_are_made_up_for_when_time_asks(mira: Subscriber) -> None:
+    begun = mira.change("base", "month")
+    mira.sandbox.keep(lambda session, now: books.press(session, begun["checkoutUrl"].rpartition("/")[2], "pay", now))
+    assert mira.subscription()["plan"] == "free"
+    mira.wait(minutes=30)
+    assert mira.subscription()["plan"] == "base" and mira.monthly() == 3_100
+    mira.wait_until(mira.subscription()["currentPeriodEnd"])
+    mira.sandbox.keep(lambda session, now: books.renew(session, "sub1", now))
+    mira.wait(hours=1)
+    assert mira.subscription()["status"] == "active" and mira.monthly() == 3_000
+    assert len(mira.payments()) == 2 and mira.is_clean()
+
+
+def test_an_hour_of_the_providers_silence_and_its_return_change_nothing(mira: Subscriber) -> None:
+    mira.subscribe("base")
+    mira.wait_until(mira.subscription()["currentPeriodEnd"])
+    mira.sandbox.is_down = True
+    mira.wait(hours=2)
+    assert (mira.subscription()["plan"], mira.subscription()["status"]) == ("base", "past_due")
+    assert_problem(mira.host.post(f"{mira.path}/subscription/cancel"), 503, "UNAVAILABLE")
+    mira.sandbox.is_down = False
+    mira.play("renew")
+    assert mira.subscription()["status"] == "active" and mira.monthly() == 3_000
+
+
+@pytest.mark.parametrize("key", ["same", None])
+def test_many_who_press_at_once_subscribe_and_upgrade_once(mira: Subscriber, key: str | None) -> None:
+    path = f"{mira.path}/subscription/change"
+
+    def press(plan: str) -> list[Any]:
+        with ThreadPoolExecutor(8) as pool:
+            bodies = [{"plan": plan, "interval": "month"}] * 8
+            return [answer.json() for answer in pool.map(lambda body: mira.host.post(path, body, key=key), bodies)]
+
+    pages = {answer["checkoutUrl"] for answer in press("base") if answer["status"] == "incomplete"}
+    assert len(pages) == 1
+    mira.press(pages.pop(), "pay")
+    if key is not None:
+        key = "another"
+    mira.wait(days=3)
+    press("pro")
+    mira.tell()
+    assert mira.subscription()["plan"] == "pro" and len(mira.payments()) == 2
+    assert mira.is_clean()
+
+
+def test_a_dispute_holds_the_months_to_come_until_it_is_won(mira: Subscriber) -> None:
+    mira.subscribe("base", "year")
+    payment = mira.payments()[0]["providerReference"]
+    mira.tell(*mira.sandbox.keep(lambda session, now: returns.open_dispute(session, payment, now)).events)
+    assert mira.monthly() == 100 and mira.payments()[0]["status"] == "disputed"
+    mira.wait(days=31)
+    assert mira.monthly() == 0
+    mira.tell(*mira.sandbox.keep(lambda session, now: returns.close_dispute(session, payment, "won", now)).events)
+    assert mira.monthly() == 3_000 and mira.payments()[0]["status"] == "completed"
+    assert mira.is_clean()
+
+
+def test_a_suspended_wallet_starts_nothing_and_a_closed_ones_money_goes_to_review(mira: Subscriber) -> None:
+    mira.subscribe("base")
+    admin = mira.host.new_key("admin")
+    mira.host.post("/v1/admin/accounts/sub1/suspend", {"reason": "chargeback"}, bearer=admin)
+    assert_problem(mira.host.post(f"{mira.path}/subscription/change", {"plan": "pro"}), 403, "WALLET-001")
+    assert mira.act("cancel")["cancelAtPeriodEnd"] is True
+    assert mira.act("reactivate")["cancelAtPeriodEnd"] is False
+    mira.host.post("/v1/admin/accounts/sub1/close", {"reason": "fraud"}, bearer=admin)
+    mira.wait(days=30)
+    mira.play("renew")
+    assert [payment["status"] for payment in mira.payments()] == ["review", "completed"]
+    assert mira.is_clean()

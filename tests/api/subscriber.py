@@ -265,6 +265,19 @@ class Subscriber:
 def subscriber(db: Database, clock: FakeClock, change: Callable[[Any], Any] | None = None) -> "Subscriber":
     """A runtime of alphio (its catalogue changed as a test wants it) with the sandbox and one account on Free."""
     sandbox = Sandbox(db, clock)
+    made = _opened(db, clock, sandbox, change)
+    made.path = made.host.open("sub1")
+    return made
+
+
+def restarted(before: Subscriber, change: Callable[[Any], Any]) -> "Subscriber":
+    """The same customer and provider after the operator edited the catalogue."""
+    made = _opened(before.runtime.db, before.host.clock, before.sandbox, change)
+    made.path = before.path
+    return made
+
+
+def _opened(db: Database, clock: FakeClock, sandbox: Sandbox, change: Callable[[Any], Any] | None) -> "Subscriber":
     runtime = new_runtime(db, clock, "alphio")
     catalog = change(runtime.catalog) if change is not None else runtime.catalog
     runtime = replace(runtime, catalog=catalog, providers={"sandbox": cast(Any, sandbox)})
@@ -272,6 +285,4 @@ def subscriber(db: Database, clock: FakeClock, change: Callable[[Any], Any] | No
     client = TestClient(app)
     host = Host(client, runtime, app.state["site"], clock, service_key="")
     host.service_key = host.new_key("service", name="backend")
-    made = Subscriber(host, sandbox, Jobs(runtime))
-    made.path = host.open("sub1")
-    return made
+    return Subscriber(host, sandbox, Jobs(runtime))

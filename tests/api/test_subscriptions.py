@@ -5,13 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from api import sandbox_returns as returns
 from api import sandbox_subscriptions as books
 from engine.rules.periods import period_start
 from engine.store.database import Database
 from tests.api.host import assert_problem
-from tests.api.subscriber import Subscriber, subscriber
+from tests.api.subscriber import Subscriber, restarted, subscriber
 from tests.engine.support import DAY_0, FakeClock
 
 
@@ -310,3 +311,24 @@ def test_a_suspended_wallet_starts_nothing_and_a_closed_ones_money_goes_to_revie
     mira.play("renew")
     assert [payment["status"] for payment in mira.payments()] == ["review", "completed"]
     assert mira.is_clean()
+
+
+def test_a_plan_that_is_edited_keeps_its_old_terms_until_the_next_period(mira: Subscriber) -> None:
+    mira.subscribe("base", "year")
+
+    def dearer(catalog: Any) -> Any:
+        plans = [plan for plan in catalog.plans if plan.id != "base"]
+        base = replace(catalog.plan("base"), monthly_credits=1_000, entitlements=catalog.plan("pro").entitlements)
+        return replace(catalog, plans=(base, *plans))
+
+    later = restarted(mira, dearer)
+    try:
+        feature = f"{later.path}/entitlements/api_access"
+        later.wait_until(period_start(DAY_0, 5).isoformat())
+        assert (later.monthly(), later.host.get(feature).status_code) == (3_000, 403)
+        later.wait_until(period_start(DAY_0, 12).isoformat())
+        later.play("renew")
+        assert (later.monthly(), later.host.get(feature).status_code) == (1_000, 200)
+        assert later.is_clean()
+    finally:
+        later.runtime.group.close()

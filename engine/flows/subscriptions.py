@@ -169,7 +169,7 @@ def _wanted(runtime: Runtime, live: Live, order: StartOrder) -> Terms | None:
 def _reckon(live: Live, wanted: Terms, at: datetime) -> Change:
     if wanted is live.terms:
         return Change("now", 0, 0, live.terms.price_minor, live.period.end, at, 0)
-    month, level = live.month_at(at)
+    month, level = live.month_at(max(at, live.period.start))  # a period paid early is the one that changes
     is_trial = live.row.state == "trialing"
     return plan_change(live.terms, wanted, live.period, month, level, at, is_trial=is_trial)
 

@@ -313,6 +313,17 @@ def test_a_suspended_wallet_starts_nothing_and_a_closed_ones_money_goes_to_revie
     assert mira.is_clean()
 
 
+def test_an_upgrade_of_a_period_paid_early_costs_and_gives_what_its_preview_said(mira: Subscriber) -> None:
+    mira.subscribe("base")
+    mira.play("renew")
+    assert mira.monthly() == 6_100
+    seen = mira.preview("pro")
+    assert (seen["dueNowMinor"], seen["monthlyCreditsNow"]) == (3_000, "7000")
+    mira.change("pro")
+    assert mira.monthly() == 13_100
+    assert sorted(payment["amountMinor"] for payment in mira.payments()) == [1_900, 1_900, 3_000]
+
+
 def test_a_plan_that_is_edited_keeps_its_old_terms_until_the_next_period(mira: Subscriber) -> None:
     mira.subscribe("base", "year")
 

@@ -184,7 +184,7 @@ def _note_payment(session: Session, runtime: Runtime, row: SubscriptionRow, invo
         amount_minor=invoice.amount_minor,
         currency=invoice.currency,
         base_credits=0,
-        tier=plan.id,
+        tier=plan.name,
         description=describe(runtime.catalog.descriptions.monthly_credit, plan=plan.name),
         success_url="",
         cancel_url="",

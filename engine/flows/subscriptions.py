@@ -106,6 +106,8 @@ def change(runtime: Runtime, order: StartOrder) -> Answered:
         now_is = current(runtime, order.account_id)
         pending = msgspec.structs.replace(now_is, pending_plan=order.plan, status="incomplete")
         return _finish(runtime, keyed, Changed(current=pending, checkout_url=row.checkout_url), (), None)
+    if kept is not None and _is_done(live, order):
+        return _finish(runtime, keyed, None, (), None)
     wanted = _wanted(runtime, live, order)
     if wanted is None:
         return _act(runtime, live, "cancel", keyed, kept)
@@ -164,6 +166,13 @@ def _wanted(runtime: Runtime, live: Live, order: StartOrder) -> Terms | None:
     if live.row.pending_plan is None and not live.row.cancel_at_period_end:
         raise Invalid("plan", "The account has this plan already.")
     return live.terms
+
+
+def _is_done(live: Live, order: StartOrder) -> bool:
+    """Whether what an earlier try of this request asked for is so by now: its answer was lost, not its effect."""
+    has_now = (live.terms.plan.id, live.terms.interval)
+    comes = (live.row.pending_plan, live.row.pending_interval)
+    return (order.plan, order.interval or live.terms.interval) in (has_now, comes)
 
 
 def _reckon(live: Live, wanted: Terms, at: datetime) -> Change:

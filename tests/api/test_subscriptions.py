@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from sqlmodel import Session, select
 
 from api import sandbox_returns as returns
 from api import sandbox_subscriptions as books
 from engine.rules.periods import period_start
-from engine.store.database import Database
+from engine.store.database import Database, transact
+from engine.store.tables import ReplyRow, SandboxSubscriptionRow
 from tests.api.host import assert_problem
 from tests.api.subscriber import Subscriber, restarted, subscriber
 from tests.engine.support import DAY_0, FakeClock
@@ -311,6 +313,27 @@ def test_a_suspended_wallet_starts_nothing_and_a_closed_ones_money_goes_to_revie
     mira.play("renew")
     assert [payment["status"] for payment in mira.payments()] == ["review", "completed"]
     assert mira.is_clean()
+
+
+def test_a_process_that_died_before_it_kept_its_answer_ends_the_change_by_its_key(mira: Subscriber) -> None:
+    mira.subscribe("base")
+    path = f"{mira.path}/subscription/change"
+    first = mira.host.post(path, {"plan": "pro"}, key="up")
+    mira.tell()
+    ledger = mira.rows()
+
+    def die(session: Session) -> None:
+        kept = session.get_one(ReplyRow, ("sub1", "subscription change", "up"))
+        asked = session.exec(select(SandboxSubscriptionRow.last_key)).one()
+        assert asked is not None
+        kept.status, kept.answer = 202, asked.removeprefix("change:")
+        session.add(kept)
+
+    transact(mira.runtime.db, die)
+    again = mira.host.post(path, {"plan": "pro"}, key="up")
+    mira.tell()
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert mira.rows() == ledger and len(mira.payments()) == 2 and mira.is_clean()
 
 
 def test_an_upgrade_of_a_period_paid_early_costs_and_gives_what_its_preview_said(mira: Subscriber) -> None:

@@ -36,6 +36,8 @@ EXAMPLES: tuple[e.Refusal, ...] = (
     e.CouponUsedUp(),
     e.RateLimited(1_800),
     e.TopUpNotInPlan("free", "base", "https://wallet.example/account/subscribe"),
+    e.FeatureNotInPlan("api_access", "base", "pro", "Pro", "https://wallet.example/account/subscribe", "plan"),
+    e.PlanElsewhere("Apple", "change", "https://apps.apple.com/account/subscriptions"),
     e.HoldEnded("captured"),
     e.HoldExpired(),
     e.HoldTooSmall(900, 800),

@@ -55,6 +55,8 @@ KINDS: dict[type[e.Refusal], Kind] = {
     e.CouponUsedUp: Kind(409, "Coupon used up"),
     e.RateLimited: Kind(429, "Too many requests"),
     e.TopUpNotInPlan: Kind(403, "Top-up not in plan"),
+    e.FeatureNotInPlan: Kind(403, "Feature not in plan"),
+    e.PlanElsewhere: Kind(409, "Plan managed elsewhere"),
     e.HoldEnded: Kind(409, "Hold ended"),
     e.HoldExpired: Kind(409, "Hold expired"),
     e.HoldTooSmall: Kind(409, "Hold too small"),

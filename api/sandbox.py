@@ -4,7 +4,7 @@ Registered in demo mode only. The API is guarded by its key; the hosted page (`s
 doors need none, for there is no real money behind them.
 """
 
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 from litestar import Response, Router, get, post
@@ -13,6 +13,9 @@ from litestar.params import FromPath
 from msgspec import Meta
 
 from api.demo_pages import page, wants_html
+from api.sandbox_calls import asked as _asked
+from api.sandbox_calls import check_call as _check_call
+from api.sandbox_doors import HANDLERS
 from api.sandbox_page import AnyRequest, Server, checkout_url, post_action, show_challenge, show_checkout
 from api.sandbox_returns import (
     Outcome,
@@ -30,8 +33,6 @@ from api.sandbox_returns import (
 from api.sandbox_server import SandboxServer
 from api.sandbox_sessions import SandboxRefused, create_session, find_payment, find_session, payment_told
 from psp.sandbox_wire import Dispute, NewRefund, NewSession, Payment, Problem, Refund, Session
-
-T = TypeVar("T")
 
 
 class _RefundBody(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -57,6 +58,7 @@ def sandbox_router(sandbox: SandboxServer) -> Router:
             play_dispute,
             play_dispute_won,
             play_dispute_lost,
+            *HANDLERS,
         ],
         dependencies={"sandbox": Provide(lambda: sandbox, sync_to_thread=False)},
         exception_handlers={SandboxRefused: _refused},
@@ -152,23 +154,6 @@ async def _close_dispute(sandbox: SandboxServer, payment_id: str, outcome: Outco
 async def _announced(sandbox: SandboxServer, made: Returned) -> Refund | Dispute:
     await sandbox.announce(made.events)
     return made.told
-
-
-def _check_call(request: AnyRequest, sandbox: SandboxServer, *, is_keyed: bool = False) -> str:
-    """Refuse a call without the API key; the idempotency key of one that must have it."""
-    if not sandbox.is_key(request.headers.get("authorization", "")):
-        raise SandboxRefused(401, "key_invalid", "The API key is missing or wrong.")
-    key = request.headers.get("idempotency-key", "")
-    if is_keyed and not key:
-        raise SandboxRefused(400, "idempotency_key_missing", "This call needs an Idempotency-Key.")
-    return key
-
-
-async def _asked(request: AnyRequest, shape: type[T]) -> T:
-    try:
-        return msgspec.json.decode(await request.body(), type=shape)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise SandboxRefused(400, "request_invalid", str(error)) from error
 
 
 def _refused(request: AnyRequest, refused: SandboxRefused) -> Response[str] | Response[Problem]:

@@ -12,7 +12,8 @@ from litestar.params import FromPath
 
 from api.demo_pages import page
 from api.sandbox_server import SandboxServer
-from api.sandbox_sessions import ACTIONS, PAYABLE, SandboxRefused, act, find_session
+from api.sandbox_sessions import ACTIONS, PAYABLE, SandboxRefused, find_session
+from api.sandbox_subscriptions import press
 from engine.rules.descriptions import money_label
 from engine.rules.money import Money
 from engine.rules.return_urls import SESSION_PLACEHOLDER, origin_of
@@ -46,11 +47,11 @@ async def post_action(
     if action not in ACTIONS:
         raise SandboxRefused(404, "action_unknown", "There is no such button.")
     row = await sandbox.keep(lambda session, now: find_session(session, session_id, now))
-    await sandbox.announce(await sandbox.keep(lambda session, now: act(session, session_id, action, now)))
+    await sandbox.announce(await sandbox.keep(lambda session, now: press(session, session_id, action, now)))
     if action == "challenge":
         if b"ask" in parse_qs(await request.body()).get(b"step", ()):
             return _see_other(f"{checkout_url(sandbox, row)}/challenge")
-        await sandbox.announce(await sandbox.keep(lambda session, now: act(session, session_id, "pay", now)))
+        await sandbox.announce(await sandbox.keep(lambda session, now: press(session, session_id, "pay", now)))
     if action == "pay-late":
         sandbox.confirm_later(session_id)
     if action in ("decline", "cancel", "expire"):

@@ -15,7 +15,8 @@ from typing import TypeVar
 from sqlmodel import Session
 
 from api.sandbox_delivery import Deliveries
-from api.sandbox_sessions import confirm_late, expire_over, late_sessions
+from api.sandbox_sessions import expire_over, late_sessions
+from api.sandbox_subscriptions import arrive_late
 from engine.clock import Clock
 from engine.runtime import Secrets
 from engine.store.database import Database, reading, transact
@@ -102,7 +103,7 @@ class SandboxServer:
         """Let a late payment arrive after its delay, by the wall's clock."""
 
         def arrive() -> None:
-            self._deliveries.send(self._keep(lambda session, now: confirm_late(session, session_id, now)))
+            self._deliveries.send(self._keep(lambda session, now: arrive_late(session, session_id, now)))
 
         self._deliveries.later(self._late_seconds, arrive)
 

@@ -29,6 +29,8 @@ The words, one for each idea, in code, API, pages and documents:
 * **debt**: credits owed because money was taken back after its credits were spent.
 * **quote → purchase → payment → receipt**: a price offer, the intention to pay, the provider's facts, the document.
 * **proposal**: a grant or debit that waits for a person. **queue**: what waits, of one sort, at the support desk.
+* **plan**, **subscription**, **invoice**: a tier of the catalogue; the running agreement to pay for one; what pays for
+  a period of it, month by month. **entitlement**: what a plan, or an override for one account, allows.
 * **fact**: what a provider said of one of its objects; the newest version of each counts.
 
 Where to start: `rules/lots.py` (what is spent first), `rules/decisions.py` (what a command does), `book.py` (the

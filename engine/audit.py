@@ -33,7 +33,7 @@ REVERSES = books.TRANSACTION.index("reverses_id")
 UNREADABLE = (TypeError, ValueError, IndexError, msgspec.MsgspecError, OperationalError)
 """What a row raises that no row of ours can be made of; SQLite's driver refuses text that is not UTF-8."""
 
-GRANTS = ("deposit", "auto_recharge", "volume_discount")
+GRANTS = ("deposit", "auto_recharge", "volume_discount", "monthly_credit")
 
 
 @dataclass(slots=True)
@@ -187,7 +187,10 @@ def _close(session: Session, checks: Sequence[WalletCheck], report: Report) -> N
 
 def _audit_purchases(session: Session, report: Report) -> None:
     """Every landed purchase has its base grant and, where it names one, its bonus, once each, and no other has any;
-    and whatever was taken of a purchase, or given back to it, has one."""
+    and whatever was taken of a purchase, or given back to it, has one.
+
+    A subscription's payment names the sum of what was granted for it so far.
+    """
     granted: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
     others: set[tuple[str, str]] = set()
     for account_id, purchase_id, kind, credits in session.execute(
@@ -197,14 +200,18 @@ def _audit_purchases(session: Session, report: Report) -> None:
             granted[(account_id, purchase_id)].append((kind, credits))
         else:
             others.add((account_id, purchase_id))
-    for account_id, purchase_id, landed_at, base, bonus, out in session.execute(
-        text("SELECT account_id, purchase_id, landed_at, base_credits, bonus_credits, credits_out FROM purchases")
+    for account_id, purchase_id, subscription_id, landed_at, base, bonus, out in session.execute(
+        text(
+            "SELECT account_id, purchase_id, subscription_id, landed_at, base_credits, bonus_credits, credits_out "
+            "FROM purchases"
+        )
     ):
         report.purchases += 1
         named = [base] + ([bonus] if bonus else []) if landed_at is not None else []
         has = granted.pop((account_id, purchase_id), [])
         others.discard((account_id, purchase_id))
-        if sorted(credits for _, credits in has) != sorted(named):
+        is_sum = subscription_id is not None and sum(credits for _, credits in has) == sum(named)
+        if not is_sum and sorted(credits for _, credits in has) != sorted(named):
             report.findings.append(Finding(purchase_id, f"it names the grants {named} and has {has}"))
         if landed_at is None and out:
             report.findings.append(Finding(purchase_id, f"{out} credits are out of it and it never landed"))

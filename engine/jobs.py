@@ -1,8 +1,9 @@
 """Jobs: whatever time or a commit has made due, done by one thread a process and safe to do twice.
 
 Provider events, outbox rows (refunds, documents, mails), sessions that are over, lots past their expiry, monthly
-credits, the nightly audit. A row is leased before it is worked on, so several processes share the work; a worker that
-dies gives its row up when the lease ends. What fails is tried again with growing waits; nothing is dropped.
+credits, subscriptions, the nightly audit. A row is leased before it is worked on, so several processes share the
+work; a worker that dies gives its row up when the lease ends. What fails is tried again with growing waits; nothing is
+dropped.
 """
 
 import threading
@@ -23,6 +24,7 @@ from engine.flows import (
     refunds,
     store_polls,
     stores,
+    subscription_reads,
     unclaimed,
     webhooks,
 )
@@ -156,6 +158,7 @@ class Jobs:
         count += self._outbox(now)
         count += receive.expire_sessions(runtime, now)
         count += expiry.expire_due(runtime, now, 500)
+        count += subscription_reads.settle_due(runtime, now)
         count += accounts.grant_due_months(runtime, now)
         count += follow_up.prune_events(runtime, now)
         count += store_polls.poll_stores(runtime, now)

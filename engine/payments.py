@@ -13,10 +13,15 @@ from typing import Protocol, runtime_checkable
 from engine.rules.facts import DisputeState as DisputeState
 from engine.rules.facts import Fact as Fact
 from engine.rules.facts import FactKind as FactKind
+from engine.rules.facts import InvoiceFact as InvoiceFact
 from engine.rules.facts import PaymentState as PaymentState
+from engine.rules.facts import ProviderFact as ProviderFact
 from engine.rules.facts import RefundState as RefundState
+from engine.rules.facts import SubscriptionFact as SubscriptionFact
 from engine.rules.money import Money
 from engine.rules.stores import Sighting, Usage
+from engine.rules.subscriptions import Act as Act
+from engine.rules.subscriptions import Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,35 @@ class RefundRequest:
     is_whole: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class SubscriptionRequest:
+    """What a hosted checkout of a subscription must know; `trial_days` of 0 is none."""
+
+    account_id: str
+    subscription_id: str
+    terms: Terms
+    currency: str
+    description: str
+    email: str | None
+    locale: str | None
+    success_url: str
+    cancel_url: str
+    expires_at: datetime
+    trial_days: int
+    idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionChange:
+    """Another plan for a running subscription: now, prorated from `at`, or with its next period."""
+
+    reference: str
+    terms: Terms
+    is_now: bool
+    at: datetime
+    idempotency_key: str
+
+
 class ProviderRefused(Exception):
     """The provider said no, for good: `code` and `detail` are its own words."""
 
@@ -107,7 +141,7 @@ class PaymentProvider(Protocol):
         """The event in these raw bytes. `headers` has lower-case names; raises `WebhookRefused`."""
         ...
 
-    def facts(self, event: Event) -> tuple[Fact, ...]:
+    def facts(self, event: Event) -> tuple[ProviderFact, ...]:
         """What the event is about, re-fetched where its payload may be stale; empty for types we ignore.
 
         Raises `ProviderUnreachable` when a fetch must be tried again later.
@@ -176,4 +210,23 @@ class Store(PaymentProvider, Protocol):
 
     def missed(self, since: datetime, until: datetime) -> Iterator[Event]:
         """What happened between these instants and may not have reached us, as events like any other."""
+        ...
+
+
+@runtime_checkable
+class SubscriptionProvider(PaymentProvider, Protocol):
+    """A rail that also keeps subscriptions. `reference` is its own id of one; all of these use the network."""
+
+    def start_subscription(self, request: SubscriptionRequest) -> Checkout: ...
+
+    def change_subscription(self, change: SubscriptionChange) -> tuple[ProviderFact, ...]:
+        """Change the plan and answer what is so since, the proration's invoice included."""
+        ...
+
+    def act_on_subscription(self, reference: str, act: Act, idempotency_key: str) -> tuple[ProviderFact, ...]:
+        """Cancel at the period's end, take that back, pause or resume; what is so since."""
+        ...
+
+    def subscription(self, reference: str) -> tuple[ProviderFact, ...]:
+        """The subscription and its newest invoices, fetched by its reference or by the checkout that began it."""
         ...

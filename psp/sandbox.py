@@ -12,16 +12,29 @@ import httpx
 import msgspec
 
 from engine.payments import (
+    Act,
     Checkout,
     CheckoutRequest,
     Event,
     Fact,
     PaymentState,
+    ProviderFact,
     ProviderRefused,
     ProviderUnreachable,
     RefundRequest,
+    SubscriptionChange,
+    SubscriptionRequest,
 )
 from engine.rules.money import Money
+from psp.sandbox_subscription_wire import (
+    Asked,
+    Invoice,
+    NewSubscription,
+    NewTerms,
+    Told,
+    invoice_fact,
+    subscription_fact,
+)
 from psp.sandbox_wire import (
     Dispute,
     NewRefund,
@@ -85,7 +98,7 @@ class Sandbox:
         told = read_webhook(body)
         return Event(told.id, told.type, body)
 
-    def facts(self, event: Event) -> tuple[Fact, ...]:
+    def facts(self, event: Event) -> tuple[ProviderFact, ...]:
         """The object a verified event is about, as it stands now; empty for kinds we do not follow."""
         pointed = read_webhook(event.payload).object
         match pointed.kind:
@@ -95,6 +108,10 @@ class Sandbox:
                 return (_refund_fact(self._get(f"/refunds/{pointed.id}", Refund)),)
             case "dispute":
                 return (_dispute_fact(self._get(f"/disputes/{pointed.id}", Dispute)),)
+            case "subscription":
+                return (subscription_fact(self._get(f"/subscriptions/{pointed.id}", Told).subscription),)
+            case "invoice":
+                return (invoice_fact(self._get(f"/invoices/{pointed.id}", Invoice)),)
             case _:
                 return ()
 
@@ -111,6 +128,34 @@ class Sandbox:
     def payment(self, session_id: str) -> tuple[Fact, ...]:
         """The payment of a checkout we started, fetched."""
         return (payment_fact(self._get(f"/sessions/{session_id}/payment", Payment)),)
+
+    def start_subscription(self, request: SubscriptionRequest) -> Checkout:
+        """A hosted checkout that begins a subscription."""
+        asked = NewSubscription(
+            account_id=request.account_id,
+            subscription_id=request.subscription_id,
+            terms=request.terms,
+            currency=request.currency,
+            description=request.description,
+            success_url=request.success_url,
+            cancel_url=request.cancel_url,
+            expires_at=request.expires_at.astimezone(UTC),
+            trial_days=request.trial_days,
+        )
+        session = self._post("/subscriptions", asked, request.idempotency_key, Session)
+        return Checkout(session.id, session.url, session.expires_at)
+
+    def change_subscription(self, change: SubscriptionChange) -> tuple[ProviderFact, ...]:
+        """Another plan, now or with the next period, once per idempotency key."""
+        asked = NewTerms(terms=change.terms, when="now" if change.is_now else "period_end", at=change.at)
+        return self._post(f"/subscriptions/{change.reference}/terms", asked, change.idempotency_key, Told).facts()
+
+    def act_on_subscription(self, reference: str, act: Act, idempotency_key: str) -> tuple[ProviderFact, ...]:
+        return self._post(f"/subscriptions/{reference}/act", Asked(act=act), idempotency_key, Told).facts()
+
+    def subscription(self, reference: str) -> tuple[ProviderFact, ...]:
+        """The subscription and its newest invoices, fetched."""
+        return self._get(f"/subscriptions/{reference}", Told).facts()
 
     def _get(self, path: str, shape: type[T]) -> T:
         return self._ask(self._client.build_request("GET", path), shape)
@@ -148,7 +193,7 @@ def payment_fact(told: Payment) -> Fact:
         amount=Money(told.amount_minor, told.currency),
         version=told.version,
         live=False,
-        purchase_id=told.purchase_id,
+        purchase_id=told.purchase_id or None,
         account_id=told.account_id,
         session_id=told.session_id,
     )
@@ -163,7 +208,7 @@ def _refund_fact(told: Refund) -> Fact:
         version=told.version,
         live=False,
         parent_id=told.payment_id,
-        purchase_id=told.purchase_id,
+        purchase_id=told.purchase_id or None,
         account_id=told.account_id,
         own_reference=told.reversal_id,
     )
@@ -178,6 +223,6 @@ def _dispute_fact(told: Dispute) -> Fact:
         version=told.version,
         live=False,
         parent_id=told.payment_id,
-        purchase_id=told.purchase_id,
+        purchase_id=told.purchase_id or None,
         account_id=told.account_id,
     )

@@ -56,7 +56,10 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Payment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The payment of a session: what was paid once it is, what is asked before. `version` grows with each change."""
+    """The payment of a session: what was paid once it is, what is asked before. `version` grows with each change.
+
+    One that pays for a subscription names no purchase: Purser knows it by its id.
+    """
 
     id: str
     session_id: str
@@ -103,7 +106,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Pointed(msgspec.Struct, frozen=True):
-    """The object a webhook is about: `payment`, `refund` or `dispute`, and its id."""
+    """The object a webhook is about: `payment`, `refund`, `dispute`, `subscription` or `invoice`, and its id."""
 
     kind: str
     id: str

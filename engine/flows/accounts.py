@@ -13,12 +13,14 @@ from sqlmodel import Session
 
 from engine import book
 from engine.clock import new_account_id
+from engine.flows.rollover import roll_over
 from engine.rules.catalog import Catalog, Plan, describe
 from engine.rules.commands import Grant, fingerprint_of
 from engine.rules.errors import AccountExists, Invalid, Refusal, WalletNotActive
 from engine.rules.periods import period_at, period_start
+from engine.rules.subscriptions import Period
 from engine.runtime import Runtime
-from engine.store import accounts, replies
+from engine.store import accounts, books, replies
 from engine.store.accounts import Account
 from engine.store.database import reading, transact
 
@@ -139,6 +141,8 @@ def grant_due_months(runtime: Runtime, now: datetime, limit: int = BATCH_SIZE_MA
     grants = []
     for account in due:
         plan = next((p for p in runtime.catalog.plans if p.id == account.plan), None)
+        if plan is not None and plan.rollover_periods > 0:
+            transact(runtime.db, lambda session, a=account, p=plan: _roll_over(session, runtime, a, p, now))  # type: ignore[misc]
         if plan is not None and plan.monthly_credits > 0:
             grants.append(_grant(runtime.catalog, account, plan, period_at(account.anchor_at, now)))
     futures = runtime.group.submit_all(grants)
@@ -148,6 +152,14 @@ def grant_due_months(runtime: Runtime, now: datetime, limit: int = BATCH_SIZE_MA
     for account in due:
         _move_on(runtime, account, outcomes.get(account.account_id), now)
     return len(due)
+
+
+def _roll_over(session: Session, runtime: Runtime, account: Account, plan: Plan, now: datetime) -> None:
+    """What the period before left unspent lives on as far as the plan says."""
+    n = period_at(account.anchor_at, now)
+    month = Period(period_start(account.anchor_at, n), period_start(account.anchor_at, n + 1))
+    books.lock_wallets(session, [account.account_id], now)
+    roll_over(session, runtime, account.account_id, plan, account.anchor_at, month, plan.id)
 
 
 def _move_on(runtime: Runtime, account: Account, outcome: object, now: datetime) -> None:

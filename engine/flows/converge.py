@@ -63,7 +63,9 @@ def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str
     verdict = converge(terms, known, provider.is_live)
     out_before = purchase.credits_out
     now = runtime.clock.now()
-    if verdict.paid_by is not None and purchase.landed_at is None:
+    if purchase.subscription_id is not None and purchase.landed_at is None and verdict.status == "paid":
+        return  # an invoice with something wrong about it waits for a person
+    if verdict.paid_by is not None and purchase.landed_at is None and purchase.subscription_id is None:
         verdict = _land(session, runtime, purchase, provider, verdict, actor)
     if purchase.landed_at is not None:
         _post_difference(session, runtime, purchase, verdict, actor)
@@ -175,13 +177,20 @@ def _grants(runtime: Runtime, purchase: PurchaseRow, payment_id: str, actor: str
 def _post_difference(session: Session, runtime: Runtime, purchase: PurchaseRow, verdict: Verdict, actor: str) -> None:
     """Take back or give back until `credits_out` is what the facts demand.
 
-    An open dispute takes only what remains, so `credits_out` may stay below the target until it is lost.
+    An open dispute takes only what remains, so `credits_out` may stay below the target until it is lost. Of a
+    subscription's payment never more than what remains is taken.
     """
     missing = verdict.out_credits - purchase.credits_out
     if missing < 0:
         _give_back(session, runtime, purchase, verdict, -missing, actor)
         return
     firm = max(0, verdict.firm_credits - purchase.credits_out)
+    if purchase.subscription_id is not None:
+        if missing > 0:
+            kind = _cause(session, purchase) if firm > 0 else "dispute"
+            taken = _take_back(session, runtime, purchase, missing, owe=False, kind=kind, actor=actor)
+            purchase.credits_out += taken
+        return
     if firm > 0:
         _take_back(session, runtime, purchase, firm, owe=True, kind=_cause(session, purchase), actor=actor)
         purchase.credits_out += firm

@@ -8,6 +8,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec.structs import replace
 from sqlmodel import Session
 
 from engine.clock import new_id
@@ -45,9 +46,7 @@ def _issue_receipt(session: Session, runtime: Runtime, account_id: str, purchase
     now = runtime.clock.now()
     catalog = runtime.catalog
     price = Money(purchase.amount_minor, purchase.currency)
-    lines = [Line(key="top_up", credits=purchase.base_credits, amount_minor=price.minor, bucket="recharge")]
-    if purchase.bonus_credits > 0:
-        lines.append(Line(key="bonus", credits=purchase.bonus_credits, amount_minor=0, bucket="recharge", bonus=True))
+    credits = purchase.base_credits + purchase.bonus_credits
     series, number, n = number_for(session, runtime, "receipt", now)
     document = rules.receipt(
         document_id=new_id("doc", now),
@@ -60,9 +59,9 @@ def _issue_receipt(session: Session, runtime: Runtime, account_id: str, purchase
         tax=catalog.tax,
         unit=catalog.unit,
         buyer=buyer_of(account),
-        lines=tuple(lines),
+        lines=_lines(purchase, price),
         price=price,
-        price_per_credit=price_per_credit(price, purchase.base_credits + purchase.bonus_credits),
+        price_per_credit=price_per_credit(price, credits) if purchase.subscription_id is None else None,
         order_id=purchase.purchase_id,
         payment_id=purchase.provider_reference,
         provider=purchase.provider,
@@ -70,6 +69,18 @@ def _issue_receipt(session: Session, runtime: Runtime, account_id: str, purchase
     row = keep(session, purchase, document, "payment", series, n)
     write_mail(session, runtime, account, "paymentConfirmed", purchase=purchase, document=row, now=now)
     return row
+
+
+def _lines(purchase: PurchaseRow, price: Money) -> tuple[Line, ...]:
+    """What was bought: credits and their bonus, or a subscription's period with the credits granted for it."""
+    credits = purchase.base_credits
+    if purchase.subscription_id is not None:
+        line = Line(key="subscription", credits=credits, amount_minor=price.minor, detail=purchase.tier)
+        return (replace(line, bucket="monthly") if credits > 0 else line,)
+    lines = [Line(key="top_up", credits=credits, amount_minor=price.minor, bucket="recharge")]
+    if purchase.bonus_credits > 0:
+        lines.append(Line(key="bonus", credits=purchase.bonus_credits, amount_minor=0, bucket="recharge", bonus=True))
+    return tuple(lines)
 
 
 def _issue_credit_note(

@@ -5,12 +5,13 @@ from datetime import datetime, timedelta
 import structlog
 from sqlmodel import Session
 
+from engine.flows import subscription_facts
 from engine.flows.converge import apply_facts
 from engine.flows.stores import take_news
 from engine.payments import Event, PaymentProvider, ProviderRefused, ProviderUnreachable, Store, stays_payable
-from engine.rules.facts import Fact
+from engine.rules.facts import Fact, ProviderFact, SubscriptionFact
 from engine.runtime import Runtime
-from engine.store import books, outbox, purchases
+from engine.store import books, outbox, purchases, subscriptions
 from engine.store.database import reading, transact
 from engine.store.tables import ProviderEventRow, PurchaseRow
 
@@ -88,19 +89,20 @@ def _process_store(runtime: Runtime, store: Store, row: ProviderEventRow, event:
 
 
 def carry_out(
-    runtime: Runtime, provider: PaymentProvider, facts: tuple[Fact, ...], event: ProviderEventRow | None = None
+    runtime: Runtime, provider: PaymentProvider, facts: tuple[ProviderFact, ...], event: ProviderEventRow | None = None
 ) -> bool:
-    """Apply facts, each purchase in its own transaction; whether one of them belongs to no purchase we know.
+    """Apply facts, each purchase and subscription in its own transaction; whether one belongs to none we know.
 
     The event is marked done in the transaction of its last purchase, so a crash before that repeats all of it,
     which changes nothing twice.
     """
     mode = "live" if provider.is_live else "test"
-    owners: dict[tuple[str, str], list[Fact]] = {}
+    owners: dict[tuple[str, str], list[ProviderFact]] = {}
     has_unknown = False
+    _adopt_unknown(runtime, provider, mode, facts)
     with reading(runtime.db) as session:
         for fact in facts:
-            owner = purchases.owner_of(session, provider.name, provider.account, mode, fact)
+            owner = _owner(session, provider, mode, fact)
             if owner is None:
                 has_unknown = True
             else:
@@ -123,12 +125,46 @@ def _apply(
     provider: PaymentProvider,
     account_id: str,
     purchase_id: str,
-    facts: list[Fact],
+    facts: list[ProviderFact],
     event: ProviderEventRow | None,
 ) -> None:
-    apply_facts(session, runtime, account_id, purchase_id, facts, f"provider:{provider.name}")
+    """What the facts of one purchase or of one subscription demand; a subscription's payment may end its months."""
+    actor = f"provider:{provider.name}"
+    of_purchase = [fact for fact in facts if isinstance(fact, Fact)]
+    of_subscription = [fact for fact in facts if not isinstance(fact, Fact)]
+    if of_purchase:
+        purchase = apply_facts(session, runtime, account_id, purchase_id, of_purchase, actor)
+        if purchase is not None and purchase.subscription_id is not None:
+            subscription_facts.apply(session, runtime, provider, (account_id, purchase.subscription_id), (), actor)
+    if of_subscription:
+        subscription_facts.apply(session, runtime, provider, (account_id, purchase_id), of_subscription, actor)
     if event is not None:
         _mark(session, event, "done", None, runtime.clock.now())
+
+
+def _owner(session: Session, provider: PaymentProvider, mode: str, fact: ProviderFact) -> tuple[str, str] | None:
+    """(account, purchase) of a fact about a payment, (account, subscription) of one about a subscription."""
+    if isinstance(fact, Fact):
+        return purchases.owner_of(session, provider.name, provider.account, mode, fact)
+    reference = fact.object_id if isinstance(fact, SubscriptionFact) else fact.provider_subscription_id
+    return subscriptions.owner_of(session, provider.name, provider.account, mode, reference, fact.subscription_id)
+
+
+def _adopt_unknown(runtime: Runtime, provider: PaymentProvider, mode: str, facts: tuple[ProviderFact, ...]) -> None:
+    """Open a subscription for each that began at the provider for an account of ours."""
+
+    def work(session: Session, fact: SubscriptionFact) -> None:
+        if _owner(session, provider, mode, fact) is None:
+            adopted = subscription_facts.adopt(session, runtime, provider, fact)
+            if adopted is not None:
+                now = runtime.clock.now()
+                subscriptions.claim(
+                    session, provider.name, provider.account, mode, "subscription", fact.object_id, adopted, now
+                )
+
+    for fact in facts:
+        if isinstance(fact, SubscriptionFact) and fact.account_id is not None and fact.subscription_id is None:
+            transact(runtime.db, lambda session, f=fact: work(session, f))  # type: ignore[misc]
 
 
 def expire_sessions(runtime: Runtime, now: datetime, limit: int = 100) -> int:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from sqlmodel import Session
 
 from engine.clock import new_id
+from engine.flows.entitlements import check_top_up
 from engine.payments import CheckoutRequest, PaymentProvider, ProviderRefused, ProviderUnreachable
 from engine.rules.catalog import PROVIDER_NAMES
 from engine.rules.commands import fingerprint_of
@@ -18,7 +19,6 @@ from engine.rules.errors import (
     CouponUnknown,
     Invalid,
     NotFound,
-    TopUpNotInPlan,
     Unavailable,
     WalletNotActive,
 )
@@ -129,10 +129,7 @@ def _check_order(runtime: Runtime, order: CheckoutOrder, platform: str) -> _Chec
 
 def check_plan(runtime: Runtime, account: AccountRow) -> None:
     """Refuse a plan that may not top up, with the plan that may and where to get it."""
-    catalog = runtime.catalog
-    if not catalog.may_top_up(account.plan):
-        assert catalog.top_up_from is not None
-        raise TopUpNotInPlan(account.plan or "", catalog.top_up_from, f"{runtime.base_url}/account/subscribe")
+    check_top_up(runtime, account.account_id)
 
 
 def _choose_provider(runtime: Runtime, name: str | None, country: str | None, platform: str) -> PaymentProvider:

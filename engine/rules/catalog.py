@@ -30,7 +30,7 @@ from engine.rules.fields import (
 from engine.rules.holds import HoldRules
 from engine.rules.lots import BUCKETS, Bucket
 from engine.rules.money import CREDITS_MAX, share_down
-from engine.rules.plans import CUSTOM_CREDITS, CommitPlan, Plan, PlanPrice, check_plans
+from engine.rules.plans import CUSTOM_CREDITS, CommitPlan, Plan, PlanPrice, SubscriptionRules, check_plans
 from engine.rules.pricing import Pricing, Tier, major_unit
 from engine.rules.sellers import Address, Demo, Seller, Tax, TaxRate
 from engine.rules.store_products import StoreProduct, check_store_products
@@ -54,6 +54,7 @@ __all__ = [
     "Refunds",
     "Seller",
     "StoreProduct",
+    "SubscriptionRules",
     "Tax",
     "TaxRate",
     "Tier",
@@ -170,6 +171,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     checkout_ttl_minutes: Minutes = 30
     providers: tuple[Rail, ...]
     plans: tuple[Plan, ...] = ()
+    subscriptions: SubscriptionRules = msgspec.field(default_factory=SubscriptionRules)
     top_up_from: str | None = None
     commit_plans: tuple[CommitPlan, ...] = ()
     auto_recharge: AutoRecharge | None = None

@@ -20,6 +20,8 @@ Refusal
 ├── CouponUsedUp            COUPON-005        redeemed as often as it may be
 ├── RateLimited             RATE-001          too many guesses; later
 ├── TopUpNotInPlan          PLAN-001          the plan may not top up
+├── FeatureNotInPlan        PLAN-002          the plan does not include the feature
+├── PlanElsewhere           PLAN-003          the subscription is changed at its provider
 ├── HoldEnded               HOLD-001          the hold was captured or voided
 ├── HoldExpired             HOLD-002          the hold is past its end
 ├── HoldTooSmall            HOLD-003          less is held than was to be captured
@@ -207,6 +209,39 @@ class TopUpNotInPlan(Refusal):
             plan=plan,
             requiredPlan=required_plan,
             upgradeUrl=upgrade_url,
+        )
+
+
+class FeatureNotInPlan(Refusal):
+    """`reason` says what shut it: the `plan`, or an `override` for this account."""
+
+    code = "PLAN-002"
+
+    def __init__(
+        self, feature: str, plan: str | None, required: str | None, unlocks: str | None, upgrade_url: str, reason: str
+    ) -> None:
+        super().__init__(
+            f"{unlocks or 'No plan'} includes {feature}, this account's plan does not."
+            if reason == "plan"
+            else f"{feature} was switched off for this account.",
+            feature=feature,
+            plan=plan,
+            reason=reason,
+            unlocks=unlocks,
+            requiredPlan=required,
+            upgradeUrl=upgrade_url,
+        )
+
+
+class PlanElsewhere(Refusal):
+    code = "PLAN-003"
+
+    def __init__(self, provider: str, act: str, manage_url: str | None) -> None:
+        super().__init__(
+            f"This subscription is managed at {provider}." if manage_url else f"{provider} can't do that: {act}.",
+            provider=provider,
+            action=act,
+            manageUrl=manage_url,
         )
 
 

@@ -1,6 +1,7 @@
 """Facts: what a payment provider has said of one of its objects."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from engine.rules.money import Money
@@ -34,3 +35,61 @@ class Fact:
     own_reference: str | None = None
     session_id: str | None = None
     receipt_url: str | None = None
+
+
+SubscriptionState = Literal["incomplete", "trialing", "active", "past_due", "paused", "ended"]
+InvoiceKind = Literal["create", "renewal", "proration", "trial", "other"]
+InvoiceState = Literal["open", "paid", "failed", "void", "refunded"]
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionFact:
+    """A provider's subscription as it stood at `version`.
+
+    `plan` is the catalogue's id and `interval` its interval. `subscription_id` and `account_id` are what we wrote into
+    the provider's object when it was ours to write; a store's subscription that began in the store names the account.
+    """
+
+    object_id: str
+    state: SubscriptionState
+    version: int
+    live: bool
+    plan: str
+    interval: Literal["month", "year"]
+    price: Money
+    anchor_at: datetime
+    period_start: datetime
+    period_end: datetime
+    cancel_at_period_end: bool = False
+    pending_plan: str | None = None
+    pending_interval: Literal["month", "year"] | None = None
+    subscription_id: str | None = None
+    account_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceFact:
+    """A subscription's invoice, or a store's renewal: once it is paid, it pays for `[period_start, period_end)`.
+
+    A proration's period begins at the instant of the change. `payment_id` is the payment that refunds and disputes
+    will name; `refunded` is for providers whose renewals are refunded themselves.
+    """
+
+    object_id: str
+    provider_subscription_id: str
+    kind: InvoiceKind
+    state: InvoiceState
+    amount: Money
+    version: int
+    live: bool
+    plan: str
+    interval: Literal["month", "year"]
+    period_start: datetime
+    period_end: datetime
+    payment_id: str | None = None
+    subscription_id: str | None = None
+    account_id: str | None = None
+    receipt_url: str | None = None
+
+
+ProviderFact = Fact | SubscriptionFact | InvoiceFact

@@ -31,6 +31,32 @@ def share_down(whole: int, part: int, of: int) -> int:
     return whole * part // of
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A price and the part of its period that is still to come, `left` of `whole` (in any one unit)."""
+
+    minor: int
+    left: int
+    whole: int
+
+    def __post_init__(self) -> None:
+        assert self.minor >= 0 and 0 <= self.left <= self.whole and self.whole > 0
+
+
+def proration_down(new: Share, old: Share) -> int:
+    """What a change of plan costs now: the new price for the time left, less the old one's unused time.
+
+    Rounded once, down, so that the customer never pays for a part of a cent; below zero it is money to the customer.
+    """
+    return (new.minor * new.left * old.whole - old.minor * old.left * new.whole) // (new.whole * old.whole)
+
+
+def nth_part(whole: int, n: int, of: int) -> int:
+    """The `n`-th (from 0) of `of` whole parts of `whole`: as equal as integers can be, and together exactly `whole`."""
+    assert 0 <= n < of
+    return whole * (n + 1) // of - whole * n // of
+
+
 def decimal_down(value: Decimal, digits: int) -> Decimal:
     """`value` cut to `digits` places after the point, towards zero."""
     return value.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_DOWN)

@@ -1,8 +1,10 @@
 """Plans: what a subscription tier costs, gives each month and allows; and credits paid for months ahead."""
 
 from decimal import Decimal
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from engine.rules.fields import Count, Identifier, Interval, Positive, Text, check_decimal, check_unique
 
@@ -21,7 +23,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """A subscription tier. A higher `rank` is an upgrade; a plan without prices costs nothing.
 
     Of a period's unspent monthly credits up to `rollover_max` live on for `rollover_periods` more; 0 means none.
-    Entitlements are flags and numbers that the host asks for by name.
+    Entitlements are flags and numbers that the host asks for by name. A first subscription begins with `trial_days`
+    free days and `trial_credits` for them.
     """
 
     id: Identifier
@@ -32,6 +35,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     entitlements: dict[str, bool | Count] = {}
     rollover_max: Count = 0
     rollover_periods: Count = 0
+    trial_days: Annotated[int, Meta(ge=0, le=365)] = 0
+    trial_credits: Count = 0
 
     def __post_init__(self) -> None:
         check_unique("interval", (price.interval for price in self.prices))
@@ -39,6 +44,22 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError("rollover_max and rollover_periods are set together or not at all")
         if self.rollover_max > self.monthly_credits:
             raise ValueError("rollover_max is above monthly_credits")
+        if self.trial_credits > 0 and self.trial_days == 0:
+            raise ValueError("trial_credits need trial_days")
+        if self.trial_days > 0 and not self.prices:
+            raise ValueError("a plan without prices has no trial")
+
+    def price_minor(self, interval: str) -> int | None:
+        """What one interval costs; `None` where the plan is not sold by it."""
+        return next((price.amount_minor for price in self.prices if price.interval == interval), None)
+
+
+class SubscriptionRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long a plan stays when a period ends without a payment, without credits; and how many days before a
+    period's end a customer is told that a rollover's cap will clip something."""
+
+    grace_days: Annotated[int, Meta(ge=0, le=60)] = 3
+    rollover_notice_days: Annotated[int, Meta(ge=1, le=28)] = 3
 
 
 class CommitPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

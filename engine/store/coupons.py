@@ -26,6 +26,7 @@ def has_topped_up(session: Session, account_id: str) -> bool:
         select(PurchaseRow.purchase_id)
         .where(
             PurchaseRow.account_id == account_id,
+            col(PurchaseRow.subscription_id).is_(None),
             col(PurchaseRow.landed_at).is_not(None),
             col(PurchaseRow.status).in_(("paid", "partially_refunded")),
         )

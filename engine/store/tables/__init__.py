@@ -15,8 +15,10 @@ from engine.store.tables.base import GLOBAL_TABLES as GLOBAL_TABLES
 from engine.store.tables.base import Base as Base
 from engine.store.tables.demo import DemoClockRow as DemoClockRow
 from engine.store.tables.demo import SandboxDisputeRow as SandboxDisputeRow
+from engine.store.tables.demo import SandboxInvoiceRow as SandboxInvoiceRow
 from engine.store.tables.demo import SandboxRefundRow as SandboxRefundRow
 from engine.store.tables.demo import SandboxSessionRow as SandboxSessionRow
+from engine.store.tables.demo import SandboxSubscriptionRow as SandboxSubscriptionRow
 from engine.store.tables.desk import ProposalRow as ProposalRow
 from engine.store.tables.desk import ResolutionRow as ResolutionRow
 from engine.store.tables.desk import UnclaimedRow as UnclaimedRow
@@ -36,6 +38,9 @@ from engine.store.tables.purchases import ReversalRow as ReversalRow
 from engine.store.tables.stores import StoreCursorRow as StoreCursorRow
 from engine.store.tables.stores import StoreCustomerRow as StoreCustomerRow
 from engine.store.tables.stores import StorePurchaseRow as StorePurchaseRow
+from engine.store.tables.subscriptions import EntitlementOverrideRow as EntitlementOverrideRow
+from engine.store.tables.subscriptions import SubscriptionInvoiceRow as SubscriptionInvoiceRow
+from engine.store.tables.subscriptions import SubscriptionRow as SubscriptionRow
 from engine.store.tables.wallets import AccountRow as AccountRow
 from engine.store.tables.wallets import HoldRow as HoldRow
 from engine.store.tables.wallets import KeyUsageDailyRow as KeyUsageDailyRow

@@ -28,6 +28,8 @@ GLOBAL_TABLES = frozenset(
         "sandbox_sessions",
         "sandbox_refunds",
         "sandbox_disputes",
+        "sandbox_subscriptions",
+        "sandbox_invoices",
     }
 )
 """Tables whose keys do not start with an account: global uniqueness, ingest before the account is known, the demo."""

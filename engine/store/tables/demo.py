@@ -60,3 +60,46 @@ class SandboxDisputeRow(Base, table=True):
     state: str
     version: int = big(default=1)
     created_at: datetime
+
+
+class SandboxSubscriptionRow(Base, table=True):
+    """The sandbox provider's own books: a subscription. `version` grows with each change; `credit_minor` is money
+    that the next invoice gives back."""
+
+    __tablename__ = "sandbox_subscriptions"
+    reference: str = Field(primary_key=True)
+    session_id: str = Field(unique=True)
+    idempotency_key: str = Field(unique=True)
+    last_key: str | None = None
+    account_id: str = Field(index=True)
+    subscription_id: str = Field(index=True)
+    state: str = "incomplete"
+    version: int = big(default=1)
+    terms: str
+    currency: str
+    pending_terms: str | None = None
+    credit_minor: int = big(default=0)
+    trial_days: int = big(default=0)
+    anchor_at: datetime
+    period_start_at: datetime
+    period_end_at: datetime
+    cancel_at_period_end: bool = False
+    is_paused: bool = False
+    created_at: datetime
+
+
+class SandboxInvoiceRow(Base, table=True):
+    """The sandbox provider's own books: what a subscription's customer is asked to pay, and whether they did."""
+
+    __tablename__ = "sandbox_invoices"
+    invoice_id: str = Field(primary_key=True)
+    reference: str = Field(index=True)
+    kind: str
+    state: str
+    version: int = big(default=1)
+    amount_minor: int = big()
+    terms: str
+    period_start_at: datetime
+    period_end_at: datetime
+    payment_id: str | None = None
+    created_at: datetime

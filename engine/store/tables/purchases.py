@@ -9,7 +9,10 @@ from engine.store.tables.base import Base, big, of_account, one_of, partial_inde
 
 
 class PurchaseRow(Base, table=True):
-    """The intention to pay, the quote it was made from, and what has come of it."""
+    """The intention to pay, the quote it was made from, and what has come of it.
+
+    One with a `subscription_id` is that subscription's paid invoice: `base_credits` is what was granted for it so far.
+    """
 
     __tablename__ = "purchases"
     __table_args__ = (
@@ -28,7 +31,7 @@ class PurchaseRow(Base, table=True):
             "unclaimed",
             "quarantined",
         ),
-        CheckConstraint("amount_minor > 0 AND base_credits > 0 AND bonus_credits >= 0", name="positive"),
+        CheckConstraint("amount_minor > 0 AND base_credits >= 0 AND bonus_credits >= 0", name="positive"),
         CheckConstraint("credits_out BETWEEN 0 AND base_credits + bonus_credits", name="out_in_range"),
         Index("ix_purchases_id", "purchase_id"),
         Index("ix_purchases_created", "account_id", "created_at"),
@@ -58,6 +61,7 @@ class PurchaseRow(Base, table=True):
     expires_at: datetime
     landed_at: datetime | None = None
     updated_at: datetime
+    subscription_id: str | None = None
 
 
 class FactRow(Base, table=True):

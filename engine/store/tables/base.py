@@ -24,6 +24,10 @@ GLOBAL_TABLES = frozenset(
         "sandbox_sessions",
         "sandbox_refunds",
         "sandbox_disputes",
+        "sandbox_customers",
+        "sandbox_cards",
+        "sandbox_events",
+        "poll_cursors",
     }
 )
 """Tables whose keys do not start with an account: global uniqueness, ingest before the account is known, the demo."""

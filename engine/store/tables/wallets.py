@@ -61,6 +61,7 @@ class WalletRow(Base, table=True):
     next_hold_expiry_at: datetime | None = None
     daily_limit_credits: int | None = big(nullable=True)
     per_call_limit_credits: int | None = big(nullable=True)
+    recharge_at_credits: int | None = big(nullable=True)
 
 
 class LotRow(Base, table=True):

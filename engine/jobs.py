@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 import structlog
 
-from engine.flows import accounts, documents, expiry, receive, refunds
+from engine.flows import accounts, cards, documents, expiry, receive, recharge, refunds
 from engine.payments import ProviderUnreachable
 from engine.runtime import Runtime
 from engine.store import outbox
@@ -40,6 +40,21 @@ def send_refund(runtime: Runtime, account_id: str, payload: Payload) -> None:
     refunds.send_refund(runtime, account_id, payload["reversalId"])
 
 
+def look_at_wallet(runtime: Runtime, account_id: str, payload: Payload) -> None:
+    """Outbox kind `recharge`."""
+    recharge.look(runtime, account_id)
+
+
+def send_charge(runtime: Runtime, account_id: str, payload: Payload) -> None:
+    """Outbox kind `charge`."""
+    recharge.send_charge(runtime, account_id, payload["purchaseId"])
+
+
+def detach_card(runtime: Runtime, account_id: str, payload: Payload) -> None:
+    """Outbox kind `detach_card`."""
+    cards.tell_provider(runtime, account_id, payload["methodId"])
+
+
 class Jobs:
     """The job loop. `handlers` adds kinds of outbox rows that an outer ring does, such as `mail`."""
 
@@ -48,6 +63,9 @@ class Jobs:
         self._handlers: dict[str, Handler] = {
             "document": issue_document,
             "refund": send_refund,
+            "recharge": look_at_wallet,
+            "charge": send_charge,
+            "detach_card": detach_card,
             **(handlers or {}),
         }
         self._wake = threading.Event()
@@ -98,6 +116,7 @@ class Jobs:
         count += receive.expire_sessions(runtime, now)
         count += expiry.expire_due(runtime, now, 500)
         count += accounts.grant_due_months(runtime, now)
+        count += recharge.look_after(runtime)
         return count
 
     def _outbox(self, now: datetime) -> int:

@@ -11,6 +11,8 @@ from datetime import datetime
 from sqlmodel import Session
 
 from engine import book
+from engine.flows.cards import keep_saved_card
+from engine.flows.recharge_outcome import note_charge
 from engine.payments import PaymentProvider
 from engine.rules.catalog import PROVIDER_NAMES
 from engine.rules.commands import Command, GiveBack, Grant, Posted, TakeBack
@@ -33,6 +35,7 @@ def apply_facts(
     if purchase is None:
         return None
     now = runtime.clock.now()
+    facts = tuple(facts)
     for fact in facts:
         known = purchases.known_facts(session, account_id, purchase_id)
         kept = merge(known, fact)
@@ -41,6 +44,9 @@ def apply_facts(
         if fact.receipt_url and fact.kind == "payment":
             purchase.receipt_url = fact.receipt_url
     settle(session, runtime, purchase, actor)
+    keep_saved_card(session, runtime, purchase, facts)
+    if purchase.kind == "auto_recharge":
+        note_charge(session, runtime, purchase, facts)
     return purchase
 
 

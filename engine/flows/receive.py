@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 import structlog
 from sqlmodel import Session
 
+from engine.flows.cards import cards_gone
 from engine.flows.converge import apply_facts
-from engine.payments import Event, PaymentProvider, ProviderRefused, ProviderUnreachable
+from engine.payments import Event, PaymentProvider, ProviderRefused, ProviderUnreachable, keeps_cards
 from engine.rules.facts import Fact
 from engine.runtime import Runtime
 from engine.store import books, purchases
@@ -46,6 +47,11 @@ def process_due(runtime: Runtime, now: datetime, limit: int = 100) -> int:
 def process(runtime: Runtime, provider: PaymentProvider, row: ProviderEventRow, now: datetime) -> None:
     """Turn one event into facts (fetching what must be fetched) and carry them out with the event marked done."""
     event = Event(row.event_id, row.type, row.payload)
+    gone = provider.detached(event) if keeps_cards(provider) else None
+    if gone is not None:
+        cards_gone(runtime, provider, gone)
+        _finish(runtime, row, "done", None, now)
+        return
     try:
         facts = provider.facts(event)
     except ProviderUnreachable as error:

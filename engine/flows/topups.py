@@ -4,13 +4,14 @@ Checkout: the purchase is written and committed, then the provider is asked with
 written. Credits land only in `apply_facts`, in one transaction: wallet, purchase, facts, the book, the event.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from sqlmodel import Session
 
 from engine.clock import new_id
-from engine.payments import CheckoutRequest, PaymentProvider, ProviderRefused, ProviderUnreachable
+from engine.flows.cards import customer_of
+from engine.payments import CheckoutRequest, PaymentProvider, ProviderRefused, ProviderUnreachable, keeps_cards
 from engine.rules.catalog import PROVIDER_NAMES
 from engine.rules.commands import fingerprint_of
 from engine.rules.descriptions import describe, money_label
@@ -194,11 +195,12 @@ def _ask_provider(runtime: Runtime, purchase: PurchaseRow, save_card: bool) -> P
         cancel_url=purchase.cancel_url,
         expires_at=purchase.expires_at,
         idempotency_key=f"checkout:{purchase.purchase_id}",
-        save_card=save_card,
         bonus=purchase.bonus_credits > 0,
     )
     provider = runtime.providers[purchase.provider]
     try:
+        if save_card and runtime.catalog.saves_cards and keeps_cards(provider):
+            request = replace(request, save_card=True, customer_id=customer_of(runtime, provider, account))
         checkout = provider.start_checkout(request)
     except ProviderUnreachable as error:
         raise Unavailable("The payment provider does not answer; try again with the same key.") from error

@@ -186,6 +186,15 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         _check_commit_plans(self)
         _check_auto_recharge(self)
 
+    @property
+    def saves_cards(self) -> bool:
+        """Whether a checkout may save its card: only where auto-recharge can use it."""
+        return self.auto_recharge is not None
+
+    def commit_plan(self, plan_id: str) -> CommitPlan | None:
+        """The commit plan of that id, if there is one."""
+        return next((plan for plan in self.commit_plans if plan.id == plan_id), None)
+
     def plan(self, plan_id: str) -> Plan:
         """The plan of that id; `KeyError` if there is none."""
         for plan in self.plans:

@@ -131,6 +131,8 @@ class Wallet:
     next_hold_expiry_at: datetime = NEVER
     daily_limit_credits: int | None = None
     per_call_limit_credits: int | None = None
+    recharge_at_credits: int | None = None
+    """Where a change that leaves no more than this asks for an auto-recharge; `None` while nobody waits for that."""
 
     @property
     def available_credits(self) -> int:

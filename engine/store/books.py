@@ -17,6 +17,7 @@ from engine.rules.ledger import Entry, Page, Transaction, Wallet, pages_in_order
 from engine.rules.lots import BUCKETS, NEVER, Lot, spend_order
 from engine.store.bulk import Row, Rows, ask_first, ask_rows, insert_rows, select_rows, update_rows
 from engine.store.holds import add_due, add_holds, ask_holds, pinned, save_holds
+from engine.store.triggers import ask_recharges
 from engine.store.usage import save_usage
 
 WALLET = (
@@ -34,6 +35,7 @@ WALLET = (
     "next_hold_expiry_at",
     "daily_limit_credits",
     "per_call_limit_credits",
+    "recharge_at_credits",
 )
 LOT = (
     "account_id",
@@ -60,6 +62,7 @@ WALLET_RARE = (
     *(f"held_{bucket}" for bucket in BUCKETS),
     "next_expiry_at",
     "next_hold_expiry_at",
+    "recharge_at_credits",
 )
 LOT_MOVES = ("remaining_credits",)
 LOT_RARE = ("is_open", "held_credits", "taken_credits", "owed_credits", "expired_credits")
@@ -178,6 +181,7 @@ def wallet_of(row: Row) -> Wallet:
         next_hold_expiry_at=row[15] or NEVER,
         daily_limit_credits=row[16],
         per_call_limit_credits=row[17],
+        recharge_at_credits=row[18],
     )
 
 
@@ -301,6 +305,7 @@ def _add_due(session: Session, pages: dict[str, Page]) -> None:
 def save(session: Session, pages: Iterable[Page]) -> None:
     """Write what the batch changed: one row a wallet, one a lot, one a transaction, one a day and provider."""
     changed = [page for page in pages_in_order(pages) if page.is_changed]
+    ask_recharges(session, changed)
     _save_wallets(session, changed)
     _save_lots(session, changed)
     written = [transaction_row(row) for page in changed for row in page.written]
@@ -346,7 +351,8 @@ def _save_lots(session: Session, changed: Iterable[Page]) -> None:
 
 
 def _wallet_rare(wallet: Wallet) -> Row:
-    return (wallet.status, wallet.debt_credits, *wallet.held, wallet.next_expiry_at, wallet.next_hold_expiry_at)
+    ends = (wallet.next_expiry_at, wallet.next_hold_expiry_at)
+    return (wallet.status, wallet.debt_credits, *wallet.held, *ends, wallet.recharge_at_credits)
 
 
 def _lot_rare(lot: Lot) -> Row:
@@ -388,4 +394,4 @@ def transaction_row(row: Transaction) -> Row:
 
 def new_wallet_row(account_id: str, now: datetime) -> Row:
     """The row of an empty wallet, in the order of `WALLET`."""
-    return (account_id, "active", 0, b"", 0, 0, 0, 0, 0, 0, 0, NEVER, now, now.date(), 0, NEVER, None, None)
+    return (account_id, "active", 0, b"", 0, 0, 0, 0, 0, 0, 0, NEVER, now, now.date(), 0, NEVER, None, None, None)

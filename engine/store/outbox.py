@@ -10,14 +10,16 @@ from engine.clock import new_id
 from engine.store.tables import AuditRow, OutboxRow
 
 
-def enqueue(session: Session, account_id: str, kind: str, payload: dict[str, object], now: datetime) -> str:
-    """Write one row of work; its id."""
+def enqueue(
+    session: Session, account_id: str, kind: str, payload: dict[str, object], now: datetime, due_at: datetime | None = None
+) -> str:
+    """Write one row of work, due now or later; its id."""
     row = OutboxRow(
         account_id=account_id,
         outbox_id=new_id("out", now),
         kind=kind,
         payload=msgspec.json.encode(payload).decode(),
-        due_at=now,
+        due_at=due_at or now,
         created_at=now,
     )
     session.add(row)

@@ -117,7 +117,10 @@ class PaymentProvider(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChargeRequest:
-    """Money to take from a saved card while its owner is away. `idempotency_key` is made from our row."""
+    """Money to take from a saved card while its owner is away. `idempotency_key` is made from our row.
+
+    `return_url` is where the customer comes back to, should their bank want to see them after all.
+    """
 
     account_id: str
     purchase_id: str
@@ -125,6 +128,7 @@ class ChargeRequest:
     card_reference: str
     amount: Money
     description: str
+    return_url: str
     idempotency_key: str
 
 

@@ -60,7 +60,8 @@ def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str
         bonus_credits=purchase.bonus_credits,
         has_landed=purchase.landed_at is not None,
     )
-    verdict = converge(terms, known, provider.is_live)
+    freezes = runtime.catalog.refunds.early_fraud_warnings == "freeze"
+    verdict = converge(terms, known, provider.is_live, freezes)
     now = runtime.clock.now()
     if verdict.paid_by is not None and purchase.landed_at is None:
         verdict = _land(session, runtime, purchase, provider, verdict, actor)

@@ -254,6 +254,7 @@ def _charge(runtime: Runtime, account_id: str, purchase_id: str) -> _Charge:
         card_reference=card.provider_reference,
         amount=Money(purchase.amount_minor, purchase.currency),
         description=purchase.description,
+        return_url=purchase.success_url,
         idempotency_key=f"autorecharge:{purchase_id}",
     )
     return _Charge(row, provider, request, card.detached_at is not None)

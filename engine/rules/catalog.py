@@ -99,11 +99,13 @@ class Rail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 class Refunds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The policy for other refunds, the hours in which an untouched purchase is reversed, and the amount of money
-    (minor units) above which a second person must approve."""
+    (minor units) above which a second person must approve. An issuer's early warning of fraud freezes what is unspent
+    of the purchase, or is only noted."""
 
     policy: Literal["none", "unused_part", "manual"]
     approval_above: Count
     window_hours: Positive = 24
+    early_fraud_warnings: Literal["ignore", "freeze"] = "ignore"
 
 
 class Coupon(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

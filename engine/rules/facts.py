@@ -5,6 +5,7 @@ from typing import Literal
 
 from engine.rules.money import Money
 
+
 @dataclass(frozen=True, slots=True)
 class Card:
     """A card that its provider keeps: all that we may know of it. `reference` is the provider's own id."""
@@ -20,7 +21,7 @@ class Card:
 FactKind = Literal["payment", "refund", "dispute"]
 PaymentState = Literal["open", "processing", "paid", "failed", "expired", "cancelled"]
 RefundState = Literal["pending", "succeeded", "failed"]
-DisputeState = Literal["inquiry", "open", "won", "lost", "prevented"]
+DisputeState = Literal["inquiry", "warning", "open", "won", "lost", "prevented"]
 
 
 @dataclass(frozen=True, slots=True)

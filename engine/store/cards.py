@@ -1,4 +1,4 @@
-"""Saved cards and the customer objects they hang on: rows in, rows out. Whoever changes them holds the wallet's lock."""
+"""Saved cards and the customer objects they hang on: rows in, rows out. Who changes them holds the wallet."""
 
 from datetime import datetime
 
@@ -15,9 +15,7 @@ def customer_id_of(session: Session, account_id: str, provider: str, mode: str) 
     return row.customer_id if row else None
 
 
-def keep_customer(
-    session: Session, account_id: str, provider: str, mode: str, customer_id: str, now: datetime
-) -> str:
+def keep_customer(session: Session, account_id: str, provider: str, mode: str, customer_id: str, now: datetime) -> str:
     """Keep who the account is there; the one that was kept first stays."""
     there = customer_id_of(session, account_id, provider, mode)
     if there is not None:

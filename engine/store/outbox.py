@@ -11,7 +11,12 @@ from engine.store.tables import AuditRow, OutboxRow
 
 
 def enqueue(
-    session: Session, account_id: str, kind: str, payload: dict[str, object], now: datetime, due_at: datetime | None = None
+    session: Session,
+    account_id: str,
+    kind: str,
+    payload: dict[str, object],
+    now: datetime,
+    due_at: datetime | None = None,
 ) -> str:
     """Write one row of work, due now or later; its id."""
     row = OutboxRow(

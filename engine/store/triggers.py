@@ -1,4 +1,4 @@
-"""What a wallet's change sets off in the same transaction: low credits ask for an auto-recharge, once until answered."""
+"""What a wallet's change sets off in the same transaction: low credits ask for an auto-recharge, once."""
 
 from collections.abc import Iterable
 

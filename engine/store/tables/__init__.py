@@ -27,12 +27,12 @@ from engine.store.tables.purchases import FactRow as FactRow
 from engine.store.tables.purchases import ProviderEventRow as ProviderEventRow
 from engine.store.tables.purchases import PurchaseRow as PurchaseRow
 from engine.store.tables.purchases import ReversalRow as ReversalRow
-from engine.store.tables.reconcile import PollCursorRow as PollCursorRow
 from engine.store.tables.recharge import AutoRechargeRow as AutoRechargeRow
 from engine.store.tables.recharge import PaymentMethodRow as PaymentMethodRow
 from engine.store.tables.recharge import ProviderCustomerRow as ProviderCustomerRow
 from engine.store.tables.recharge import RechargeDecisionRow as RechargeDecisionRow
 from engine.store.tables.recharge import RechargeRow as RechargeRow
+from engine.store.tables.reconcile import PollCursorRow as PollCursorRow
 from engine.store.tables.sandbox_cards import SandboxCardRow as SandboxCardRow
 from engine.store.tables.sandbox_cards import SandboxCustomerRow as SandboxCustomerRow
 from engine.store.tables.sandbox_cards import SandboxEventRow as SandboxEventRow

@@ -9,6 +9,7 @@ from engine.store.tables.base import Base, big, of_account, one_of, partial_inde
 
 IN_FLIGHT = text("status IN ('pending', 'processing', 'requires_action')")
 
+
 class ProviderCustomerRow(Base, table=True):
     """Who an account is at a provider: one customer object each, per mode, made once."""
 

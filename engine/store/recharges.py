@@ -111,6 +111,7 @@ def note(
     session.add(
         RechargeDecisionRow(
             account_id=account_id,
+            number=newest.number + 1 if newest is not None else 1,
             decision_id=new_id("rdec", now),
             fired=fired,
             reason=reason,
@@ -138,5 +139,5 @@ def _decisions(account_id: str) -> SelectOfScalar[RechargeDecisionRow]:
     return (
         select(RechargeDecisionRow)
         .where(RechargeDecisionRow.account_id == account_id)
-        .order_by(col(RechargeDecisionRow.created_at).desc(), col(RechargeDecisionRow.decision_id).desc())
+        .order_by(col(RechargeDecisionRow.number).desc())
     )

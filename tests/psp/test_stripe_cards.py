@@ -77,7 +77,7 @@ def test_a_charge_without_the_customer_asks_for_exactly_this(fake: FakeStripe, r
         "automatic_payment_methods": {"enabled": True},
         "return_url": BACK,
         "confirm": True,
-        "off_session": True,
+        "off_session": "true",
         "description": "Auto-recharge $10.00",
         "metadata": MARKS | {"purser_purchase": "pay_2"},
         "expand": ["latest_charge"],

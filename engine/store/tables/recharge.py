@@ -99,12 +99,13 @@ class RechargeRow(Base, table=True):
 
 
 class RechargeDecisionRow(Base, table=True):
-    """Why auto-recharge fired, or why it did not: one line that its customer can read."""
+    """Why auto-recharge fired, or why it did not: one line that its customer can read, numbered in its account."""
 
     __tablename__ = "recharge_decisions"
-    __table_args__ = (of_account(), Index("ix_recharge_decisions_created", "account_id", "created_at"))
+    __table_args__ = (of_account(),)
     account_id: str = Field(primary_key=True, max_length=64)
-    decision_id: str = Field(primary_key=True)
+    number: int = big(primary_key=True)
+    decision_id: str
     fired: bool
     reason: str
     available_credits: int = big()

@@ -96,6 +96,7 @@ def upgrade() -> None:
     op.create_index('ix_provider_customers_customer_id', 'provider_customers', ['provider', 'customer_id'], unique=False)
     op.create_table('recharge_decisions',
     sa.Column('account_id', sqlmodel.sql.sqltypes.AutoString(length=64), nullable=False),
+    sa.Column('number', sa.BigInteger(), nullable=False),
     sa.Column('decision_id', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
     sa.Column('fired', sa.Boolean(), nullable=False),
     sa.Column('reason', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
@@ -106,9 +107,8 @@ def upgrade() -> None:
     sa.Column('again_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=True),
     sa.Column('created_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
     sa.ForeignKeyConstraint(['account_id'], ['accounts.account_id'], name=op.f('fk_recharge_decisions_account_id')),
-    sa.PrimaryKeyConstraint('account_id', 'decision_id', name=op.f('pk_recharge_decisions'))
+    sa.PrimaryKeyConstraint('account_id', 'number', name=op.f('pk_recharge_decisions'))
     )
-    op.create_index('ix_recharge_decisions_created', 'recharge_decisions', ['account_id', 'created_at'], unique=False)
     op.create_table('commit_purchases',
     sa.Column('account_id', sqlmodel.sql.sqltypes.AutoString(length=64), nullable=False),
     sa.Column('purchase_id', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
@@ -167,7 +167,6 @@ def downgrade() -> None:
     op.drop_table('recharges')
     op.drop_index('ix_commit_purchases_next_part', table_name='commit_purchases', postgresql_where=sa.text('next_part_at IS NOT NULL'), sqlite_where=sa.text('next_part_at IS NOT NULL'))
     op.drop_table('commit_purchases')
-    op.drop_index('ix_recharge_decisions_created', table_name='recharge_decisions')
     op.drop_table('recharge_decisions')
     op.drop_index('ix_provider_customers_customer_id', table_name='provider_customers')
     op.drop_table('provider_customers')

@@ -19,6 +19,7 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
 from engine.rules.audit import Finding, WalletCheck
+from engine.rules.commits import part_of
 from engine.rules.holds import Hold
 from engine.rules.ledger import Transaction
 from engine.store import books
@@ -181,15 +182,20 @@ def _audit_purchases(session: Session, report: Report) -> None:
     for account_id, purchase_id, kind, credits in session.execute(
         text(
             "SELECT account_id, purchase_id, type, amount_credits FROM transactions "
-            "WHERE purchase_id IS NOT NULL AND type IN ('deposit', 'auto_recharge', 'volume_discount')"
+            "WHERE purchase_id IS NOT NULL AND type IN ('deposit', 'auto_recharge', 'volume_discount', 'commit_credit')"
         )
     ).all():
         granted[(account_id, purchase_id)].append((kind, credits))
-    for account_id, purchase_id, landed_at, base, bonus in session.execute(
-        text("SELECT account_id, purchase_id, landed_at, base_credits, bonus_credits FROM purchases")
+    for account_id, purchase_id, landed_at, base, bonus, landed, parts in session.execute(
+        text(
+            "SELECT p.account_id, p.purchase_id, landed_at, base_credits, bonus_credits, parts_landed, parts "
+            "FROM purchases p LEFT JOIN commit_purchases c "
+            "ON c.account_id = p.account_id AND c.purchase_id = p.purchase_id"
+        )
     ).all():
         report.purchases += 1
-        named = [base] + ([bonus] if bonus else []) if landed_at is not None else []
+        numbers = range(1, (1 if landed is None else landed) + 1) if landed_at is not None else range(0)
+        named = [part for whole in (base, bonus) for n in numbers if (part := part_of(whole, n, parts or 1))]
         has = granted.pop((account_id, purchase_id), [])
         if sorted(credits for _, credits in has) != sorted(named):
             report.findings.append(Finding(purchase_id, f"it names the grants {named} and has {has}"))

@@ -29,6 +29,7 @@ from api.sandbox_returns import (
 )
 from api.sandbox_server import SandboxServer
 from api.sandbox_sessions import SandboxRefused, create_session, find_payment, find_session, payment_told
+from api.sandbox_wallet import WALLET_HANDLERS, check_call
 from psp.sandbox_wire import Dispute, NewRefund, NewSession, Payment, Problem, Refund, Session
 
 T = TypeVar("T")
@@ -57,6 +58,7 @@ def sandbox_router(sandbox: SandboxServer) -> Router:
             play_dispute,
             play_dispute_won,
             play_dispute_lost,
+            *WALLET_HANDLERS,
         ],
         dependencies={"sandbox": Provide(lambda: sandbox, sync_to_thread=False)},
         exception_handlers={SandboxRefused: _refused},
@@ -66,7 +68,7 @@ def sandbox_router(sandbox: SandboxServer) -> Router:
 
 @post("/api/sessions")
 async def post_session(request: AnyRequest, sandbox: Server) -> Response[Session]:
-    key = _check_call(request, sandbox, is_keyed=True)
+    key = check_call(request, sandbox, is_keyed=True)
     asked = await _asked(request, NewSession)
     row = await sandbox.keep(lambda session, now: create_session(session, asked, key, now))
     made = Session(id=row.session_id, url=checkout_url(sandbox, row), expires_at=row.expires_at)
@@ -75,20 +77,20 @@ async def post_session(request: AnyRequest, sandbox: Server) -> Response[Session
 
 @get("/api/sessions/{session_id:str}/payment")
 async def read_payment_of_session(request: AnyRequest, session_id: FromPath[str], sandbox: Server) -> Payment:
-    _check_call(request, sandbox)
+    check_call(request, sandbox)
     return await sandbox.keep(lambda session, now: payment_told(find_session(session, session_id, now)))
 
 
 @get("/api/payments/{payment_id:str}")
 async def read_payment(request: AnyRequest, payment_id: FromPath[str], sandbox: Server) -> Payment:
-    _check_call(request, sandbox)
+    check_call(request, sandbox)
     return await sandbox.keep(lambda session, now: payment_told(find_payment(session, payment_id, now)))
 
 
 @post("/api/refunds")
 async def post_refund(request: AnyRequest, sandbox: Server) -> Response[Refund | Dispute]:
     """The answer does not wait for the webhook: Purser may be waiting for the answer."""
-    key = _check_call(request, sandbox, is_keyed=True)
+    key = check_call(request, sandbox, is_keyed=True)
     asked = await _asked(request, NewRefund)
     made = await sandbox.keep(lambda session, now: make_refund(session, asked, key, now))
     sandbox.send(made.events)
@@ -97,13 +99,13 @@ async def post_refund(request: AnyRequest, sandbox: Server) -> Response[Refund |
 
 @get("/api/refunds/{refund_id:str}")
 async def read_refund(request: AnyRequest, refund_id: FromPath[str], sandbox: Server) -> Refund:
-    _check_call(request, sandbox)
+    check_call(request, sandbox)
     return await sandbox.keep(lambda session, now: get_refund(session, refund_id, now))
 
 
 @get("/api/disputes/{dispute_id:str}")
 async def read_dispute(request: AnyRequest, dispute_id: FromPath[str], sandbox: Server) -> Dispute:
-    _check_call(request, sandbox)
+    check_call(request, sandbox)
     return await sandbox.keep(lambda session, now: get_dispute(session, dispute_id, now))
 
 
@@ -152,16 +154,6 @@ async def _close_dispute(sandbox: SandboxServer, payment_id: str, outcome: Outco
 async def _announced(sandbox: SandboxServer, made: Returned) -> Refund | Dispute:
     await sandbox.announce(made.events)
     return made.told
-
-
-def _check_call(request: AnyRequest, sandbox: SandboxServer, *, is_keyed: bool = False) -> str:
-    """Refuse a call without the API key; the idempotency key of one that must have it."""
-    if not sandbox.is_key(request.headers.get("authorization", "")):
-        raise SandboxRefused(401, "key_invalid", "The API key is missing or wrong.")
-    key = request.headers.get("idempotency-key", "")
-    if is_keyed and not key:
-        raise SandboxRefused(400, "idempotency_key_missing", "This call needs an Idempotency-Key.")
-    return key
 
 
 async def _asked(request: AnyRequest, shape: type[T]) -> T:

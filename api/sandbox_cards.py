@@ -19,7 +19,7 @@ BEHAVIOURS = ("succeed", "decline", "lost-card", "authenticate", "late")
 
 _DECLINES = {"decline": "insufficient_funds", "lost-card": "lost_card"}
 CONFIRM_WITHIN = timedelta(hours=24)
-LISTED_MAX = 1_000
+LISTED_MAX = 10_000
 T = TypeVar("T")
 
 
@@ -178,4 +178,4 @@ def events_since(session: Session, since: datetime) -> Listed:
         .limit(LISTED_MAX)
     ).all()
     events = tuple(Webhook(row.event_id, row.type, Pointed(row.object_kind, row.object_id)) for row in rows)
-    return Listed(events, rows[-1].created_at if rows else None)
+    return Listed(events, tuple(row.created_at for row in rows))

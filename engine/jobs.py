@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 import structlog
 
-from engine.flows import accounts, cards, commits, documents, expiry, receive, recharge, refunds
+from engine.flows import accounts, cards, commits, documents, expiry, receive, recharge, reconcile, refunds
 from engine.payments import ProviderUnreachable
 from engine.runtime import Runtime
 from engine.store import outbox
@@ -118,6 +118,7 @@ class Jobs:
         count += accounts.grant_due_months(runtime, now)
         count += recharge.look_after(runtime)
         count += commits.land_due_parts(runtime, now)
+        count += reconcile.reconcile_due(runtime, now)
         return count
 
     def _outbox(self, now: datetime) -> int:

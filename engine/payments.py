@@ -21,11 +21,15 @@ from engine.rules.money import Money
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A verified webhook: the provider's event id, its type, and the raw bytes it came as."""
+    """A verified webhook: the provider's event id, its type, and the raw bytes it came as.
+
+    `at` is when it happened, by the provider's word, where it was read from the provider's own list.
+    """
 
     event_id: str
     type: str
     payload: bytes
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,8 +184,11 @@ class Sandbox:
         at = datetime.fromisoformat(cursor) if cursor is not None else None
         since = at - OVERLAP if at is not None else now - FIRST_LOOK
         told = self._get(f"/events?since={int(since.timestamp())}", Listed)
-        events = tuple(Event(each.id, each.type, msgspec.json.encode(each)) for each in told.events)
-        return Polled(events, max(told.newest_at or since, at or since).isoformat())
+        events = tuple(
+            Event(each.id, each.type, msgspec.json.encode(each), moment)
+            for each, moment in zip(told.events, told.happened_at, strict=True)
+        )
+        return Polled(events, max(since, at or since, *told.happened_at).isoformat())
 
     def _get(self, path: str, shape: type[T]) -> T:
         return self._ask(self._client.build_request("GET", path), shape)

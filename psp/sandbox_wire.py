@@ -162,10 +162,10 @@ class Webhook(msgspec.Struct, frozen=True):
 
 
 class Listed(msgspec.Struct, frozen=True, rename="camel"):
-    """Events as the sandbox lists them, oldest first, and when the newest of them happened."""
+    """Events as the sandbox lists them, oldest first, and when each of them happened."""
 
     events: tuple[Webhook, ...]
-    newest_at: datetime | None
+    happened_at: tuple[datetime, ...]
 
 
 def sign(secret: str, body: bytes, at: datetime) -> str:

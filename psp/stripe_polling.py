@@ -28,7 +28,15 @@ def poll(client: stripe.StripeClient, cursor: str | None, now: datetime) -> Poll
         page = client.v1.events.list({"created": {"gte": int(since.timestamp())}, "types": list(POLLED), "limit": 100})
         listed = [event.to_dict() for event in page.auto_paging_iter()]
     listed.reverse()
-    events = tuple(Event(told["id"], told["type"], json.dumps(told, default=str).encode()) for told in listed)
+    events = tuple(
+        Event(
+            told["id"],
+            told["type"],
+            json.dumps(told, default=str).encode(),
+            datetime.fromtimestamp(told["created"], now.tzinfo),
+        )
+        for told in listed
+    )
     newest = max((told["created"] for told in listed), default=None)
     at = int(cursor) if cursor is not None else int(since.timestamp())
     return Polled(events, str(max(at, newest or at)))

@@ -45,7 +45,13 @@ class CardBook(BookProvider):
         self.detached_cards: list[str] = []
         self.customers: dict[str, str] = {}
         self.listed: list[Event] = []
+        self.kills_at_facts = False
         self.door = threading.Lock()
+
+    def facts(self, event: Event) -> tuple[Fact, ...]:
+        if self.kills_at_facts:
+            raise RuntimeError("the process dies here")
+        return super().facts(event)
 
     def start_checkout(self, request: CheckoutRequest) -> Checkout:
         assert not request.save_card or request.customer_id, "a saved card hangs on a customer"

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import httpx
 import msgspec
 import uvicorn
+from sqlalchemy import event
 from sqlmodel import func, select
 
+from api.auth import create_key
 from engine.clock import monotonic, real_now, sleep
 from engine.flows import topups
 from engine.ingest import Ingest
@@ -22,13 +24,16 @@ from engine.store.database import Database, reading
 from engine.store.tables import ProviderEventRow, PurchaseRow
 from psp.sandbox_wire import check_signature, sign
 from tests.api.host import new_app, new_runtime
-from tests.engine.support import FakeClock, create_accounts
+from tests.engine.support import FakeClock, create_accounts, gift
 from tests.flows.world import BookProvider
 
 EVENTS = 1_000
 PURCHASES = 50
 SECRET = "the secret that signs webhooks in these tests"
 SECONDS_MAX = 2.0
+FLOORS_MAX = 4.0
+"""How long the slowest answer may take: two seconds, or on a busy machine four times what the same crowd waits for an
+answer that costs nothing."""
 
 
 class SignedBook(BookProvider):
@@ -50,8 +55,6 @@ class Served:
 @contextmanager
 def served(runtime: Runtime) -> Iterator[Served]:
     app = new_app(runtime)
-    from api.auth import create_key
-
     config = uvicorn.Config(app, port=0, log_level="error", access_log=False, lifespan="off", backlog=2_048)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -79,6 +82,16 @@ def webhooks(provider: SignedBook, runtime: Runtime) -> list[bytes]:
     return bodies
 
 
+async def glances(place: Served) -> float:
+    """Seconds until the last of so many is answered who ask for nothing: what the crowd alone costs."""
+    limits = httpx.Limits(max_connections=EVENTS + 20)
+    async with httpx.AsyncClient(base_url=place.url, limits=limits, timeout=60, trust_env=False) as client:
+        started = monotonic()
+        answers = await asyncio.gather(*(client.get("/healthz") for _ in range(EVENTS)))
+        assert {answer.status_code for answer in answers} == {200}
+        return monotonic() - started
+
+
 async def storm(place: Served, bodies: list[bytes]) -> tuple[list[tuple[int, float]], list[int]]:
     """Post them all at once, and spend meanwhile; status and seconds of each webhook, statuses of the spends."""
     limits = httpx.Limits(max_connections=EVENTS + 20, max_keepalive_connections=EVENTS + 20)
@@ -92,8 +105,7 @@ async def storm(place: Served, bodies: list[bytes]) -> tuple[list[tuple[int, flo
 
         async def spend(number: int) -> int:
             headers = {"Authorization": f"Bearer {place.key}", "Idempotency-Key": f"spend-{number}"}
-            path = "/v1/accounts/acc_spender/spends"
-            answer = await client.post(path, json={"amountCredits": "1"}, headers=headers)
+            answer = await client.post("/v1/accounts/acc_spender/spends", json={"amountCredits": "1"}, headers=headers)
             return answer.status_code
 
         told, spent = await asyncio.gather(
@@ -107,22 +119,19 @@ def test_a_thousand_webhooks_at_once_are_answered_and_processed(db: Database, cl
     provider = SignedBook()
     runtime.providers["stripe"] = provider  # type: ignore[index]
     create_accounts(db, "acc_spender", *(f"acc_{n}" for n in range(PURCHASES)))
-    from tests.engine.support import gift
-
     runtime.group.submit(gift("acc_spender", 1_000)).result(20)
     bodies = webhooks(provider, runtime)
     with served(runtime) as place:
-        began = monotonic()
+        floor_seconds = asyncio.run(glances(place))
         told, spent = asyncio.run(storm(place, bodies))
-        print("STORM", monotonic() - began, max(s for _, s in told), sorted(s for _, s in told)[500])
     assert [status for status, _ in told] == [200] * EVENTS
     assert spent == [201] * 50
+    slowest = max(seconds for _, seconds in told)
+    assert slowest < max(SECONDS_MAX, FLOORS_MAX * floor_seconds), f"{slowest:.1f} s, {floor_seconds:.1f} s the floor"
     with reading(db) as session:
         assert session.exec(select(func.count()).select_from(ProviderEventRow)).one() == EVENTS
     jobs = Jobs(runtime)
-    began = monotonic()
     jobs.run_due()
-    print("JOBS", monotonic() - began)
     with reading(db) as session:
         left = session.exec(
             select(func.count()).select_from(ProviderEventRow).where(ProviderEventRow.status != "done")
@@ -136,7 +145,6 @@ def test_events_that_come_together_share_few_commits_and_each_hears_whether_it_i
     ingest = Ingest()
     at = real_now()
     commits = []
-    from sqlalchemy import event
 
     def count(*_: object) -> None:
         commits.append(1)

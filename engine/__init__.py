@@ -28,7 +28,7 @@ The words, one for each idea, in code, API, pages and documents:
 * **reversal**: a new transaction that undoes an earlier one. **refund**: money goes back, and its credits with it.
 * **debt**: credits owed because money was taken back after its credits were spent.
 * **quote → purchase → payment → receipt**: a price offer, the intention to pay, the provider's facts, the document.
-* **auto-recharge**: a saved card charged without its customer, when little is left; **commit plan**: months paid upfront.
+* **auto-recharge**: a saved card charged when little is left; **commit plan**: months paid upfront.
 * **fact**: what a provider said of one of its objects; the newest version of each counts.
 
 Where to start: `rules/lots.py` (what is spent first), `rules/decisions.py` (what a command does), `book.py` (the

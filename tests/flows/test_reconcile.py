@@ -104,7 +104,8 @@ def test_credits_without_their_money_are_reported(eco: EcoWorld) -> None:
 
 def test_a_refund_the_books_forgot_is_reported(eco: EcoWorld) -> None:
     purchase = eco.world.buy(1_000)
-    eco.world.deliver(eco.world.pay(purchase), eco.world.refund_elsewhere(purchase, "re_1", 400))
+    eco.world.deliver(eco.world.pay(purchase))
+    eco.world.deliver(eco.world.refund_elsewhere(purchase, "re_1", 400))
     change(eco, purchase.purchase_id, credits_out=0)
     assert kinds(reconcile(eco.world.runtime, eco.bank).findings) == [("refunded_not_taken_back", False)]
 

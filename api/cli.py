@@ -25,8 +25,9 @@ from api.demo_server import DemoOrder, Ready, run_demo
 from api.environ import SettingsError
 from api.exports import export_month, read_month
 from api.logs import log_to_stderr
+from api.reconciling import reconcile_now, reports_text, reports_told
 from api.script import run_script
-from api.server import SchemaOutdated, assembled, check_schema, opened, serve, work
+from api.server import SchemaOutdated, assembled, check_schema, opened, providers_of, serve, work
 from api.settings import Settings, read_settings
 from engine.audit import Report
 from engine.audit_many import audit_many
@@ -188,6 +189,22 @@ def audit_command(as_json: bool, processes: int) -> None:
         report = audit_many(db, keys, processes, progress)
     _say_json(_report(report)) if as_json else _show_report(report)
     if not report.is_clean:
+        sys.exit(NO)
+
+
+@main.command("reconcile")
+@click.option("--provider", "name", help="Only this one; all that can be polled without it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the reports as one JSON line.")
+def reconcile_command(name: str | None, as_json: bool) -> None:
+    """Read the providers' own lists and heal what webhooks did not bring; exit code 1 if something is left."""
+    _log()
+    settings = _read_settings()
+    with _complaints(), opened(settings) as db:
+        check_schema(db)
+        with assembled(settings, db, Clock(), providers_of(settings)) as parts:
+            reports = reconcile_now(parts.runtime, name)
+    _say_json(reports_told(reports)) if as_json else click.echo("\n".join(reports_text(reports)))
+    if not all(report.is_clean for report in reports):
         sys.exit(NO)
 
 

@@ -14,7 +14,6 @@ from msgspec import Meta
 
 from api.demo_pages import page, wants_html
 from api.sandbox_calls import asked as _asked
-from api.sandbox_calls import check_call as _check_call
 from api.sandbox_doors import HANDLERS
 from api.sandbox_page import AnyRequest, Server, checkout_url, post_action, show_challenge, show_checkout
 from api.sandbox_returns import (
@@ -32,6 +31,7 @@ from api.sandbox_returns import (
 )
 from api.sandbox_server import SandboxServer
 from api.sandbox_sessions import SandboxRefused, create_session, find_payment, find_session, payment_told
+from api.sandbox_wallet import WALLET_HANDLERS, check_call
 from psp.sandbox_wire import Dispute, NewRefund, NewSession, Payment, Problem, Refund, Session
 
 
@@ -59,6 +59,7 @@ def sandbox_router(sandbox: SandboxServer) -> Router:
             play_dispute_won,
             play_dispute_lost,
             *HANDLERS,
+            *WALLET_HANDLERS,
         ],
         dependencies={"sandbox": Provide(lambda: sandbox, sync_to_thread=False)},
         exception_handlers={SandboxRefused: _refused},
@@ -68,7 +69,7 @@ def sandbox_router(sandbox: SandboxServer) -> Router:
 
 @post("/api/sessions")
 async def post_session(request: AnyRequest, sandbox: Server) -> Response[Session]:
-    key = _check_call(request, sandbox, is_keyed=True)
+    key = check_call(request, sandbox, is_keyed=True)
     asked = await _asked(request, NewSession)
     row = await sandbox.keep(lambda session, now: create_session(session, asked, key, now))
     made = Session(id=row.session_id, url=checkout_url(sandbox, row), expires_at=row.expires_at)
@@ -77,20 +78,20 @@ async def post_session(request: AnyRequest, sandbox: Server) -> Response[Session
 
 @get("/api/sessions/{session_id:str}/payment")
 async def read_payment_of_session(request: AnyRequest, session_id: FromPath[str], sandbox: Server) -> Payment:
-    _check_call(request, sandbox)
+    check_call(request, sandbox)
     return await sandbox.keep(lambda session, now: payment_told(find_session(session, session_id, now)))
 
 
 @get("/api/payments/{payment_id:str}")
 async def read_payment(request: AnyRequest, payment_id: FromPath[str], sandbox: Server) -> Payment:
-    _check_call(request, sandbox)
+    check_call(request, sandbox)
     return await sandbox.keep(lambda session, now: payment_told(find_payment(session, payment_id, now)))
 
 
 @post("/api/refunds")
 async def post_refund(request: AnyRequest, sandbox: Server) -> Response[Refund | Dispute]:
     """The answer does not wait for the webhook: Purser may be waiting for the answer."""
-    key = _check_call(request, sandbox, is_keyed=True)
+    key = check_call(request, sandbox, is_keyed=True)
     asked = await _asked(request, NewRefund)
     made = await sandbox.keep(lambda session, now: make_refund(session, asked, key, now))
     sandbox.send(made.events)
@@ -99,13 +100,13 @@ async def post_refund(request: AnyRequest, sandbox: Server) -> Response[Refund |
 
 @get("/api/refunds/{refund_id:str}")
 async def read_refund(request: AnyRequest, refund_id: FromPath[str], sandbox: Server) -> Refund:
-    _check_call(request, sandbox)
+    check_call(request, sandbox)
     return await sandbox.keep(lambda session, now: get_refund(session, refund_id, now))
 
 
 @get("/api/disputes/{dispute_id:str}")
 async def read_dispute(request: AnyRequest, dispute_id: FromPath[str], sandbox: Server) -> Dispute:
-    _check_call(request, sandbox)
+    check_call(request, sandbox)
     return await sandbox.keep(lambda session, now: get_dispute(session, dispute_id, now))
 
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from sqlmodel import Session
 
+from api.sandbox_cards import keep_events
 from api.sandbox_delivery import Deliveries
 from api.sandbox_sessions import expire_over, late_sessions
 from api.sandbox_subscriptions import arrive_late
@@ -112,4 +113,10 @@ class SandboxServer:
         self._deliveries.send(self._keep(expire_over))
 
     def _keep(self, work: Callable[[Session, datetime], T]) -> T:
-        return transact(self._db, lambda session: work(session, self._clock.now()))
+        def told(session: Session) -> T:
+            now = self._clock.now()
+            made = work(session, now)
+            keep_events(session, made, now)
+            return made
+
+        return transact(self._db, told)

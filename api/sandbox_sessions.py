@@ -10,8 +10,8 @@ from datetime import datetime
 from sqlmodel import Session, col, select
 
 from engine.clock import new_id
-from engine.store.tables import SandboxSessionRow
-from psp.sandbox_wire import NewSession, Payment, Pointed, Webhook
+from engine.store.tables import SandboxCardRow, SandboxSessionRow
+from psp.sandbox_wire import CardTold, NewSession, Payment, Pointed, Webhook
 
 ACTIONS = (
     "pay",
@@ -73,6 +73,7 @@ def create_session(session: Session, asked: NewSession, key: str, now: datetime)
         description=asked.description,
         success_url=asked.success_url,
         cancel_url=asked.cancel_url,
+        customer_id=asked.customer_id,
         expires_at=asked.expires_at,
         created_at=now,
     )
@@ -117,7 +118,14 @@ def payment_told(row: SandboxSessionRow) -> Payment:
         version=row.version,
         purchase_id=row.purchase_id,
         account_id=row.account_id,
+        card=card_told(row.card_id, row.customer_id) if row.card_id and row.customer_id else None,
+        decline=row.decline,
     )
+
+
+def card_told(card_id: str, customer_id: str) -> CardTold:
+    """Every card of the sandbox is the same Visa."""
+    return CardTold(id=card_id, customer_id=customer_id, brand="visa", last4="4242", exp_month=12, exp_year=2034)
 
 
 def act(session: Session, session_id: str, action: str, now: datetime) -> tuple[Webhook, ...]:
@@ -127,22 +135,23 @@ def act(session: Session, session_id: str, action: str, now: datetime) -> tuple[
     match action:
         case "decline" | "cancel" | "expire":
             state, event = _ENDS[action]
-            _move(row, state)
-            return _events(row, (event,), now)
+            row.decline = "card_declined" if action == "decline" and row.card_id else row.decline
+            move(row, state)
+            return events_of(row, (event,), now)
         case "challenge":
-            _move(row, "requires_action")
-            return _events(row, ("payment.requires_action",), now)
+            move(row, "requires_action")
+            return events_of(row, ("payment.requires_action",), now)
         case "pay-late":
-            _move(row, "processing")
+            move(row, "processing")
             return ()
         case _:
-            return _pay(row, action, now)
+            return _pay(session, row, action, now)
 
 
 def confirm_late(session: Session, session_id: str, now: datetime) -> tuple[Webhook, ...]:
     """The bank's late yes: a payment that was on its way arrives, whether or not the session is over by now."""
     row = find_session(session, session_id, now)
-    return _pay(row, "pay", now) if row.state == "processing" else ()
+    return _pay(session, row, "pay", now) if row.state == "processing" else ()
 
 
 def late_sessions(session: Session) -> tuple[str, ...]:
@@ -159,14 +168,29 @@ def expire_over(session: Session, now: datetime) -> tuple[Webhook, ...]:
     ).all()
     for row in rows:
         _expire_if_over(row, now)
-    return tuple(event for row in rows for event in _events(row, ("session.expired",), now))
+    return tuple(event for row in rows for event in events_of(row, ("session.expired",), now))
 
 
-def _pay(row: SandboxSessionRow, action: str, now: datetime) -> tuple[Webhook, ...]:
-    """The wrong amount is half of what was asked: the mistake that would cost the seller."""
+def _pay(session: Session, row: SandboxSessionRow, action: str, now: datetime) -> tuple[Webhook, ...]:
+    """The wrong amount is half of what was asked: the mistake that would cost the seller. A card may be saved."""
+    if row.customer_id is not None and row.card_id is None:
+        row.card_id = new_id("sbxcard", now)
+        told = card_told(row.card_id, row.customer_id)
+        session.add(
+            SandboxCardRow(
+                card_id=row.card_id,
+                customer_id=row.customer_id,
+                brand=told.brand,
+                last4=told.last4,
+                exp_month=told.exp_month,
+                exp_year=told.exp_year,
+                created_at=now,
+            )
+        )
+    row.decline = None
     row.paid_minor = (row.amount_minor // 2 or 2) if action == "pay-wrong-amount" else row.amount_minor
-    _move(row, "paid")
-    return _events(row, _PAID_EVENTS.get(action, _PAID_ORDER), now)
+    move(row, "paid")
+    return events_of(row, _PAID_EVENTS.get(action, _PAID_ORDER), now)
 
 
 def _check_open(row: SandboxSessionRow, *, is_late: bool, now: datetime) -> None:
@@ -188,15 +212,16 @@ _CLOSED = {
 
 def _expire_if_over(row: SandboxSessionRow, now: datetime) -> None:
     if row.state in ("open", "requires_action") and row.expires_at <= now:
-        _move(row, "expired")
+        move(row, "expired")
 
 
-def _move(row: SandboxSessionRow, state: str) -> None:
+def move(row: SandboxSessionRow, state: str) -> None:
+    """A new state is a new version."""
     row.state = state
     row.version += 1
 
 
-def _events(row: SandboxSessionRow, types: Sequence[str], now: datetime) -> tuple[Webhook, ...]:
+def events_of(row: SandboxSessionRow, types: Sequence[str], now: datetime) -> tuple[Webhook, ...]:
     """One webhook a type; a type named twice is the same webhook twice."""
     once = {
         kind: Webhook(new_id("sbxevt", now), kind, Pointed("payment", row.payment_id)) for kind in dict.fromkeys(types)

@@ -15,6 +15,7 @@ from engine.rules.errors import (
     AboveMaximum,
     BelowMinimum,
     CouponUnknown,
+    Invalid,
     MalformedAmount,
     NotFound,
     QuoteRefused,
@@ -106,6 +107,7 @@ class CheckoutBody(Body, frozen=True, kw_only=True):
     quote_token: str | None = None
     coupon: Text | None = None
     save_card: bool = False
+    commit_plan: Text | None = None
 
 
 class CheckoutAnswer(Body, frozen=True, kw_only=True):
@@ -224,6 +226,16 @@ def _amount_in_body(ask: CheckoutBody) -> Money:
     return _amount_in_query(QuoteQuery(amount_usd_cents=texts[0], amount_minor=texts[1], currency=ask.currency))
 
 
+def _commit_price(runtime: Runtime, ask: CheckoutBody) -> Money:
+    """What a commit plan costs: its order names no amount of its own."""
+    if ask.amount_usd_cents is not None or ask.amount_minor is not None or ask.currency is not None:
+        raise MalformedAmount("A commit plan has its own price: give commitPlan or an amount, not both.")
+    plan = runtime.catalog.commit_plan(ask.commit_plan or "")
+    if plan is None:
+        raise Invalid("commitPlan", "The catalogue has no such commit plan.")
+    return Money(plan.amount_minor, runtime.catalog.pricing.currency)
+
+
 def checkout(call: Call[CheckoutBody]) -> Answer:
     """Start a hosted checkout: the purchase is kept first, then the provider is asked."""
     ask = call.ask
@@ -232,7 +244,8 @@ def checkout(call: Call[CheckoutBody]) -> Answer:
         topups.CheckoutOrder(
             account_id=call.account_id,
             actor=call.actor,
-            amount=_amount_in_body(ask),
+            amount=_commit_price(call.runtime, ask) if ask.commit_plan is not None else _amount_in_body(ask),
+            commit_plan=ask.commit_plan,
             provider=ask.provider,
             success_url=ask.success_url,
             cancel_url=ask.cancel_url,

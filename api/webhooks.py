@@ -1,5 +1,6 @@
 """Providers' webhooks: the raw bytes are verified, kept and acknowledged; what they mean is worked out afterwards."""
 
+import asyncio
 from typing import Any
 
 import structlog
@@ -7,15 +8,18 @@ from litestar.response import Response
 
 from api.scope import Answer, Call, Resource
 from engine.clock import real_now
-from engine.flows import receive
 from engine.rules.errors import NotFound, WebhookRefused
 
 BODY_BYTES_MAX = 1024 * 1024
 log = structlog.get_logger()
 
 
-def take_webhook(call: Call[bytes]) -> Answer | Response[Any]:
-    """Verify, store, answer. The event's age is measured in real time, whatever the engine's clock says."""
+async def take_webhook(call: Call[bytes]) -> Answer | Response[Any]:
+    """Verify, store, answer. The event's age is measured in real time, whatever the engine's clock says.
+
+    Verifying may block (a provider's keys may have to be fetched), so it has a thread; events that arrive together
+    share a commit.
+    """
     provider = call.runtime.providers.get(call.path["provider"])
     if provider is None:
         raise NotFound("provider")
@@ -24,9 +28,9 @@ def take_webhook(call: Call[bytes]) -> Answer | Response[Any]:
         if name.lower() in seen and name.lower().endswith("signature"):
             raise WebhookRefused("The signature header stands there twice.")
         seen[name.lower()] = value
-    event = provider.verify(seen, call.ask, real_now())
-    is_new = receive.store(call.runtime, provider, event, call.runtime.clock.now())
-    if not is_new:
+    event = await asyncio.to_thread(provider.verify, seen, call.ask, real_now())
+    kept = call.runtime.ingest.keep(call.runtime.db, provider.name, event, call.runtime.clock.now())
+    if not await asyncio.wrap_future(kept):
         log.info("webhook repeated", provider=provider.name, event_id=event.event_id)
     call.runtime.wake_jobs()
     return Answer({"received": True})

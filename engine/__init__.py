@@ -31,6 +31,7 @@ The words, one for each idea, in code, API, pages and documents:
 * **proposal**: a grant or debit that waits for a person. **queue**: what waits, of one sort, at the support desk.
 * **plan**, **subscription**, **invoice**: a tier of the catalogue; the running agreement to pay for one; what pays for
   a period of it, month by month. **entitlement**: what a plan, or an override for one account, allows.
+* **auto-recharge**: a saved card charged when little is left; **commit plan**: months paid upfront.
 * **fact**: what a provider said of one of its objects; the newest version of each counts.
 
 Where to start: `rules/lots.py` (what is spent first), `rules/decisions.py` (what a command does), `book.py` (the

@@ -21,6 +21,7 @@ from sqlmodel import Session
 
 from engine.rules.audit import Finding, Row, WalletCheck, chain_link
 from engine.rules.audit_ends import end_findings
+from engine.rules.commits import part_of
 from engine.rules.holds import Hold
 from engine.store import books, scan
 from engine.store.database import Database, snapshot
@@ -33,7 +34,7 @@ REVERSES = books.TRANSACTION.index("reverses_id")
 UNREADABLE = (TypeError, ValueError, IndexError, msgspec.MsgspecError, OperationalError)
 """What a row raises that no row of ours can be made of; SQLite's driver refuses text that is not UTF-8."""
 
-GRANTS = ("deposit", "auto_recharge", "volume_discount", "monthly_credit")
+GRANTS = ("deposit", "auto_recharge", "volume_discount", "monthly_credit", "commit_credit")
 
 
 @dataclass(slots=True)
@@ -200,14 +201,16 @@ def _audit_purchases(session: Session, report: Report) -> None:
             granted[(account_id, purchase_id)].append((kind, credits))
         else:
             others.add((account_id, purchase_id))
-    for account_id, purchase_id, subscription_id, landed_at, base, bonus, out in session.execute(
+    for account_id, purchase_id, subscription_id, landed_at, base, bonus, out, landed, parts in session.execute(
         text(
-            "SELECT account_id, purchase_id, subscription_id, landed_at, base_credits, bonus_credits, credits_out "
-            "FROM purchases"
+            "SELECT p.account_id, p.purchase_id, subscription_id, landed_at, base_credits, bonus_credits, credits_out, "
+            "parts_landed, parts FROM purchases p LEFT JOIN commit_purchases c "
+            "ON c.account_id = p.account_id AND c.purchase_id = p.purchase_id"
         )
     ):
         report.purchases += 1
-        named = [base] + ([bonus] if bonus else []) if landed_at is not None else []
+        numbers = range(1, (1 if landed is None else landed) + 1) if landed_at is not None else range(0)
+        named = [part for whole in (base, bonus) for n in numbers if (part := part_of(whole, n, parts or 1))]
         has = granted.pop((account_id, purchase_id), [])
         others.discard((account_id, purchase_id))
         is_sum = subscription_id is not None and sum(credits for _, credits in has) == sum(named)

@@ -17,10 +17,14 @@ import structlog
 from engine.flows import (
     accounts,
     cancelled_notes,
+    cards,
+    commits,
     documents,
     expiry,
     follow_up,
     receive,
+    recharge,
+    reconcile,
     refunds,
     store_polls,
     stores,
@@ -83,6 +87,21 @@ def finish_store_purchase(runtime: Runtime, account_id: str, payload: Payload) -
     stores.finish_purchase(runtime, account_id, payload["purchaseId"])
 
 
+def look_at_wallet(runtime: Runtime, account_id: str, payload: Payload) -> None:
+    """Outbox kind `recharge`."""
+    recharge.look(runtime, account_id)
+
+
+def send_charge(runtime: Runtime, account_id: str, payload: Payload) -> None:
+    """Outbox kind `charge`."""
+    recharge.send_charge(runtime, account_id, payload["purchaseId"])
+
+
+def detach_card(runtime: Runtime, account_id: str, payload: Payload) -> None:
+    """Outbox kind `detach_card`."""
+    cards.tell_provider(runtime, account_id, payload["methodId"])
+
+
 class Jobs:
     """The job loop. `handlers` adds kinds of outbox rows that an outer ring does, such as `mail`.
 
@@ -98,6 +117,9 @@ class Jobs:
             "payment_check": check_payment,
             "late_payment_check": check_late_payment,
             "store_finish": finish_store_purchase,
+            "recharge": look_at_wallet,
+            "charge": send_charge,
+            "detach_card": detach_card,
             **(handlers or {}),
         }
         self._nightly = Nightly(runtime)
@@ -164,6 +186,9 @@ class Jobs:
         count += store_polls.poll_stores(runtime, now)
         count += self._digests.tell_due(runtime, now)
         count += webhooks.fan_out(runtime, now)
+        count += recharge.look_after(runtime)
+        count += commits.land_due_parts(runtime, now)
+        count += reconcile.reconcile_due(runtime, now)
         return count
 
     def _outbox(self, now: datetime) -> int:

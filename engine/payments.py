@@ -8,8 +8,9 @@ they never call it inside a database transaction.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
+from engine.rules.facts import Card as Card
 from engine.rules.facts import DisputeState as DisputeState
 from engine.rules.facts import Fact as Fact
 from engine.rules.facts import FactKind as FactKind
@@ -26,11 +27,15 @@ from engine.rules.subscriptions import Terms
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A verified webhook: the provider's event id, its type, and the raw bytes it came as."""
+    """A verified webhook: the provider's event id, its type, and the raw bytes it came as.
+
+    `at` is when it happened, by the provider's word, where it was read from the provider's own list.
+    """
 
     event_id: str
     type: str
     payload: bytes
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class CheckoutRequest:
     asked_since: datetime | None = None
     """When an earlier request for this purchase may have reached the provider: since when. `None`: the first one.
     A provider without idempotency keys looks its outcome up before it makes anything again."""
+    customer_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,3 +236,96 @@ class SubscriptionProvider(PaymentProvider, Protocol):
     def subscription(self, reference: str) -> tuple[ProviderFact, ...]:
         """The subscription and its newest invoices, fetched by its reference or by the checkout that began it."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeRequest:
+    """Money to take from a saved card while its owner is away. `idempotency_key` is made from our row.
+
+    `return_url` is where the customer comes back to, should their bank want to see them after all.
+    """
+
+    account_id: str
+    purchase_id: str
+    customer_id: str
+    card_reference: str
+    amount: Money
+    description: str
+    return_url: str
+    idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Detached:
+    """Cards that are gone at the provider, told by one of its events: by their references, or a customer's all."""
+
+    card_references: tuple[str, ...] = ()
+    customer_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """A page of the provider's own list of events, and the place to go on from once they are stored."""
+
+    events: tuple[Event, ...]
+    cursor: str
+
+
+class CardProvider(PaymentProvider, Protocol):
+    """A rail that keeps cards and charges them off-session. None of this is called inside a transaction."""
+
+    def customer(self, account_id: str, email: str | None, idempotency_key: str) -> str:
+        """The customer object of an account: found where there is one, else made."""
+        ...
+
+    def charge(self, request: ChargeRequest) -> tuple[Fact, ...]:
+        """Charge a saved card off-session: the payment as a fact, its `decline` where the bank said no.
+
+        `ProviderRefused` where nothing was tried, `ProviderUnreachable` where nobody knows.
+        """
+        ...
+
+    def find_charge(self, request: ChargeRequest) -> tuple[Fact, ...]:
+        """The payment that a charge of this purchase made, if it made one: looked up, never asked for."""
+        ...
+
+    def confirm_url(self, payment_id: str, return_url: str) -> str | None:
+        """Where the customer confirms that same payment; `None` where there is nothing left to confirm."""
+        ...
+
+    def give_up(self, payment_id: str) -> tuple[Fact, ...]:
+        """Cancel a payment nobody confirmed; as it stands then, which may be paid."""
+        ...
+
+    def detach(self, card_reference: str) -> None:
+        """Forget a card; one that is gone already is forgotten too."""
+        ...
+
+    def portal_url(self, customer_id: str, return_url: str) -> str:
+        """A page of the provider's own where the customer sees and removes cards."""
+        ...
+
+    def detached(self, event: Event) -> Detached | None:
+        """The cards that an event says are gone, or `None` if it is about something else."""
+        ...
+
+
+class PolledProvider(PaymentProvider, Protocol):
+    """A rail whose provider lists its own events: what webhooks lost is found there. One method, nothing else."""
+
+    def poll(self, cursor: str | None, now: datetime) -> Polled:
+        """The provider's events since `cursor`, with an overlap of an hour or more (`None`: since a few days).
+
+        Events are those the webhooks bring, by the same ids. `ProviderUnreachable`: try again later.
+        """
+        ...
+
+
+def keeps_cards(provider: PaymentProvider) -> TypeGuard[CardProvider]:
+    """Whether this rail saves cards and charges them."""
+    return hasattr(provider, "charge")
+
+
+def can_be_polled(provider: PaymentProvider) -> TypeGuard[PolledProvider]:
+    """Whether this rail's provider lists its events."""
+    return hasattr(provider, "poll")

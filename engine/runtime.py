@@ -8,6 +8,7 @@ from functools import lru_cache
 from engine.clock import Clock, new_id
 from engine.gathered_reads import GatheredReads
 from engine.group_commit import GroupCommit
+from engine.ingest import Ingest
 from engine.payments import PaymentProvider
 from engine.rules.catalog import Catalog
 from engine.rules.decisions import Terms
@@ -58,6 +59,7 @@ class Runtime:
     base_url: str
     return_origins: tuple[str, ...] = ()
     wake_jobs: Callable[[], None] = field(default=lambda: None)
+    ingest: Ingest = field(default_factory=Ingest, compare=False)
     reads: GatheredReads = field(init=False)
 
     def __post_init__(self) -> None:

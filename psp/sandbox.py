@@ -5,7 +5,7 @@ the object it names is fetched before anything is believed, with the version tha
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import httpx
@@ -13,11 +13,15 @@ import msgspec
 
 from engine.payments import (
     Act,
+    Card,
+    ChargeRequest,
     Checkout,
     CheckoutRequest,
+    Detached,
     Event,
     Fact,
     PaymentState,
+    Polled,
     ProviderFact,
     ProviderRefused,
     ProviderUnreachable,
@@ -36,9 +40,15 @@ from psp.sandbox_subscription_wire import (
     subscription_fact,
 )
 from psp.sandbox_wire import (
+    CardTold,
+    Customer,
     Dispute,
+    Listed,
+    NewCharge,
+    NewCustomer,
     NewRefund,
     NewSession,
+    Nothing,
     Payment,
     Problem,
     Refund,
@@ -49,6 +59,10 @@ from psp.sandbox_wire import (
 
 _LATER = frozenset({408, 425, 429})
 """Statuses below 500 that say 'again later', not 'no'."""
+
+OVERLAP = timedelta(hours=1)
+FIRST_LOOK = timedelta(days=3)
+"""How far before its cursor a poll begins, and how far back the first one of all."""
 
 T = TypeVar("T")
 
@@ -67,6 +81,7 @@ class Sandbox:
         if not api_key.strip() or not webhook_secret.strip():
             raise ValueError("The sandbox needs an API key and a webhook secret.")
         self._secret = webhook_secret
+        self._base_url = base_url.rstrip("/")
         self._client = httpx.Client(
             base_url=f"{base_url.rstrip('/')}/sandbox/api",
             headers={"Authorization": f"Bearer {api_key}"},
@@ -88,6 +103,7 @@ class Sandbox:
             success_url=request.success_url,
             cancel_url=request.cancel_url,
             expires_at=request.expires_at.astimezone(UTC),
+            customer_id=request.customer_id if request.save_card else None,
         )
         session = self._post("/sessions", asked, request.idempotency_key, Session)
         return Checkout(session.id, session.url, session.expires_at)
@@ -157,6 +173,68 @@ class Sandbox:
         """The subscription and its newest invoices, fetched."""
         return self._get(f"/subscriptions/{reference}", Told).facts()
 
+    def customer(self, account_id: str, email: str | None, idempotency_key: str) -> str:
+        """The customer object of an account; the same key answers the same one."""
+        return self._post("/customers", NewCustomer(account_id=account_id, email=email), idempotency_key, Customer).id
+
+    def charge(self, request: ChargeRequest) -> tuple[Fact, ...]:
+        """Charge a saved card, once per idempotency key; a decline is the payment's own word."""
+        asked = NewCharge(
+            account_id=request.account_id,
+            purchase_id=request.purchase_id,
+            customer_id=request.customer_id,
+            card_id=request.card_reference,
+            amount_minor=request.amount.minor,
+            currency=request.amount.currency,
+            description=request.description,
+            return_url=request.return_url,
+        )
+        return (payment_fact(self._post("/charges", asked, request.idempotency_key, Payment)),)
+
+    def find_charge(self, request: ChargeRequest) -> tuple[Fact, ...]:
+        """The payment of a charge we may have made; none where the sandbox knows of none."""
+        try:
+            return (payment_fact(self._get(f"/charges/{request.purchase_id}", Payment)),)
+        except ProviderRefused as refused:
+            if refused.code != "payment_unknown":
+                raise
+            return ()
+
+    def confirm_url(self, payment_id: str, return_url: str) -> str | None:
+        """The bank's page for a payment that wants its customer, who comes back to where the charge said."""
+        told = self._get(f"/payments/{payment_id}", Payment)
+        if told.state != "requires_action":
+            return None
+        return f"{self._base_url}/sandbox/checkout/{told.session_id}/challenge"
+
+    def give_up(self, payment_id: str) -> tuple[Fact, ...]:
+        """Cancel a payment that nobody confirmed; one that has ended stays as it ended."""
+        return (payment_fact(self._post(f"/payments/{payment_id}/cancel", Nothing(), f"cancel:{payment_id}", Payment)),)
+
+    def detach(self, card_reference: str) -> None:
+        """Forget a card."""
+        self._post(f"/cards/{card_reference}/detach", Nothing(), f"detach:{card_reference}", CardTold)
+
+    def portal_url(self, customer_id: str, return_url: str) -> str:
+        """The sandbox's page of a customer's cards, with a switch for what their banks will say."""
+        return f"{self._base_url}/sandbox/portal/{customer_id}"
+
+    def detached(self, event: Event) -> Detached | None:
+        """The card that an event says is gone."""
+        told = read_webhook(event.payload)
+        return Detached(card_references=(told.object.id,)) if told.type == "card.detached" else None
+
+    def poll(self, cursor: str | None, now: datetime) -> Polled:
+        """The sandbox's events since the cursor, an instant, and an hour before it."""
+        at = datetime.fromisoformat(cursor) if cursor is not None else None
+        since = at - OVERLAP if at is not None else now - FIRST_LOOK
+        told = self._get(f"/events?since={int(since.timestamp())}", Listed)
+        events = tuple(
+            Event(each.id, each.type, msgspec.json.encode(each), moment)
+            for each, moment in zip(told.events, told.happened_at, strict=True)
+        )
+        return Polled(events, max(since, at or since, *told.happened_at).isoformat())
+
     def _get(self, path: str, shape: type[T]) -> T:
         return self._ask(self._client.build_request("GET", path), shape)
 
@@ -196,7 +274,13 @@ def payment_fact(told: Payment) -> Fact:
         purchase_id=told.purchase_id or None,
         account_id=told.account_id,
         session_id=told.session_id,
+        card=_card(told.card) if told.card is not None and told.state == "paid" else None,
+        decline=told.decline,
     )
+
+
+def _card(told: CardTold) -> Card:
+    return Card(told.id, told.customer_id, told.brand, told.last4, told.exp_month, told.exp_year)
 
 
 def _refund_fact(told: Refund) -> Fact:

@@ -36,6 +36,48 @@ class NewSession(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forb
     success_url: str
     cancel_url: str
     expires_at: datetime
+    customer_id: str | None = None
+
+
+class NewCustomer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """The request for a customer object, on which cards are saved."""
+
+    account_id: str
+    email: str | None = None
+
+
+class Customer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A customer object."""
+
+    id: str
+
+
+class NewCharge(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """The request to charge a saved card while its owner is away."""
+
+    account_id: str
+    purchase_id: str
+    customer_id: str
+    card_id: str
+    amount_minor: int
+    currency: str
+    description: str
+    return_url: str
+
+
+class CardTold(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A saved card, as a payment tells it."""
+
+    id: str
+    customer_id: str
+    brand: str
+    last4: str
+    exp_month: int
+    exp_year: int
+
+
+class Nothing(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of a request whose path says all."""
 
 
 class NewRefund(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -69,6 +111,8 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     version: int
     purchase_id: str
     account_id: str
+    card: CardTold | None = None
+    decline: str | None = None
 
 
 class Refund(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -106,7 +150,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Pointed(msgspec.Struct, frozen=True):
-    """The object a webhook is about: `payment`, `refund`, `dispute`, `subscription` or `invoice`, and its id."""
+    """What a webhook is about: a `payment`, `refund`, `dispute`, `card`, `subscription` or `invoice`, and its id."""
 
     kind: str
     id: str
@@ -118,6 +162,13 @@ class Webhook(msgspec.Struct, frozen=True):
     id: str
     type: str
     object: Pointed
+
+
+class Listed(msgspec.Struct, frozen=True, rename="camel"):
+    """Events as the sandbox lists them, oldest first, and when each of them happened."""
+
+    events: tuple[Webhook, ...]
+    happened_at: tuple[datetime, ...]
 
 
 def sign(secret: str, body: bytes, at: datetime) -> str:

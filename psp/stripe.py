@@ -9,33 +9,39 @@ somebody else's. `stripe_events.py` says which bytes are an event, `stripe_facts
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 
 import stripe
 from stripe.params.checkout import SessionCreateParams
 
 from engine.payments import (
+    ChargeRequest,
     Checkout,
     CheckoutRequest,
+    Detached,
     Event,
     Fact,
+    Polled,
     ProviderRefused,
-    ProviderUnreachable,
     RefundRequest,
 )
+from psp import stripe_cards, stripe_polling
+from psp.stripe_asking import asking, seen_at
 from psp.stripe_events import Pointed, pointer, verified_event
 from psp.stripe_facts import (
     Json,
+    Price,
+    check_currency,
     dispute_fact,
     intent_payment,
     is_for,
     is_ours,
+    price_of,
     refund_fact,
     session_payment,
     stripe_minor,
+    warning_fact,
 )
 
 EXPIRY_MARGIN = timedelta(seconds=120)
@@ -43,8 +49,10 @@ EXPIRY_MARGIN = timedelta(seconds=120)
 Our sessions live exactly that long, so a slow request, a retry or a clock that runs behind would be refused.
 The session may outlive our row by this much; money that arrives then is credited as any late payment is."""
 
+PAYMENT_PARTS = ("latest_charge", "payment_method")
+"""What is fetched along with a payment: the charge with its receipt, and the card it may have saved."""
+
 _KEY = re.compile(r"(?:sk|rk)_(live|test)_\w+", re.ASCII)
-_LATER = frozenset({401, 403, 408, 409, 425, 429})
 
 LOCALES = {
     tag.lower(): tag
@@ -94,8 +102,9 @@ class Stripe:
 
     def start_checkout(self, request: CheckoutRequest) -> Checkout:
         """A hosted Checkout Session for one purchase; the same request and key answer the same session."""
+        check_currency(request.amount)
         params = _session_params(request)
-        with _asking():
+        with asking():
             answer = self._client.v1.checkout.sessions.create(params, {"idempotency_key": request.idempotency_key})
         session = answer.to_dict()
         if not session.get("url"):
@@ -122,16 +131,17 @@ class Stripe:
             "charge": self._refunds_by_charge,
             "refund": self._refunds_by_refund,
             "dispute": self._dispute,
+            "early_fraud_warning": self._early_fraud_warning,
         }
-        return tell[kind](object_id)
+        return tell[kind](object_id) if kind in tell else ()
 
     def payment(self, session_id: str) -> tuple[Fact, ...]:
         """The payment of a Checkout Session, fetched; empty where the session is not one of ours."""
-        with _asking():
+        with asking():
             session = self._client.v1.checkout.sessions.retrieve(
-                session_id, {"expand": ["payment_intent.latest_charge"]}
+                session_id, {"expand": [f"payment_intent.{part}" for part in PAYMENT_PARTS]}
             )
-        return session_payment(session.to_dict(), _seen_at(session))
+        return session_payment(session.to_dict(), seen_at(session))
 
     def refund(self, request: RefundRequest) -> tuple[Fact, ...]:
         """Give money back, once per `reversal_id` however often it is asked.
@@ -139,20 +149,21 @@ class Stripe:
         Stripe forgets idempotency keys after a day, and a key it forgot would refund again: so the payment's
         refunds are read first, and one that carries our reversal is the answer.
         """
-        with _asking():
+        with asking():
             intent = self._client.v1.payment_intents.retrieve(request.payment_id).to_dict()
         if not is_for(intent, request.purchase_id):
             raise ProviderRefused(
                 "payment_of_another_purchase", f"{request.payment_id} does not pay {request.purchase_id}."
             )
-        made = tuple(fact for fact in self._refunds_of(intent) if fact.own_reference == request.reversal_id)
+        price = self._price(intent)
+        made = tuple(fact for fact in self._refunds_of(intent, price) if fact.own_reference == request.reversal_id)
         if made:
             return made
-        with _asking():
+        with asking():
             refund = self._client.v1.refunds.create(
                 {
                     "payment_intent": request.payment_id,
-                    "amount": stripe_minor(request.amount),
+                    "amount": price.charged_for(stripe_minor(request.amount)),
                     "metadata": {
                         "purser_reversal": request.reversal_id,
                         "purser_purchase": request.purchase_id,
@@ -161,45 +172,110 @@ class Stripe:
                 },
                 {"idempotency_key": request.idempotency_key},
             )
-        return (refund_fact(refund.to_dict(), intent, _seen_at(refund)),)
+        return (refund_fact(refund.to_dict(), intent, price, seen_at(refund)),)
+
+    def customer(self, account_id: str, email: str | None, idempotency_key: str) -> str:
+        return stripe_cards.make_customer(self._client, account_id, email, idempotency_key)
+
+    def charge(self, request: ChargeRequest) -> tuple[Fact, ...]:
+        check_currency(request.amount)
+        answer = stripe_cards.charge_card(self._client, request)
+        return intent_payment(answer.to_dict(), seen_at(answer))
+
+    def find_charge(self, request: ChargeRequest) -> tuple[Fact, ...]:
+        answer = stripe_cards.find_charge(self._client, request)
+        return intent_payment(answer.to_dict(), seen_at(answer)) if answer is not None else ()
+
+    def confirm_url(self, payment_id: str, return_url: str) -> str | None:
+        return stripe_cards.confirm_url(self._client, payment_id, return_url)
+
+    def give_up(self, payment_id: str) -> tuple[Fact, ...]:
+        stripe_cards.cancel(self._client, payment_id)
+        return self._payment_by_intent(payment_id)
+
+    def detach(self, card_reference: str) -> None:
+        stripe_cards.detach(self._client, card_reference)
+
+    def portal_url(self, customer_id: str, return_url: str) -> str:
+        return stripe_cards.portal_url(self._client, customer_id, return_url)
+
+    def detached(self, event: Event) -> Detached | None:
+        return stripe_cards.detached(event)
+
+    def poll(self, cursor: str | None, now: datetime) -> Polled:
+        return stripe_polling.poll(self._client, cursor, now)
 
     def _payment_by_intent(self, intent_id: str) -> tuple[Fact, ...]:
         """A payment by its intent: told by the session that owns it, or by itself where none does."""
-        with _asking():
+        with asking():
             sessions = self._client.v1.checkout.sessions.list(
-                {"payment_intent": intent_id, "limit": 1, "expand": ["data.payment_intent.latest_charge"]}
+                {
+                    "payment_intent": intent_id,
+                    "limit": 1,
+                    "expand": [f"data.payment_intent.{part}" for part in PAYMENT_PARTS],
+                }
             )
             if sessions.data:
-                return session_payment(sessions.data[0].to_dict(), _seen_at(sessions))
+                return session_payment(sessions.data[0].to_dict(), seen_at(sessions))
             intent = self._client.v1.payment_intents.retrieve(intent_id, {"expand": ["latest_charge"]})
-        return intent_payment(intent.to_dict(), _seen_at(intent))
+        return intent_payment(intent.to_dict(), seen_at(intent))
 
     def _refunds_by_charge(self, charge_id: str) -> tuple[Fact, ...]:
-        with _asking():
+        with asking():
             charge = self._client.v1.charges.retrieve(charge_id, {"expand": ["payment_intent"]}).to_dict()
         return self._refunds_of(charge.get("payment_intent"))
 
     def _refunds_by_refund(self, refund_id: str) -> tuple[Fact, ...]:
-        with _asking():
+        with asking():
             refund = self._client.v1.refunds.retrieve(refund_id, {"expand": ["payment_intent"]}).to_dict()
         return self._refunds_of(refund.get("payment_intent"))
 
-    def _refunds_of(self, intent: Json | None) -> tuple[Fact, ...]:
+    def _refunds_of(self, intent: Json | None, price: Price | None = None) -> tuple[Fact, ...]:
         """Every refund of a payment, one fact each: `amount_refunded` is a running total and never used."""
         if not is_ours(intent):
             return ()
-        with _asking():
+        price = price or self._price(intent)
+        with asking():
             page = self._client.v1.refunds.list({"payment_intent": intent["id"], "limit": 100})
-            seen_at = _seen_at(page)
+            asked_at = seen_at(page)
             refunds = [refund.to_dict() for refund in page.auto_paging_iter()]
-        return tuple(refund_fact(refund, intent, seen_at) for refund in refunds)
+        return tuple(refund_fact(refund, intent, price, asked_at) for refund in refunds)
 
     def _dispute(self, dispute_id: str) -> tuple[Fact, ...]:
-        with _asking():
-            answer = self._client.v1.disputes.retrieve(dispute_id, {"expand": ["payment_intent"]})
+        with asking():
+            answer = self._client.v1.disputes.retrieve(
+                dispute_id, {"expand": ["payment_intent", "charge.balance_transaction"]}
+            )
         dispute = answer.to_dict()
         intent = dispute.get("payment_intent")
-        return (dispute_fact(dispute, intent, _seen_at(answer)),) if is_ours(intent) else ()
+        if not is_ours(intent):
+            return ()
+        told = dispute_fact(dispute, intent, self._price(intent), seen_at(answer))
+        return (told, *self._warnings_of(intent))
+
+    def _early_fraud_warning(self, warning_id: str) -> tuple[Fact, ...]:
+        with asking():
+            answer = self._client.v1.radar.early_fraud_warnings.retrieve(warning_id, {"expand": ["payment_intent"]})
+        warning = answer.to_dict()
+        intent = warning.get("payment_intent")
+        if not is_ours(intent):
+            return ()
+        return (warning_fact(warning, intent, self._price(intent), seen_at(answer)),)
+
+    def _warnings_of(self, intent: Json) -> tuple[Fact, ...]:
+        """The warnings of a payment: a dispute ends them, and no event of their own says so."""
+        with asking():
+            page = self._client.v1.radar.early_fraud_warnings.list({"payment_intent": intent["id"], "limit": 10})
+        price = self._price(intent) if page.data else None
+        return tuple(
+            warning_fact(warning.to_dict(), intent, price, seen_at(page)) for warning in page.data if price is not None
+        )
+
+    def _price(self, intent: Json) -> Price:
+        """What was sold for how much, and what was charged for it with tax on top."""
+        with asking():
+            sessions = self._client.v1.checkout.sessions.list({"payment_intent": intent["id"], "limit": 1})
+        return price_of(intent, sessions.data[0].to_dict() if sessions.data else None)
 
 
 def _session_params(request: CheckoutRequest) -> SessionCreateParams:
@@ -230,10 +306,13 @@ def _session_params(request: CheckoutRequest) -> SessionCreateParams:
         "success_url": request.success_url,
         "cancel_url": request.cancel_url,
     }
-    if request.email:
+    if request.customer_id:
+        params["customer"] = request.customer_id
+    elif request.email:
         params["customer_email"] = request.email
     if request.save_card:
-        params["customer_creation"] = "always"
+        if not request.customer_id:
+            params["customer_creation"] = "always"
         params["payment_intent_data"]["setup_future_usage"] = "off_session"
     if request.bonus:
         params["excluded_payment_method_types"] = ["crypto"]
@@ -248,30 +327,3 @@ def _locale(tag: str | None) -> str:
         if found is not None:
             return found
     return "auto"
-
-
-def _seen_at(answer: stripe.StripeObject) -> int:
-    """When Stripe gave this answer, by its own clock, in Unix seconds."""
-    response = answer.last_response
-    date = response.headers.get("date") if response is not None else None
-    if date is None:
-        raise ProviderUnreachable("The answer has no Date, so it can't be put in order with others.")
-    return int(parsedate_to_datetime(date).timestamp())
-
-
-@contextmanager
-def _asking() -> Iterator[None]:
-    """Stripe's errors as ours, around one request.
-
-    For good is only what says no to this very request. A key that is wrong or may not do this (401, 403) is
-    the operator's to mend, so the same request is asked again later; and an idempotency key that named other
-    parameters means that something was done under it, which is not a no either.
-    """
-    try:
-        yield
-    except stripe.StripeError as error:
-        status = error.http_status or 0
-        is_no = 400 <= status < 500 and status not in _LATER and not isinstance(error, stripe.IdempotencyError)
-        if is_no:
-            raise ProviderRefused(error.code or f"http_{status}", error.user_message or "") from error
-        raise ProviderUnreachable(f"Stripe, HTTP {status or 'none'}: {error.user_message}") from error

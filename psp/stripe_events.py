@@ -19,7 +19,9 @@ PAST_SECONDS = 300
 FUTURE_SECONDS = 60
 """How far a webhook's timestamp may lie from now, either way (SPEC §4)."""
 
-Pointed = Literal["session", "payment_intent", "charge", "refund", "dispute"]
+Pointed = Literal[
+    "session", "payment_intent", "charge", "refund", "dispute", "early_fraud_warning", "payment_method", "customer"
+]
 
 _SIGNED_AT = re.compile(r"t=([0-9]{1,12})")
 _ID = re.compile(r"\w{1,255}", re.ASCII)
@@ -32,6 +34,7 @@ _FOLLOWED: dict[str, Pointed] = {
     "payment_intent.processing": "payment_intent",
     "payment_intent.payment_failed": "payment_intent",
     "payment_intent.canceled": "payment_intent",
+    "payment_intent.requires_action": "payment_intent",
     "charge.refunded": "charge",
     "charge.refund.updated": "refund",
     "refund.created": "refund",
@@ -42,7 +45,15 @@ _FOLLOWED: dict[str, Pointed] = {
     "charge.dispute.closed": "dispute",
     "charge.dispute.funds_withdrawn": "dispute",
     "charge.dispute.funds_reinstated": "dispute",
+    "radar.early_fraud_warning.created": "early_fraud_warning",
+    "radar.early_fraud_warning.updated": "early_fraud_warning",
+    "payment_method.detached": "payment_method",
+    "customer.deleted": "customer",
 }
+
+_SAID_BY_OTHERS = ("charge.refunded", "charge.refund.updated", "payment_intent.requires_action")
+POLLED = tuple(kind for kind in _FOLLOWED if kind not in _SAID_BY_OTHERS)
+"""The types asked for when Stripe's own list is read: at most twenty, and those left out have others that say so."""
 
 
 def verified_event(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime) -> Event:

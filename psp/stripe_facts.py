@@ -12,10 +12,11 @@ two of Stripe's servers lets an open sighting of the same moment win over it. An
 dispute and never the reverse, gives way to any other sighting of its second.
 """
 
+from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from engine.payments import DisputeState, Fact, PaymentState, RefundState
-from engine.rules.money import Money
+from engine.payments import Card, DisputeState, Fact, PaymentState, ProviderRefused, RefundState
+from engine.rules.money import Money, currency_digits, share_down
 
 Json = dict[str, Any]
 
@@ -24,6 +25,9 @@ _RANK_STEP = 10**11
 _HUNDREDFOLD = frozenset({"UGX"})
 """Currencies without decimals whose amounts Stripe nevertheless takes in hundredths (docs.stripe.com/currencies,
 special cases). ISK is another, but there our minor unit is a hundredth as well."""
+
+_WANTS_CUSTOMER = ("authentication_required", "authentication_not_handled")
+"""Declines that the customer can undo: the payment stays open until they confirmed it, or it was given up."""
 
 _PAYMENT_RANK: dict[PaymentState, int] = {
     "open": 0,
@@ -45,6 +49,52 @@ _DISPUTE_STATES: dict[str, DisputeState] = {
 }
 """An inquiry that is closed ended in our favour without money having moved, so it is `won`. Every other status
 (`needs_response`, `under_review`, the two of an appeal, and any that Stripe may add) is an `open` dispute."""
+
+
+WHITELIST = frozenset(
+    "AED AUD BGN BRL CAD CHF CZK DKK EUR GBP HKD ILS INR JPY KRW KWD BHD JOD OMR TND MXN MYR NOK NZD PHP PLN RON SAR "
+    "SEK SGD THB UGX USD VND ZAR".split()
+)
+"""Currencies whose minor units Stripe counts as ISO 4217 does, or with a rule that is kept here (UGX, three decimals).
+HUF, TWD and ISK have rules of their own for payouts, so nothing is sold in them until somebody has read those."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a payment was for, and what was charged: the same, but for tax on top (and what a discount took off)."""
+
+    net_minor: int
+    charged_minor: int
+    currency: str
+
+    def net_of(self, minor: int) -> int:
+        """The part of the price that so much of the charge is; all of it is all of it."""
+        if self.net_minor == self.charged_minor:
+            return minor
+        return share_down(self.net_minor, min(minor, self.charged_minor), self.charged_minor)
+
+    def charged_for(self, minor: int) -> int:
+        """What is to be given back of the charge for so much of the price, tax included."""
+        if self.net_minor == self.charged_minor:
+            return minor
+        return share_down(self.charged_minor, min(minor, self.net_minor), self.net_minor)
+
+
+def price_of(intent: Json, session: Json | None) -> Price:
+    """The price of what an intent pays, from the session that owns it; one without a session is its own price."""
+    charged = intent["amount"]
+    if session is None or not charged:
+        return Price(charged, charged, intent["currency"])
+    discount_minor = (session.get("total_details") or {}).get("amount_discount") or 0
+    return Price((session["amount_subtotal"] or 0) - discount_minor, charged, intent["currency"])
+
+
+def check_currency(amount: Money) -> None:
+    """Refuse (`ProviderRefused`) to sell in a currency whose rules are not kept here, or in fils that are not tens."""
+    if amount.currency not in WHITELIST:
+        raise ProviderRefused("currency_not_supported", f"{amount.currency} is not sold through Stripe here.")
+    if currency_digits(amount.currency) == 3 and amount.minor % 10:
+        raise ProviderRefused("amount_invalid", "Stripe takes three-decimal amounts that end in 0.")
 
 
 def session_payment(session: Json, seen_at: int) -> tuple[Fact, ...]:
@@ -71,6 +121,7 @@ def session_payment(session: Json, seen_at: int) -> tuple[Fact, ...]:
             account_id=marks.get("purser_account"),
             session_id=session["id"],
             receipt_url=_receipt_url(intent, state),
+            card=_saved_card(intent) if state == "paid" else None,
         ),
     )
 
@@ -93,18 +144,22 @@ def intent_payment(intent: Json, seen_at: int) -> tuple[Fact, ...]:
             purchase_id=marks["purser_purchase"],
             account_id=marks.get("purser_account"),
             receipt_url=_receipt_url(intent, state),
+            decline=_decline(intent) if state in ("open", "failed") else None,
         ),
     )
 
 
-def refund_fact(refund: Json, intent: Json, seen_at: int) -> Fact:
-    """A refund and whose payment it gives back. `requires_action` and any unknown status are still pending."""
+def refund_fact(refund: Json, intent: Json, price: Price, seen_at: int) -> Fact:
+    """A refund and whose payment it gives back, as a part of the price: tax on top goes back with it.
+
+    `requires_action` and any unknown status are still pending.
+    """
     state = _REFUND_STATES.get(refund.get("status") or "", "pending")
     return Fact(
         kind="refund",
         object_id=refund["id"],
         state=state,
-        amount=_money(refund["amount"], refund["currency"]),
+        amount=_money(price.net_of(refund["amount"]), price.currency),
         version=_REFUND_RANK[state] * _RANK_STEP + seen_at,
         live=intent["livemode"],
         parent_id=intent["id"],
@@ -114,8 +169,12 @@ def refund_fact(refund: Json, intent: Json, seen_at: int) -> Fact:
     )
 
 
-def dispute_fact(dispute: Json, intent: Json, seen_at: int) -> Fact:
-    """A dispute and whose payment it is about; its amount may be a part of the payment."""
+def dispute_fact(dispute: Json, intent: Json, price: Price, seen_at: int) -> Fact:
+    """A dispute and whose payment it is about; its amount may be a part of the payment.
+
+    Banks dispute in a currency of their own, where numbers say nothing: there the part is what was withdrawn of what
+    the charge brought, both as our balance counted them, and the whole while nothing was withdrawn.
+    """
     state = _DISPUTE_STATES.get(dispute["status"], "open")
     is_closed = state in ("won", "lost", "prevented")
     counted_at = seen_at + (_CLOSED_LEAD_SECONDS if is_closed else 0)
@@ -123,9 +182,25 @@ def dispute_fact(dispute: Json, intent: Json, seen_at: int) -> Fact:
         kind="dispute",
         object_id=dispute["id"],
         state=state,
-        amount=_money(dispute["amount"], dispute["currency"]),
+        amount=_money(price.net_of(_disputed_minor(dispute, price)), price.currency),
         version=2 * counted_at + (state != "inquiry"),
         live=dispute["livemode"],
+        parent_id=intent["id"],
+        purchase_id=_marks(intent)["purser_purchase"],
+        account_id=_marks(intent).get("purser_account"),
+    )
+
+
+def warning_fact(warning: Json, intent: Json, price: Price, seen_at: int) -> Fact:
+    """An early fraud warning: the issuer's suspicion before any dispute, over once it can't be acted on any more."""
+    is_over = not warning["actionable"]
+    return Fact(
+        kind="dispute",
+        object_id=warning["id"],
+        state="prevented" if is_over else "warning",
+        amount=_money(price.net_minor, price.currency),
+        version=2 * (seen_at + (_CLOSED_LEAD_SECONDS if is_over else 0)) + is_over,
+        live=warning["livemode"],
         parent_id=intent["id"],
         purchase_id=_marks(intent)["purser_purchase"],
         account_id=_marks(intent).get("purser_account"),
@@ -166,9 +241,49 @@ def _intent_state(intent: Json) -> PaymentState:
         "succeeded": "paid",
         "processing": "processing",
         "canceled": "cancelled",
-        "requires_payment_method": "failed" if intent.get("last_payment_error") else "open",
+        "requires_payment_method": "failed" if _decline(intent) not in (None, *_WANTS_CUSTOMER) else "open",
     }
     return states.get(intent["status"], "open")
+
+
+def _decline(intent: Json) -> str | None:
+    """Why the last attempt failed, in the bank's word where there is one."""
+    error = intent.get("last_payment_error")
+    if not error:
+        return None
+    codes = (error.get("code"), error.get("decline_code"))
+    wanting = next((code for code in codes if code in _WANTS_CUSTOMER), None)
+    return wanting or error.get("decline_code") or error.get("code") or "declined"
+
+
+def _saved_card(intent: Json) -> Card | None:
+    """The card that a payment saved for charges without the customer."""
+    method = intent.get("payment_method")
+    if intent.get("setup_future_usage") != "off_session" or not isinstance(method, dict) or not method.get("card"):
+        return None
+    customer, card = intent.get("customer"), method["card"]
+    if customer is None:
+        return None
+    return Card(
+        reference=method["id"],
+        customer_id=customer if isinstance(customer, str) else customer["id"],
+        brand=card["brand"],
+        last4=card["last4"],
+        exp_month=card["exp_month"],
+        exp_year=card["exp_year"],
+    )
+
+
+def _disputed_minor(dispute: Json, price: Price) -> int:
+    """How much of the charge is disputed, in the charge's own currency."""
+    if dispute["currency"].lower() == price.currency.lower():
+        return int(dispute["amount"])
+    charge = dispute.get("charge")
+    settled = charge.get("balance_transaction") if isinstance(charge, dict) else None
+    withdrawn = [-row["amount"] for row in dispute.get("balance_transactions") or () if row["amount"] < 0]
+    if not isinstance(settled, dict) or not withdrawn or settled["amount"] <= 0:
+        return price.charged_minor
+    return min(price.charged_minor, share_down(price.charged_minor, sum(withdrawn), settled["amount"]))
 
 
 def _receipt_url(intent: Json, state: PaymentState) -> str | None:

@@ -16,7 +16,7 @@ from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
 from api.auth import Action
-from api.pages import billing, desk, desk_acts, desk_queues, returning, staff, topup, usage
+from api.pages import billing, confirming, desk, desk_acts, desk_queues, returning, staff, topup, usage
 from api.pages.assets import asset_handler, read_assets
 from api.pages.frame import Handler, Page, Visit, page_route
 from api.pages.render import Templates
@@ -52,6 +52,8 @@ def _customer_pages(renderer: Renderer) -> tuple[Page, ...]:
         get("/account/billing", billing.show),
         get("/account/billing/receipts/{file:str}", pdf),
         get("/account/subscribe", billing.subscribe),
+        Page(method="GET", path=confirming.PATH, reader="anyone", handler=confirming.show),
+        Page(method="POST", path=confirming.PATH, reader="anyone", handler=confirming.confirm),
         Page(method="POST", path="/account/sign-out", reader="anyone", handler=staff.sign_out),
     )
 

@@ -6,22 +6,26 @@ transaction and under the wallet's lock. Saying the same again changes nothing.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlmodel import Session
 
 from engine import book
+from engine.flows.cards import keep_saved_card
+from engine.flows.granting import commit_of, count_part, grants_of, terms_of
+from engine.flows.recharge_outcome import note_charge
 from engine.payments import PaymentProvider, Store
 from engine.rules.catalog import PROVIDER_NAMES
-from engine.rules.commands import Command, GiveBack, Grant, Posted, TakeBack
+from engine.rules.commands import GiveBack, Posted, TakeBack
 from engine.rules.descriptions import describe, money_label
 from engine.rules.errors import Refusal
 from engine.rules.facts import Fact
 from engine.rules.money import Money, share_down
-from engine.rules.purchases import KnownFact, Terms, Verdict, converge, merge
+from engine.rules.purchases import KnownFact, Verdict, converge, merge
 from engine.runtime import Runtime
 from engine.store import books, documents, outbox, purchases
-from engine.store.tables import PurchaseRow, ReversalRow
+from engine.store.tables import CommitRow, PurchaseRow, ReversalRow
 
 CHECK_AFTER = timedelta(minutes=15)
 """A payment that is on its way is asked for after this long, should no webhook say how it ended."""
@@ -36,6 +40,7 @@ def apply_facts(
     if purchase is None:
         return None
     now = runtime.clock.now()
+    facts = tuple(facts)
     for fact in facts:
         known = purchases.known_facts(session, account_id, purchase_id)
         kept = merge(known, fact)
@@ -44,6 +49,9 @@ def apply_facts(
         if fact.receipt_url and fact.kind == "payment":
             purchase.receipt_url = fact.receipt_url
     settle(session, runtime, purchase, actor)
+    keep_saved_card(session, runtime, purchase, facts)
+    if purchase.kind == "auto_recharge":
+        note_charge(session, runtime, purchase, facts)
     return purchase
 
 
@@ -54,30 +62,36 @@ def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str
     """
     provider = runtime.providers[purchase.provider]
     known = purchases.known_facts(session, purchase.account_id, purchase.purchase_id)
-    terms = Terms(
-        amount=Money(purchase.amount_minor, purchase.currency),
-        base_credits=purchase.base_credits,
-        bonus_credits=purchase.bonus_credits,
-        has_landed=purchase.landed_at is not None or is_accepted,
-    )
-    verdict = converge(terms, known, provider.is_live)
+    commit = commit_of(session, purchase)
+    freezes = runtime.catalog.refunds.early_fraud_warnings == "freeze"
+    terms = terms_of(purchase, commit)
+    if is_accepted:
+        terms = replace(terms, has_landed=True)
+    verdict = converge(terms, known, provider.is_live, freezes)
     out_before = purchase.credits_out
     now = runtime.clock.now()
     if purchase.subscription_id is not None and purchase.landed_at is None and verdict.status == "paid":
         return  # an invoice with something wrong about it waits for a person
     if verdict.paid_by is not None and purchase.landed_at is None and purchase.subscription_id is None:
-        verdict = _land(session, runtime, purchase, provider, verdict, actor)
+        verdict = _land(session, runtime, purchase, commit, provider, verdict, actor)
     if purchase.landed_at is not None:
         _post_difference(session, runtime, purchase, verdict, actor)
     _note_status(session, runtime, purchase, verdict, out_before, now)
     _note_refunds(session, runtime, purchase, known, now)
     _note_second_payment(session, purchase, known, now)
+    count_part(commit, purchase.status == "refunded", purchase.landed_at)
     session.add(purchase)
     session.flush()
 
 
 def _land(
-    session: Session, runtime: Runtime, purchase: PurchaseRow, provider: PaymentProvider, verdict: Verdict, actor: str
+    session: Session,
+    runtime: Runtime,
+    purchase: PurchaseRow,
+    commit: CommitRow | None,
+    provider: PaymentProvider,
+    verdict: Verdict,
+    actor: str,
 ) -> Verdict:
     """Grant what the purchase says, once for this payment in the whole service; else the verdict with a problem."""
     now = runtime.clock.now()
@@ -90,7 +104,8 @@ def _land(
     if not claimed:
         return _uncredited(verdict, "this payment belongs to another purchase")
     purchase.provider_reference = payment.object_id
-    outcomes = book.post(session, _grants(runtime, purchase, payment.object_id, actor), runtime.terms, now)
+    commands = grants_of(runtime, purchase, commit, payment.object_id, actor)
+    outcomes = book.post(session, commands, runtime.terms, now)
     refused = next((outcome for outcome in outcomes if isinstance(outcome, Refusal)), None)
     if refused is not None:
         assert outcomes[0] is refused, "base and bonus are granted together or not at all"
@@ -98,6 +113,8 @@ def _land(
     purchase.landed_at = now
     purchase.problem = None
     last = _posted(outcomes[-1]).transactions[-1]
+    if commit is not None:
+        commit.parts_landed = 1
     outbox.enqueue(
         session, purchase.account_id, "document", {"purchaseId": purchase.purchase_id, "kind": "receipt"}, now
     )
@@ -130,48 +147,6 @@ def _uncredited(verdict: Verdict, problem: str) -> Verdict:
     """A payment that can't be credited waits for an operator, unless all of its money went back."""
     status = "refunded" if verdict.status == "refunded" else "quarantined"
     return Verdict(status, False, None, 0, 0, problem)
-
-
-def _grants(runtime: Runtime, purchase: PurchaseRow, payment_id: str, actor: str) -> list[Command]:
-    """Base first, then bonus: two lots, two rows. The whole price is the base lot's cost."""
-    amount = money_label(Money(purchase.amount_minor, purchase.currency))
-    words = runtime.catalog.descriptions
-    name = PROVIDER_NAMES[purchase.provider]
-    commands: list[Command] = [
-        Grant(
-            account_id=purchase.account_id,
-            actor=actor,
-            type="deposit",
-            source="custom_credits",
-            bucket="recharge",
-            credits=purchase.base_credits,
-            description=purchase.description,
-            reference_type=f"{purchase.provider}_payment",
-            reference_id=payment_id,
-            purchase_id=purchase.purchase_id,
-            cost_minor=purchase.amount_minor,
-            cost_currency=purchase.currency,
-            key=f"purchase:{purchase.purchase_id}:base",
-        )
-    ]
-    if purchase.bonus_credits > 0:
-        percent = f"{purchase.bonus_credits * 100 / purchase.base_credits:.4g}"
-        commands.append(
-            Grant(
-                account_id=purchase.account_id,
-                actor=actor,
-                type="volume_discount",
-                source="volume_discount",
-                bucket="recharge",
-                credits=purchase.bonus_credits,
-                description=describe(words.volume_discount, amount=amount, provider=name, percent=percent),
-                reference_type=f"{purchase.provider}_payment",
-                reference_id=payment_id,
-                purchase_id=purchase.purchase_id,
-                key=f"purchase:{purchase.purchase_id}:bonus",
-            )
-        )
-    return commands
 
 
 def _post_difference(session: Session, runtime: Runtime, purchase: PurchaseRow, verdict: Verdict, actor: str) -> None:

@@ -6,9 +6,18 @@ import structlog
 from sqlmodel import Session
 
 from engine.flows import subscription_facts
+from engine.flows.cards import cards_gone
 from engine.flows.converge import apply_facts
 from engine.flows.stores import take_news
-from engine.payments import Event, PaymentProvider, ProviderRefused, ProviderUnreachable, Store, stays_payable
+from engine.payments import (
+    Event,
+    PaymentProvider,
+    ProviderRefused,
+    ProviderUnreachable,
+    Store,
+    keeps_cards,
+    stays_payable,
+)
 from engine.rules.facts import Fact, ProviderFact, SubscriptionFact
 from engine.runtime import Runtime
 from engine.store import books, outbox, purchases, subscriptions
@@ -53,6 +62,11 @@ def process(runtime: Runtime, provider: PaymentProvider, row: ProviderEventRow, 
     event = Event(row.event_id, row.type, row.payload)
     if isinstance(provider, Store):
         _process_store(runtime, provider, row, event, now)
+        return
+    gone = provider.detached(event) if keeps_cards(provider) else None
+    if gone is not None:
+        cards_gone(runtime, provider, gone)
+        _finish(runtime, row, "done", None, now)
         return
     try:
         facts = provider.facts(event)

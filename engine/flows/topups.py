@@ -4,16 +4,18 @@ Checkout: the purchase is written and committed, then the provider is asked with
 written. Credits land only in `apply_facts`, in one transaction: wallet, purchase, facts, the book, the event.
 """
 
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from sqlmodel import Session
 
 from engine.clock import new_id
+from engine.flows.cards import customer_of
 from engine.flows.entitlements import check_top_up
-from engine.payments import CheckoutRequest, PaymentProvider, ProviderRefused, ProviderUnreachable
-from engine.rules.catalog import PROVIDER_NAMES
+from engine.payments import CheckoutRequest, PaymentProvider, ProviderRefused, ProviderUnreachable, keeps_cards
+from engine.rules.catalog import PROVIDER_NAMES, Catalog, CommitPlan
 from engine.rules.commands import fingerprint_of
+from engine.rules.commits import commit_credits, parts_of
 from engine.rules.descriptions import describe, money_label
 from engine.rules.errors import (
     CouponUnknown,
@@ -28,7 +30,7 @@ from engine.rules.return_urls import cancel_url, check_return_url, success_url
 from engine.runtime import Runtime
 from engine.store import books, outbox, purchases, replies
 from engine.store.database import reading, transact
-from engine.store.tables import AccountRow, PurchaseRow, WalletRow
+from engine.store.tables import AccountRow, CommitRow, PurchaseRow, WalletRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,7 @@ class CheckoutOrder:
     quote_token: str | None = None
     coupon: str | None = None
     save_card: bool = False
+    commit_plan: str | None = None
     key: str | None = None
 
 
@@ -72,6 +75,7 @@ def start_checkout(runtime: Runtime, order: CheckoutOrder, platform: str = "web"
             order.quote_token,
             order.coupon,
             order.save_card,
+            *((order.commit_plan,) if order.commit_plan is not None else ()),
         ),
     )
     purchase = transact(runtime.db, lambda session: _placed_before(session, order, print_of_order))
@@ -90,6 +94,7 @@ class _CheckedOrder:
     provider: PaymentProvider
     success_url: str
     cancel_url: str
+    commit: CommitPlan | None = None
 
 
 def _placed_before(session: Session, order: CheckoutOrder, print_of_order: str) -> PurchaseRow | None:
@@ -118,6 +123,9 @@ def _check_order(runtime: Runtime, order: CheckoutOrder, platform: str) -> _Chec
     if order.coupon is not None:
         raise CouponUnknown  # no catalogue offers coupons on a purchase
     provider = _choose_provider(runtime, order.provider, account.country, platform)
+    if order.commit_plan is not None:
+        commit = check_commit(catalog, order)
+        return _CheckedOrder(commit_offer(catalog, commit, order, now), provider, back, away, commit)
     if order.quote_token is not None:
         offer = read_quote(order.quote_token, runtime.secrets.all_for("quote"), now)
         check_offer(offer, order.account_id, order.amount, order.provider, order.coupon)
@@ -125,6 +133,33 @@ def _check_order(runtime: Runtime, order: CheckoutOrder, platform: str) -> _Chec
         priced = quote(catalog.pricing, order.amount, provider.name)
         offer = make_offer(catalog, priced, order.account_id, order.provider, order.coupon, now)
     return _CheckedOrder(offer, provider, back, away)
+
+
+def check_commit(catalog: Catalog, order: CheckoutOrder) -> CommitPlan:
+    """The commit plan of an order, its price being the amount; `Invalid` for one that is not sold."""
+    plan = catalog.commit_plan(order.commit_plan or "")
+    if plan is None:
+        raise Invalid("commitPlan", "The catalogue has no such commit plan.")
+    if order.quote_token is not None:
+        raise Invalid("quoteToken", "A commit plan has one price: it needs no quote.")
+    assert order.amount == Money(plan.amount_minor, catalog.pricing.currency), "the caller reads the plan's price"
+    return plan
+
+
+def commit_offer(catalog: Catalog, plan: CommitPlan, order: CheckoutOrder, now: datetime) -> QuoteOffer:
+    """What the plan gives, in the form every purchase is made from."""
+    base, bonus = commit_credits(plan, catalog.pricing)
+    return QuoteOffer(
+        account_id=order.account_id,
+        amount=order.amount,
+        provider=order.provider,
+        coupon=None,
+        base_credits=base,
+        bonus_credits=bonus,
+        tier=plan.name,
+        catalog=catalog.id,
+        expires_at=now + timedelta(minutes=catalog.quote_ttl_minutes),
+    )
 
 
 def check_plan(runtime: Runtime, account: AccountRow) -> None:
@@ -161,7 +196,8 @@ def _place(
         base_credits=checked.offer.base_credits,
         bonus_credits=checked.offer.bonus_credits,
         tier=checked.offer.tier,
-        description=describe(runtime.catalog.descriptions.deposit, amount=amount, provider=provider),
+        kind="commit" if checked.commit is not None else None,
+        description=_description(runtime, checked, amount, provider),
         success_url=success_url(checked.success_url, purchase_id),
         cancel_url=cancel_url(checked.cancel_url, purchase_id),
         actor=order.actor,
@@ -170,9 +206,31 @@ def _place(
         updated_at=now,
     )
     session.add(purchase)
+    if checked.commit is not None:
+        session.flush()
+        session.add(_commit_row(purchase, checked.commit))
     if order.key is not None:
         replies.keep(session, order.account_id, "checkout", order.key, print_of_order, 201, purchase_id, now)
     return purchase
+
+
+def _description(runtime: Runtime, checked: _CheckedOrder, amount: str, provider: str) -> str:
+    """The line a customer reads at the provider and in the ledger."""
+    words, commit = runtime.catalog.descriptions, checked.commit
+    if commit is None:
+        return describe(words.deposit, amount=amount, provider=provider)
+    return describe(words.commit_credit, amount=amount, months=commit.months, plan=commit.name)
+
+
+def _commit_row(purchase: PurchaseRow, plan: CommitPlan) -> CommitRow:
+    return CommitRow(
+        account_id=purchase.account_id,
+        purchase_id=purchase.purchase_id,
+        plan_id=plan.id,
+        plan_name=plan.name,
+        months=plan.months,
+        parts=parts_of(plan),
+    )
 
 
 def _ask_provider(runtime: Runtime, purchase: PurchaseRow, save_card: bool, is_replay: bool) -> PurchaseRow:
@@ -191,13 +249,14 @@ def _ask_provider(runtime: Runtime, purchase: PurchaseRow, save_card: bool, is_r
         cancel_url=purchase.cancel_url,
         expires_at=purchase.expires_at,
         idempotency_key=f"checkout:{purchase.purchase_id}",
-        save_card=save_card,
         bonus=purchase.bonus_credits > 0,
         tax_on_top=not runtime.catalog.tax.prices_include_tax,
         asked_since=purchase.created_at if is_replay else None,
     )
     provider = runtime.providers[purchase.provider]
     try:
+        if save_card and runtime.catalog.saves_cards and keeps_cards(provider):
+            request = replace(request, save_card=True, customer_id=customer_of(runtime, provider, account))
         checkout = provider.start_checkout(request)
     except ProviderUnreachable as error:
         raise Unavailable("The payment provider does not answer; try again with the same key.") from error

@@ -103,12 +103,14 @@ class Rail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Refunds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The policy for other refunds, the hours in which an untouched purchase is reversed, and the amount of money
     (minor units) above which a second person must approve. `grant_approval_above` is the same limit for an
-    administrator's grants and debits, in credits; without it they need no second person."""
+    administrator's grants and debits, in credits; without it they need no second person. An issuer's early warning of
+    fraud freezes what is unspent of the purchase, or is only noted."""
 
     policy: Literal["none", "unused_part", "manual"]
     approval_above: Count
     grant_approval_above: Count | None = None
     window_hours: Positive = 24
+    early_fraud_warnings: Literal["ignore", "freeze"] = "ignore"
 
 
 class Coupon(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -193,6 +195,15 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         check_store_products(self.store_products, (rail.name for rail in self.providers), self.pricing)
         _check_commit_plans(self)
         _check_auto_recharge(self)
+
+    @property
+    def saves_cards(self) -> bool:
+        """Whether a checkout may save its card: only where auto-recharge can use it."""
+        return self.auto_recharge is not None
+
+    def commit_plan(self, plan_id: str) -> CommitPlan | None:
+        """The commit plan of that id, if there is one."""
+        return next((plan for plan in self.commit_plans if plan.id == plan_id), None)
 
     def plan(self, plan_id: str) -> Plan:
         """The plan of that id; `KeyError` if there is none."""

@@ -6,10 +6,23 @@ from typing import Literal
 
 from engine.rules.money import Money
 
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A card that its provider keeps: all that we may know of it. `reference` is the provider's own id."""
+
+    reference: str
+    customer_id: str
+    brand: str
+    last4: str
+    exp_month: int
+    exp_year: int
+
+
 FactKind = Literal["payment", "refund", "dispute"]
 PaymentState = Literal["open", "processing", "paid", "failed", "expired", "cancelled"]
 RefundState = Literal["pending", "succeeded", "failed"]
-DisputeState = Literal["inquiry", "open", "won", "lost", "prevented"]
+DisputeState = Literal["inquiry", "warning", "open", "won", "lost", "prevented"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +33,8 @@ class Fact:
     dispute belongs to. `purchase_id` and `account_id` are what we wrote into the provider's object when it was
     ours to write; `own_reference` is our reversal id in a refund that we made. `amount` is what was paid before
     tax on top, or what is refunded or disputed. `version` orders two sightings of one object: the provider's own
-    time or counter, never ours.
+    time or counter, never ours. `card` is the card that this payment saved; `decline` is why its last attempt failed,
+    in the provider's word.
     """
 
     kind: FactKind
@@ -35,6 +49,8 @@ class Fact:
     own_reference: str | None = None
     session_id: str | None = None
     receipt_url: str | None = None
+    card: Card | None = None
+    decline: str | None = None
 
 
 SubscriptionState = Literal["incomplete", "trialing", "active", "past_due", "paused", "ended"]

@@ -158,6 +158,8 @@ class Wallet:
     per_call_limit_credits: int | None = None
     low_balance_credits: int | None = None
     limit_alerted_on: date | None = None
+    recharge_at_credits: int | None = None
+    """Where a change that leaves no more than this asks for an auto-recharge; `None` while nobody waits for that."""
 
     @property
     def available_credits(self) -> int:

@@ -1,7 +1,7 @@
 """Plans: what a subscription tier costs, gives each month and allows; and credits paid for months ahead."""
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -63,13 +63,17 @@ class SubscriptionRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
 
 class CommitPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Months paid upfront at once: `months × monthly_minor` buys credits at the base rate plus `bonus_percent`."""
+    """Months paid upfront at once: `months × monthly_minor` buys credits at the base rate plus `bonus_percent`.
+
+    They are granted at once, or in a part each month from the payment on.
+    """
 
     id: Identifier
     name: Text
     months: Positive
     monthly_minor: Positive
     bonus_percent: Decimal = Decimal(0)
+    granted: Literal["at_once", "monthly"] = "at_once"
 
     def __post_init__(self) -> None:
         check_decimal("bonus_percent", self.bonus_percent, 1_000)

@@ -23,6 +23,7 @@ FINAL_RANK = {
     "open": 0,
     "pending": 0,
     "inquiry": 0,
+    "warning": 0,
     "processing": 1,
     "failed": 2,
     "cancelled": 2,
@@ -105,8 +106,13 @@ def merge(known: Iterable[KnownFact], fact: Fact) -> KnownFact | None:
     )
 
 
-def converge(terms: Terms, facts: Iterable[KnownFact], is_live: bool) -> Verdict:
-    """Judge a purchase by all its facts. `is_live` is the mode our keys for this provider are in."""
+def converge(terms: Terms, facts: Iterable[KnownFact], is_live: bool, freezes_warnings: bool = False) -> Verdict:
+    """Judge a purchase by all its facts. `is_live` is the mode our keys for this provider are in.
+
+    With `freezes_warnings` an issuer's early warning of fraud counts as an open dispute: what is unspent stays out
+    until it is over. Else it is noted and moves nothing.
+    """
+    waiting = ("open", "warning") if freezes_warnings else ("open",)
     known = tuple(facts)
     payment = best_payment(known)
     if payment is None:
@@ -119,8 +125,8 @@ def converge(terms: Terms, facts: Iterable[KnownFact], is_live: bool) -> Verdict
         status = "refunded" if gone >= payment.amount.minor else "quarantined"
         return Verdict(status, False, None, 0, 0, problem)
     disputes = [f for f in known if f.kind == "dispute"]
-    is_disputed = any(f.state == "open" for f in disputes)
-    out = _out_credits(terms, known, ("open", "lost"))
+    is_disputed = any(f.state in waiting for f in disputes)
+    out = _out_credits(terms, known, (*waiting, "lost"))
     firm = _out_credits(terms, known, ("lost",))
     gone += sum(f.amount.minor for f in disputes if f.state == "lost")
     status = "paid" if gone == 0 else "refunded" if gone >= terms.amount.minor else "partially_refunded"

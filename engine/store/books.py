@@ -8,57 +8,29 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from operator import attrgetter
 
-import msgspec
 from sqlmodel import Session
 
 from engine.rules.alerts import next_warning
 from engine.rules.commands import Command, Grant, Spend, reach
-from engine.rules.ledger import Entry, Page, Transaction, Wallet, pages_in_order, seq_in
-from engine.rules.lots import BUCKETS, NEVER, Lot, spend_order
+from engine.rules.ledger import Page, Wallet, pages_in_order, seq_in
+from engine.rules.lots import BUCKETS, Lot, spend_order
 from engine.store.bulk import Row, Rows, ask_first, ask_rows, insert_rows, select_rows, update_rows
 from engine.store.holds import add_due, add_holds, ask_holds, pinned, save_holds
 from engine.store.key_uses import add_keys, save_key_uses
 from engine.store.messages import save_messages
+from engine.store.triggers import ask_recharges
 from engine.store.usage import save_usage
+from engine.store.values import LOT as LOT
+from engine.store.values import TRANSACTION as TRANSACTION
+from engine.store.values import WALLET as WALLET
+from engine.store.values import lot_of as lot_of
+from engine.store.values import lot_row as lot_row
+from engine.store.values import new_wallet_row as new_wallet_row
+from engine.store.values import transaction_of as transaction_of
+from engine.store.values import transaction_row as transaction_row
+from engine.store.values import wallet_of as wallet_of
 
-WALLET = (
-    "account_id",
-    "status",
-    "seq",
-    "head",
-    "debt_credits",
-    *(f"available_{bucket}" for bucket in BUCKETS),
-    *(f"held_{bucket}" for bucket in BUCKETS),
-    "next_expiry_at",
-    "last_at",
-    "spent_on",
-    "spent_credits",
-    "next_hold_expiry_at",
-    "daily_limit_credits",
-    "per_call_limit_credits",
-    "low_balance_credits",
-    "limit_alerted_on",
-)
-LOT = (
-    "account_id",
-    "lot_id",
-    "granted_seq",
-    "bucket",
-    "source",
-    "expires_at",
-    "granted_credits",
-    "remaining_credits",
-    "held_credits",
-    "taken_credits",
-    "owed_credits",
-    "expired_credits",
-    "purchase_id",
-    "cost_minor",
-    "cost_currency",
-    "granted_at",
-)
 WALLET_MOVES = ("seq", "head", *(f"available_{bucket}" for bucket in BUCKETS), "last_at", "spent_on", "spent_credits")
 WALLET_RARE = (
     "status",
@@ -67,19 +39,16 @@ WALLET_RARE = (
     "next_expiry_at",
     "next_hold_expiry_at",
     "limit_alerted_on",
+    "recharge_at_credits",
 )
 LOT_MOVES = ("remaining_credits",)
 LOT_RARE = ("is_open", "held_credits", "taken_credits", "owed_credits", "expired_credits")
 """What every command moves, and what few do: naming an indexed column costs SQLite its index, changed or not."""
-TRANSACTION = tuple(f if f != "metadata" else "metadata_json" for f in Transaction.__struct_fields__)
 ORDER = "bucket_order, expires_at, granted_seq"
 IS_CAMPAIGN = "reference_type = 'campaign'"
 FIRST_LOTS = 8
-ENTRIES = TRANSACTION.index("entries")
 REMAINING = LOT.index("remaining_credits")
 EXPIRES = LOT.index("expires_at")
-_lot_values = attrgetter(*LOT[1:])
-_entries = msgspec.json.Decoder(tuple[Entry, ...])
 
 
 @dataclass(slots=True)
@@ -172,38 +141,6 @@ def _pages_of(rows: Iterable[Row], now: datetime) -> dict[str, Page]:
         page.stored[wallet.account_id] = _wallet_rare(wallet)
         pages[wallet.account_id] = page
     return pages
-
-
-def wallet_of(row: Row) -> Wallet:
-    return Wallet(
-        account_id=row[0],
-        status=row[1],
-        seq=row[2],
-        head=bytes(row[3]),
-        debt_credits=row[4],
-        available=list(row[5:8]),
-        held=list(row[8:11]),
-        next_expiry_at=row[11],
-        last_at=row[12],
-        spent_on=row[13],
-        spent_credits=row[14],
-        next_hold_expiry_at=row[15] or NEVER,
-        daily_limit_credits=row[16],
-        per_call_limit_credits=row[17],
-        low_balance_credits=row[18],
-        limit_alerted_on=row[19],
-    )
-
-
-def lot_of(row: Row) -> Lot:
-    return Lot(*row[1:])
-
-
-def transaction_of(row: Row) -> Transaction:
-    values = list(row)
-    values[ENTRIES] = _entries.decode(values[ENTRIES])
-    values[-1] = bytes(values[-1])
-    return Transaction(*values)
 
 
 def _ask_transactions(session: Session, keys: tuple[str, ...], wanted: set[Row], where: str = "") -> Rows:
@@ -321,6 +258,7 @@ def _add_due(session: Session, pages: dict[str, Page]) -> None:
 def save(session: Session, pages: Iterable[Page]) -> None:
     """Write what the batch changed: one row a wallet, one a lot, one a transaction, one a day and provider."""
     changed = [page for page in pages_in_order(pages) if page.is_changed]
+    ask_recharges(session, changed)
     _save_wallets(session, changed)
     _save_lots(session, changed)
     written = [transaction_row(row) for page in changed for row in page.written]
@@ -356,7 +294,7 @@ def _save_lots(session: Session, changed: Iterable[Page]) -> None:
         for lot in page.new_lots:
             page.touched.pop(lot.lot_id, None)
             warn_at = next_warning(lot.expires_at, lot.granted_at)
-            new.append((*_lot_row(account_id, lot), BUCKETS.index(lot.bucket), lot.remaining_credits > 0, warn_at))
+            new.append((*lot_row(account_id, lot), BUCKETS.index(lot.bucket), lot.remaining_credits > 0, warn_at))
         for lot in page.touched.values():
             others = _lot_rare(lot)
             if page.stored.get(lot.lot_id) == others:
@@ -370,7 +308,8 @@ def _save_lots(session: Session, changed: Iterable[Page]) -> None:
 
 def _wallet_rare(wallet: Wallet) -> Row:
     ends = (wallet.next_expiry_at, wallet.next_hold_expiry_at)
-    return (wallet.status, wallet.debt_credits, *wallet.held, *ends, wallet.limit_alerted_on)
+    told = (wallet.limit_alerted_on, wallet.recharge_at_credits)
+    return (wallet.status, wallet.debt_credits, *wallet.held, *ends, *told)
 
 
 def _lot_rare(lot: Lot) -> Row:
@@ -381,18 +320,3 @@ def _lot_rare(lot: Lot) -> Row:
         lot.owed_credits,
         lot.expired_credits,
     )
-
-
-def _lot_row(account_id: str, lot: Lot) -> Row:
-    return (account_id, *_lot_values(lot))
-
-
-def transaction_row(row: Transaction) -> Row:
-    values = list(msgspec.structs.astuple(row))
-    values[ENTRIES] = msgspec.json.encode(row.entries).decode()
-    return tuple(values)
-
-
-def new_wallet_row(account_id: str, now: datetime) -> Row:
-    """The row of an empty wallet, in the order of `WALLET`."""
-    return (account_id, "active", 0, b"", 0, 0, 0, 0, 0, 0, 0, NEVER, now, now.date(), 0, NEVER, *[None] * 4)

@@ -131,7 +131,11 @@ def open_purchases_past(session: Session, now: datetime, limit: int) -> list[Pur
     return list(
         session.exec(
             select(PurchaseRow)
-            .where(col(PurchaseRow.status).in_(("created", "open")), PurchaseRow.expires_at <= now)
+            .where(
+                col(PurchaseRow.status).in_(("created", "open")),
+                PurchaseRow.expires_at <= now,
+                func.coalesce(PurchaseRow.kind, "") != "auto_recharge",
+            )
             .order_by(col(PurchaseRow.expires_at))
             .limit(limit)
         ).all()

@@ -176,11 +176,17 @@ class World:
         return found
 
 
-def open_world(db: Database, clock: FakeClock, catalog: str = "acn", plan: str | None = None) -> World:
+def open_world(
+    db: Database,
+    clock: FakeClock,
+    catalog: str = "acn",
+    plan: str | None = None,
+    provider: BookProvider | None = None,
+) -> World:
     """A runtime on a clean database with one account and an empty wallet."""
     loaded = load_catalog(catalog)
     secrets = Secrets(("the operator's secret key for tests",))
-    provider = BookProvider()
+    provider = provider or BookProvider()
     terms = replace(chain_terms(loaded, secrets))
     group = GroupCommit(db, terms, clock.now, lanes=1)
     real: Any = clock

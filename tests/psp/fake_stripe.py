@@ -31,10 +31,12 @@ from urllib.parse import parse_qsl, urlsplit
 import stripe
 import stripe.params as params
 import stripe.params.checkout as checkout_params
+import stripe.params.radar as radar_params
 
 from tests.psp.stripe_contract import read_params
 from tests.psp.stripe_objects import Json
-from tests.psp.stripe_world import StripeSaysNo, StripeWorld, _utc_now
+from tests.psp.stripe_wallets import CardWorld
+from tests.psp.stripe_world import StripeSaysNo, _utc_now
 
 _KINDS: dict[str, tuple[str, type]] = {
     "checkout/sessions": ("checkout.session", checkout_params.SessionRetrieveParams),
@@ -42,6 +44,7 @@ _KINDS: dict[str, tuple[str, type]] = {
     "charges": ("charge", params.ChargeRetrieveParams),
     "refunds": ("refund", params.RefundRetrieveParams),
     "disputes": ("dispute", params.DisputeRetrieveParams),
+    "radar/early_fraud_warnings": ("radar.early_fraud_warning", radar_params.EarlyFraudWarningRetrieveParams),
 }
 _LISTS: dict[str, type] = {
     "checkout/sessions": checkout_params.SessionListParams,
@@ -67,7 +70,7 @@ class _Trouble:
     hang_seconds: float
 
 
-class FakeStripe(StripeWorld):
+class FakeStripe(CardWorld):
     """`requests` is what was asked; `base_url` is where."""
 
     def __init__(
@@ -181,6 +184,8 @@ class FakeStripe(StripeWorld):
                 raise StripeSaysNo(401, None, "Invalid API Key provided")
             body = self._executed(request)
         except StripeSaysNo as no:
+            if no.status == 402:  # the bank was asked: the same key is told the same no
+                self._remember(request, no.status, {"error": no.error})
             return no.status, {"error": no.error}, {}
         self._remember(request, 200, body)
         return 200, body, {}
@@ -190,6 +195,9 @@ class FakeStripe(StripeWorld):
             self._answers[request.idempotency_key] = (_fingerprint(request), status, body)
 
     def _executed(self, request: Request) -> Json:
+        about_cards = self.executed_for_cards(request.method, request.path, request.given)
+        if about_cards is not None:
+            return self._expanded(about_cards, request.given.get("expand", []) if request.method == "POST" else [])
         collection, object_id = _route(request.path)
         if request.method == "POST" and object_id is None and collection in ("checkout/sessions", "refunds"):
             if collection == "refunds":

@@ -83,6 +83,7 @@ def new_charge(charge_id: str, intent: Json, status: str, created: int, receipt_
         "amount": intent["amount"],
         "amount_captured": 0 if status != "succeeded" else intent["amount"],
         "amount_refunded": 0,
+        "balance_transaction": None,
         "billing_details": {
             "address": None,
             "email": None,
@@ -201,4 +202,81 @@ def thin_event(event: Json) -> Json:
             "type": about["object"],
             "url": f"/v1/{collection}/{about['id']}",
         },
+    }
+
+
+def new_customer(customer_id: str, given: Json, created: int, livemode: bool) -> Json:
+    return {
+        "id": customer_id,
+        "object": "customer",
+        "address": None,
+        "created": created,
+        "default_source": None,
+        "description": None,
+        "email": given.get("email"),
+        "livemode": livemode,
+        "metadata": given.get("metadata", {}),
+        "shipping": None,
+    }
+
+
+def new_card(method_id: str, customer_id: str, created: int, livemode: bool) -> Json:
+    """A saved Visa, as a payment method."""
+    return {
+        "id": method_id,
+        "object": "payment_method",
+        "billing_details": {"address": None, "email": None, "name": None, "phone": None, "tax_id": None},
+        "card": {
+            "brand": "visa",
+            "checks": None,
+            "country": "US",
+            "display_brand": "visa",
+            "exp_month": 8,
+            "exp_year": 2030,
+            "fingerprint": "fake",
+            "funding": "credit",
+            "generated_from": None,
+            "last4": "4242",
+            "networks": None,
+            "regulated_status": "unregulated",
+            "three_d_secure_usage": None,
+            "wallet": None,
+        },
+        "created": created,
+        "customer": customer_id,
+        "customer_account": None,
+        "livemode": livemode,
+        "metadata": {},
+        "type": "card",
+    }
+
+
+def new_warning(warning_id: str, charge: Json, created: int) -> Json:
+    """An early fraud warning on a charge."""
+    return {
+        "id": warning_id,
+        "object": "radar.early_fraud_warning",
+        "actionable": True,
+        "charge": charge["id"],
+        "created": created,
+        "fraud_type": "unauthorized_use_of_card",
+        "livemode": charge["livemode"],
+        "payment_intent": charge["payment_intent"],
+    }
+
+
+def new_portal_session(session_id: str, customer_id: str, return_url: str, created: int, livemode: bool) -> Json:
+    return {
+        "id": session_id,
+        "object": "billing_portal.session",
+        "configuration": "bpc_fake",
+        "created": created,
+        "customer": customer_id,
+        "customer_account": None,
+        "flow": None,
+        "livemode": livemode,
+        "locale": None,
+        "on_behalf_of": None,
+        "return_url": return_url,
+        "url": f"https://billing.stripe.com/p/session/{session_id}",
     }

@@ -34,7 +34,7 @@ class StripeSaysNo(Exception):
     def __init__(self, status: int, code: str | None, message: str, kind: str = "invalid_request_error") -> None:
         super().__init__(message)
         self.status = status
-        self.error = {"type": kind, "code": code, "message": message}
+        self.error: Json = {"type": kind, "code": code, "message": message}
 
 
 class StripeWorld:

@@ -38,8 +38,8 @@ def refund_request(payment_id: str, reversal_id: str = "rev_1") -> RefundRequest
 
 
 def before_the_refund_itself(fake: FakeStripe) -> None:
-    """Let pass the two requests that look at the payment and its refunds."""
-    fake.hang(0.001, times=2)
+    """Let pass the three requests that look at the payment, its price and its refunds."""
+    fake.hang(0.001, times=3)
 
 
 # Troubles that pass

@@ -30,6 +30,10 @@ GLOBAL_TABLES = frozenset(
         "sandbox_disputes",
         "sandbox_subscriptions",
         "sandbox_invoices",
+        "sandbox_customers",
+        "sandbox_cards",
+        "sandbox_events",
+        "poll_cursors",
     }
 )
 """Tables whose keys do not start with an account: global uniqueness, ingest before the account is known, the demo."""

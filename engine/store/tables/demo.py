@@ -30,6 +30,9 @@ class SandboxSessionRow(Base, table=True):
     description: str
     success_url: str
     cancel_url: str
+    customer_id: str | None = None
+    card_id: str | None = None
+    decline: str | None = None
     state: str = "open"
     version: int = big(default=1)
     expires_at: datetime

@@ -11,6 +11,7 @@ from engine.store.tables.base import Base, big, of_account, one_of, partial_inde
 class PurchaseRow(Base, table=True):
     """The intention to pay, the quote it was made from, and what has come of it.
 
+    `kind` says what else it is than a top-up: a saved card charged without the customer, or months paid upfront.
     One with a `subscription_id` is that subscription's paid invoice: `base_credits` is what was granted for it so far.
     """
 
@@ -31,6 +32,7 @@ class PurchaseRow(Base, table=True):
             "unclaimed",
             "quarantined",
         ),
+        one_of("kind", "auto_recharge", "commit"),
         CheckConstraint("amount_minor > 0 AND base_credits >= 0 AND bonus_credits >= 0", name="positive"),
         CheckConstraint("credits_out BETWEEN 0 AND base_credits + bonus_credits", name="out_in_range"),
         Index("ix_purchases_id", "purchase_id"),
@@ -40,6 +42,7 @@ class PurchaseRow(Base, table=True):
     account_id: str = Field(primary_key=True, max_length=64)
     purchase_id: str = Field(primary_key=True)
     provider: str
+    kind: str | None = None
     status: str = "created"
     is_disputed: bool = False
     amount_minor: int = big()
@@ -62,6 +65,25 @@ class PurchaseRow(Base, table=True):
     landed_at: datetime | None = None
     updated_at: datetime
     subscription_id: str | None = None
+
+
+class CommitRow(Base, table=True):
+    """Months paid upfront: how many parts the purchase's credits land in, how many have, and when the next one does."""
+
+    __tablename__ = "commit_purchases"
+    __table_args__ = (
+        ForeignKeyConstraint(["account_id", "purchase_id"], ["purchases.account_id", "purchases.purchase_id"]),
+        CheckConstraint("parts > 0 AND parts_landed BETWEEN 0 AND parts", name="in_range"),
+        partial_index("ix_commit_purchases_next_part", "next_part_at", where="next_part_at IS NOT NULL"),
+    )
+    account_id: str = Field(primary_key=True, max_length=64)
+    purchase_id: str = Field(primary_key=True)
+    plan_id: str
+    plan_name: str
+    months: int
+    parts: int
+    parts_landed: int = 0
+    next_part_at: datetime | None = None
 
 
 class FactRow(Base, table=True):

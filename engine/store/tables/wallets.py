@@ -64,6 +64,7 @@ class WalletRow(Base, table=True):
     per_call_limit_credits: int | None = big(nullable=True)
     low_balance_credits: int | None = big(nullable=True)
     limit_alerted_on: date | None = None
+    recharge_at_credits: int | None = big(nullable=True)
 
 
 class LotRow(Base, table=True):

@@ -1,0 +1,100 @@
+"""Frozen values as rows of the money tables, and rows as values: by column name, in the tables' own order."""
+
+from datetime import datetime
+from operator import attrgetter
+
+import msgspec
+
+from engine.rules.ledger import Entry, Transaction, Wallet
+from engine.rules.lots import BUCKETS, NEVER, Lot
+from engine.store.bulk import Row
+
+WALLET = (
+    "account_id",
+    "status",
+    "seq",
+    "head",
+    "debt_credits",
+    *(f"available_{bucket}" for bucket in BUCKETS),
+    *(f"held_{bucket}" for bucket in BUCKETS),
+    "next_expiry_at",
+    "last_at",
+    "spent_on",
+    "spent_credits",
+    "next_hold_expiry_at",
+    "daily_limit_credits",
+    "per_call_limit_credits",
+    "low_balance_credits",
+    "limit_alerted_on",
+    "recharge_at_credits",
+)
+LOT = (
+    "account_id",
+    "lot_id",
+    "granted_seq",
+    "bucket",
+    "source",
+    "expires_at",
+    "granted_credits",
+    "remaining_credits",
+    "held_credits",
+    "taken_credits",
+    "owed_credits",
+    "expired_credits",
+    "purchase_id",
+    "cost_minor",
+    "cost_currency",
+    "granted_at",
+)
+TRANSACTION = tuple(f if f != "metadata" else "metadata_json" for f in Transaction.__struct_fields__)
+ENTRIES = TRANSACTION.index("entries")
+_lot_values = attrgetter(*LOT[1:])
+_entries = msgspec.json.Decoder(tuple[Entry, ...])
+
+
+def wallet_of(row: Row) -> Wallet:
+    return Wallet(
+        account_id=row[0],
+        status=row[1],
+        seq=row[2],
+        head=bytes(row[3]),
+        debt_credits=row[4],
+        available=list(row[5:8]),
+        held=list(row[8:11]),
+        next_expiry_at=row[11],
+        last_at=row[12],
+        spent_on=row[13],
+        spent_credits=row[14],
+        next_hold_expiry_at=row[15] or NEVER,
+        daily_limit_credits=row[16],
+        per_call_limit_credits=row[17],
+        low_balance_credits=row[18],
+        limit_alerted_on=row[19],
+        recharge_at_credits=row[20],
+    )
+
+
+def lot_of(row: Row) -> Lot:
+    return Lot(*row[1:])
+
+
+def transaction_of(row: Row) -> Transaction:
+    values = list(row)
+    values[ENTRIES] = _entries.decode(values[ENTRIES])
+    values[-1] = bytes(values[-1])
+    return Transaction(*values)
+
+
+def lot_row(account_id: str, lot: Lot) -> Row:
+    return (account_id, *_lot_values(lot))
+
+
+def transaction_row(row: Transaction) -> Row:
+    values = list(msgspec.structs.astuple(row))
+    values[ENTRIES] = msgspec.json.encode(row.entries).decode()
+    return tuple(values)
+
+
+def new_wallet_row(account_id: str, now: datetime) -> Row:
+    """The row of an empty wallet, in the order of `WALLET`."""
+    return (account_id, "active", 0, b"", 0, 0, 0, 0, 0, 0, 0, NEVER, now, now.date(), 0, NEVER, *[None] * 5)

@@ -61,6 +61,8 @@ def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str
     now = runtime.clock.now()
     if verdict.paid_by is not None and purchase.landed_at is None:
         verdict = _land(session, runtime, purchase, commit, provider, verdict, actor)
+        if commit is not None and purchase.landed_at is not None:  # of its credits, one part has landed
+            verdict = converge(terms_of(purchase, commit), known, provider.is_live, freezes)
     if purchase.landed_at is not None:
         _post_difference(session, runtime, purchase, verdict, actor)
     _note_status(session, runtime, purchase, verdict, now)

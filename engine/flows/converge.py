@@ -74,6 +74,8 @@ def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str
         return  # an invoice with something wrong about it waits for a person
     if verdict.paid_by is not None and purchase.landed_at is None and purchase.subscription_id is None:
         verdict = _land(session, runtime, purchase, commit, provider, verdict, actor)
+        if commit is not None and purchase.landed_at is not None:  # of its credits, one part has landed
+            verdict = converge(terms_of(purchase, commit), known, provider.is_live, freezes)
     if purchase.landed_at is not None:
         _post_difference(session, runtime, purchase, verdict, actor)
     _note_status(session, runtime, purchase, verdict, out_before, now)

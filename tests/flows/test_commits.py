@@ -113,6 +113,16 @@ def test_a_partial_refund_takes_its_share_of_every_part(by_month: World) -> None
     assert available(by_month) == 210 * USD, "two thirds of the money, two thirds of the credits"
 
 
+def test_a_refund_that_is_known_before_its_payment_takes_its_share_of_the_first_part_too(by_month: World) -> None:
+    purchase = commit(by_month)
+    refund = by_month.refund_elsewhere(purchase, "re_1", 10_000)
+    by_month.deliver(replace(refund, purchase_id=purchase.purchase_id, account_id=ACCOUNT))
+    by_month.deliver(by_month.pay(purchase))
+    assert available(by_month) == 70 * USD
+    wait(by_month, 70)
+    assert available(by_month) == 210 * USD
+
+
 def test_an_untouched_plan_is_reversed_within_its_day_and_no_part_follows(by_month: World) -> None:
     purchase = commit(by_month)
     by_month.deliver(by_month.pay(purchase))

@@ -116,9 +116,10 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid
 class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """A document as issued. Amounts are minor units of `currency`, positive on credit notes too.
 
-    One rate and one category of tax: what is sold is one kind of service, to one buyer, in one place. `net_minor + tax_minor = total_minor`; the lines' amounts sum to the total where prices include tax and to the
-    net where tax comes on top; their credits sum to `credits_total`. Times are UTC, printed in `timezone`. A credit
-    note names its original; what replaces another document names that one. `sold_by` is a merchant of record.
+    One rate and one category of tax: what is sold is one kind of service, to one buyer, in one place.
+    `net_minor + tax_minor = total_minor`; the lines' amounts sum to the total where prices include tax and to the net
+    where tax comes on top; their credits sum to `credits_total`. Times are UTC, printed in `timezone`. A credit note
+    names its original; what replaces another document names that one. `sold_by` is a merchant of record.
     """
 
     document_id: str

@@ -24,6 +24,7 @@ from api.demo_server import DemoOrder, Ready, run_demo
 from api.environ import SettingsError
 from api.exports import export_month, read_month
 from api.logs import log_to_stderr
+from api.receipt_checks import verify_documents
 from api.script import run_script
 from api.server import SchemaOutdated, assembled, check_schema, opened, serve, work
 from api.settings import Settings, read_settings
@@ -37,6 +38,7 @@ from engine.store.credentials import KeyRole
 from engine.store.database import DatabaseLocked, reading
 from engine.store.migrations import is_current, upgrade
 from engine.store.tables import AccountRow
+from receipts.render import Renderer
 
 NO = 1
 REFUSED = 2
@@ -185,6 +187,34 @@ def audit_command(as_json: bool) -> None:
         report = audit(db, keys, progress)
     _say_json(_report(report)) if as_json else _show_report(report)
     if not report.is_clean:
+        sys.exit(NO)
+
+
+@main.group("receipts")
+def receipts_group() -> None:
+    """The documents that were issued."""
+
+
+@receipts_group.command("verify")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
+def receipts_verify_command(as_json: bool) -> None:
+    """Render every document again and compare it with the PDF that was kept; exit code 1 if one differs."""
+    _log()
+    settings = _read_settings()
+    with _complaints(), opened(settings) as db, _counting("Rendering again", is_shown=not as_json) as progress:
+        check_schema(db)
+        with Renderer() as renderer:
+            verified = verify_documents(db, renderer, progress)
+    if as_json:
+        _say_json(verified)
+    else:
+        click.echo(
+            f"{verified.documents} documents: {verified.same} the same, {verified.older} of another edition, "
+            f"{verified.unmade} without a PDF yet, {len(verified.findings)} wrong."
+        )
+        for finding in verified.findings:
+            click.echo(f"  {finding.where}: {finding.what}")
+    if verified.findings:
         sys.exit(NO)
 
 

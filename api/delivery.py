@@ -10,6 +10,7 @@ from sqlmodel import Session
 
 from engine.runtime import Runtime
 from engine.store.database import reading, transact
+from engine.store.documents import get_document
 from engine.store.tables import MailRow
 
 TIMEOUT_SECONDS = 20
@@ -25,7 +26,7 @@ def mail_sender(smtp_url: str | None) -> Callable[[Runtime, str, dict[str, str]]
         if mail.sent_at is not None:
             return
         if smtp_url is not None:
-            _send(smtp_url, runtime.catalog.seller.email, mail)
+            _send(smtp_url, runtime.catalog.seller.email, mail, attached_document(runtime, mail))
         transact(runtime.db, lambda session: _mark_sent(session, runtime, account_id, mail.mail_id))
 
     return send
@@ -38,7 +39,17 @@ def _mark_sent(session: Session, runtime: Runtime, account_id: str, mail_id: str
     session.add(row)
 
 
-def _send(smtp_url: str, sender: str, mail: MailRow) -> None:
+def attached_document(runtime: Runtime, mail: MailRow) -> tuple[str, bytes] | None:
+    """File name and PDF of the document that goes with a mail."""
+    if mail.document_id is None:
+        return None
+    with reading(runtime.db) as session:
+        row = get_document(session, mail.account_id, mail.document_id)
+    assert row is not None and row.pdf is not None, "the PDF is kept before its mail is written"
+    return f"{row.number}.pdf", bytes(row.pdf)
+
+
+def _send(smtp_url: str, sender: str, mail: MailRow, attached: tuple[str, bytes] | None) -> None:
     """`smtp://user:password@host:587` (STARTTLS where offered) or `smtps://…` (TLS from the start)."""
     parts = urlsplit(smtp_url)
     host = parts.hostname or "localhost"
@@ -48,6 +59,9 @@ def _send(smtp_url: str, sender: str, mail: MailRow) -> None:
     message["Subject"] = mail.subject
     message["Message-ID"] = f"<{mail.mail_id}@{sender.partition('@')[2]}>"
     message.set_content(mail.text)
+    if attached is not None:
+        name, pdf = attached
+        message.add_attachment(pdf, maintype="application", subtype="pdf", filename=name)
     context = ssl.create_default_context()
     if parts.scheme == "smtps":
         server: smtplib.SMTP = smtplib.SMTP_SSL(host, parts.port or 465, timeout=TIMEOUT_SECONDS, context=context)

@@ -29,6 +29,7 @@ from api.delivery import mail_sender
 from api.environ import SettingsError
 from api.logs import log_to_stderr
 from api.pages import page_handlers
+from api.receipt_files import pdf_maker
 from api.scope import Resource
 from api.settings import Settings
 from engine.catalogs import load_catalog
@@ -127,7 +128,7 @@ def assembled(
             wake_jobs=wake,
         )
         renderer = stack.enter_context(Renderer())
-        jobs = Jobs(runtime, {"mail": mail_sender(settings.smtp_url)})
+        jobs = Jobs(runtime, {"mail": mail_sender(settings.smtp_url), "pdf": pdf_maker(renderer)})
         stack.callback(jobs.stop)
         yield Parts(runtime, jobs, renderer)
 

@@ -3,7 +3,7 @@
 For every wallet: `seq` has no gap, the hash chain is whole, Σ entries = amount, `balance_after` is the running sum,
 each lot holds what its entries leave, the wallet's totals are those of its lots, what is held of each lot is what the
 rows say and the open holds pin, head, `seq` and debt are those of the last row, and daily usage is what the debits say.
-For every payment: exactly the grants its purchase names. For every series of documents: no gap.
+For every payment: exactly the grants its purchase names. For every series of documents: no gap, and its chain whole.
 
 It reads one snapshot, row by row, and keeps of a wallet only sums (by lot, by day and provider): a wallet with a
 million rows takes no more memory than one with ten.
@@ -18,6 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
+from engine.audit_documents import audit_documents
 from engine.rules.audit import Finding, WalletCheck
 from engine.rules.holds import Hold
 from engine.rules.ledger import Transaction
@@ -58,7 +59,7 @@ def audit(db: Database, chain_keys: Sequence[bytes], progress: Callable[[int], N
     with snapshot(db) as session:
         _audit_wallets(session, chain_keys, report, progress)
         _audit_purchases(session, report)
-        _audit_documents(session, report)
+        report.documents = audit_documents(session, chain_keys, report.findings)
     return report
 
 
@@ -195,16 +196,3 @@ def _audit_purchases(session: Session, report: Report) -> None:
             report.findings.append(Finding(purchase_id, f"it names the grants {named} and has {has}"))
     for (_, purchase_id), has in granted.items():
         report.findings.append(Finding(purchase_id, f"grants without a purchase: {has}"))
-
-
-def _audit_documents(session: Session, report: Report) -> None:
-    """Numbers of a series are 1, 2, 3 … up to the last one taken."""
-    taken: dict[str, list[int]] = defaultdict(list)
-    for series, number in session.execute(text("SELECT series, number_in_series FROM documents")).all():
-        taken[series].append(number)
-        report.documents += 1
-    for series, last in session.execute(text("SELECT series, last FROM document_series")).all():
-        if sorted(taken.pop(series, [])) != list(range(1, last + 1)):
-            report.findings.append(Finding(series, f"its numbers are not 1 to {last}, once each"))
-    for series in taken:
-        report.findings.append(Finding(series, "documents without a series"))

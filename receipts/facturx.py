@@ -48,7 +48,8 @@ def invoice_xml(document: Document) -> bytes:
     happened = _add(_add(delivery, "ram:ActualDeliverySupplyChainEvent"), "ram:OccurrenceDateTime")
     _date(happened, "udt", document, document.paid_at)  # BT-72
     _settlement(trade, document, sums)
-    return tostring(root, encoding="UTF-8", xml_declaration=True)
+    xml: bytes = tostring(root, encoding="UTF-8", xml_declaration=True)
+    return xml
 
 
 def _notes(document: Document) -> Iterable[str]:

@@ -1,5 +1,4 @@
-"""What the file claims in its XMP packet: PDF/UA, and Factur-X where an invoice is embedded, with the schemas PDF/A asks
-for.
+"""What the file claims in its XMP packet: PDF/UA, and Factur-X where an invoice is embedded, each with its schema.
 
 All in one `rdf:RDF`, since readers take the first one only, and one `pdfaExtension:schemas`, which may stand once.
 """

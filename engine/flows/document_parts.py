@@ -13,6 +13,7 @@ from engine.rules.document_chain import FIRST, link
 from engine.rules.document_data import Buyer, Document, Kind, Line
 from engine.rules.document_kinds import Row, Sale, row_for
 from engine.rules.money import Money
+from engine.rules.tax_ids import is_sound_tax_id
 from engine.runtime import Runtime
 from engine.store import documents, outbox
 from engine.store.tables import AccountRow, DocumentRow
@@ -89,6 +90,7 @@ def row_of(runtime: Runtime, buyer: Buyer, order: Order, *, wants_invoice: bool)
             buyer_country=buyer.country,
             buyer_is_company=buyer.is_company,
             buyer_has_tax_id=bool(buyer.tax_id),
+            is_tax_id_sound=is_sound_tax_id(buyer.tax_id, buyer.country),
             wants_invoice=wants_invoice,
             price_minor=order.price.minor,
             currency=order.price.currency,

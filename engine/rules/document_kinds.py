@@ -13,9 +13,6 @@ from engine.rules.document_data import Kind, MentionKey, TaxCategory, TitleKey
 
 EU = frozenset("AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split())
 
-MERCHANTS_OF_RECORD = frozenset({"paddle", "apple", "google"})
-"""Providers that sell in their own name: their document is the tax document, ours confirms the payment."""
-
 SIMPLIFIED_UP_TO: dict[str, tuple[int, str]] = {
     "AT": (40_000, "EUR"),
     "BE": (40_000, "EUR"),
@@ -42,7 +39,8 @@ TaxPoint = Literal["sale", "redemption"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sale:
-    """What the choice depends on. `buyer_is_company` says that name and billing address of a company are known."""
+    """What the choice depends on. `buyer_is_company` says that name and billing address of a company are known;
+    `is_tax_id_sound` that the check digits of its tax number hold: without that no tax moves to the buyer."""
 
     is_sold_by_us: bool
     tax_point: TaxPoint
@@ -51,6 +49,7 @@ class Sale:
     buyer_country: str
     buyer_is_company: bool
     buyer_has_tax_id: bool
+    is_tax_id_sound: bool
     wants_invoice: bool
     price_minor: int
     currency: str
@@ -300,7 +299,7 @@ def _fits_buyer(row: Row, sale: Sale) -> bool:
     """An invoice is made unasked for who gives a tax number; a company without one asks for it."""
     seller, buyer = sale.seller_country, sale.buyer_country
     is_company = sale.buyer_is_company and (sale.buyer_has_tax_id or sale.wants_invoice)
-    who = {"any": True, "company": is_company, "taxable": is_company and sale.buyer_has_tax_id}[row.who]
+    who = {"any": True, "company": is_company, "taxable": is_company and sale.is_tax_id_sound}[row.who]
     place = {
         "any": True,
         "same": buyer == seller,

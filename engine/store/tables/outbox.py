@@ -38,7 +38,8 @@ class OutboxRow(Base, table=True):
 
 
 class MailRow(Base, table=True):
-    """A mail as it was written; `sent_at` once a mail server took it (a demo keeps them in its mailbox)."""
+    """A mail as it was written; `sent_at` once a mail server took it (a demo keeps them in its mailbox).
+    `document_id` is the document whose PDF goes with it."""
 
     __tablename__ = "mails"
     account_id: str = Field(primary_key=True, max_length=64)
@@ -47,6 +48,7 @@ class MailRow(Base, table=True):
     recipient: str
     subject: str
     text: str
+    document_id: str | None = None
     created_at: datetime
     sent_at: datetime | None = None
 

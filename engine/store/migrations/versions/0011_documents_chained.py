@@ -20,11 +20,13 @@ def upgrade() -> None:
         batch.add_column(sa.Column('pdf_seal', text(), nullable=True))
         batch.add_column(sa.Column('press', text(), nullable=True))
         batch.create_index('ix_documents_issued_at', ['account_id', 'issued_at'], unique=False)
+    op.add_column('mails', sa.Column('document_id', text(), nullable=True))
     op.add_column('document_series', sa.Column('head', text(), nullable=True))
 
 
 def downgrade() -> None:
     op.drop_column('document_series', 'head')
+    op.drop_column('mails', 'document_id')
     with op.batch_alter_table('documents') as batch:
         batch.drop_index('ix_documents_issued_at')
         for name in ('press', 'pdf_seal', 'replaced_by', 'chain'):

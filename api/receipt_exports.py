@@ -43,7 +43,7 @@ async def export_month(call: Call[ExportQuery], renderer: Renderer) -> Response[
     table = _table(rows).encode()
     name = f"receipts-{call.ask.month}"
     if call.ask.format == "csv":
-        return _download(table, f"{name}.csv", "text/csv; charset=utf-8")
+        return _download(table, f"{name}.csv", "text/csv")
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for row in rows:

@@ -97,31 +97,6 @@ def post_invoice(call: Call[InvoiceBody]) -> Answer:
 
 def resources(renderer: Renderer) -> tuple[Resource[Any], ...]:
     """The resources, with PDFs made by this renderer."""
-
-    async def get_pdf(call: Call[None]) -> Response[bytes]:
-        name = call.path["file"]
-        if not name.endswith(".pdf"):
-            raise NotFound("receipt")
-        row, pdf = await pdf_of(call.runtime, renderer, call.account_id, name.removesuffix(".pdf"))
-        headers = {"content-disposition": f'inline; filename="{row.number}.pdf"', "cache-control": "private, no-store"}
-        return Response(pdf, media_type="application/pdf", headers=headers)
-
-    async def get_export(call: Call[ExportQuery]) -> Response[bytes]:
-        return await export_month(call, renderer)
-
-    async def send(call: Call[SendBody]) -> Answer:
-        """The PDF is made first, so that the mail never waits for it."""
-        runtime, named = call.runtime, call.ask.recipients
-        row, _ = await pdf_of(runtime, renderer, call.account_id, call.path["file"])
-        words = letter(row.data.encode(), runtime.catalog.name)
-
-        def work(session: Session) -> tuple[str, ...]:
-            return send_again(session, row, words.subject, words.text, named, runtime.clock.now())
-
-        sent = await asyncio.to_thread(transact, runtime.db, work)
-        runtime.wake_jobs()
-        return Answer(Sent(recipients=sent))
-
     return (
         Resource(
             method="GET",
@@ -133,6 +108,34 @@ def resources(renderer: Renderer) -> tuple[Resource[Any], ...]:
             refuses=(NotFound,),
             summary="List receipts, invoices and credit notes.",
         ),
+        *_files(renderer),
+        Resource(
+            method="POST",
+            path="receipts/{file:str}/invoice",
+            may="settings.write",
+            handler=post_invoice,
+            asks=InvoiceBody,
+            answers=Receipt,
+            refuses=(NotFound, Invalid, AlreadyRefunded),
+            summary="An invoice for the company in the profile, in place of a receipt: cancelled and issued anew.",
+        ),
+        _sending(renderer),
+    )
+
+
+def _files(renderer: Renderer) -> tuple[Resource[Any], ...]:
+    async def get_pdf(call: Call[None]) -> Response[bytes]:
+        name = call.path["file"]
+        if not name.endswith(".pdf"):
+            raise NotFound("receipt")
+        row, pdf = await pdf_of(call.runtime, renderer, call.account_id, name.removesuffix(".pdf"))
+        headers = {"content-disposition": f'inline; filename="{row.number}.pdf"', "cache-control": "private, no-store"}
+        return Response(pdf, media_type="application/pdf", headers=headers)
+
+    async def get_export(call: Call[ExportQuery]) -> Response[bytes]:
+        return await export_month(call, renderer)
+
+    return (
         Resource(
             method="GET",
             path="receipts/export",
@@ -150,24 +153,30 @@ def resources(renderer: Renderer) -> tuple[Resource[Any], ...]:
             refuses=(NotFound, Unavailable),
             summary="One document as PDF: {receiptId}.pdf.",
         ),
-        Resource(
-            method="POST",
-            path="receipts/{file:str}/invoice",
-            may="settings.write",
-            handler=post_invoice,
-            asks=InvoiceBody,
-            answers=Receipt,
-            refuses=(NotFound, Invalid, AlreadyRefunded),
-            summary="An invoice for the company in the profile, in place of a receipt: cancelled and issued anew.",
-        ),
-        Resource(
-            method="POST",
-            path="receipts/{file:str}/send",
-            may="settings.write",
-            handler=send,
-            asks=SendBody,
-            answers=Sent,
-            refuses=(NotFound, RateLimited, Unavailable),
-            summary="Mail a document again, with its PDF.",
-        ),
+    )
+
+
+def _sending(renderer: Renderer) -> Resource[Any]:
+    async def send(call: Call[SendBody]) -> Answer:
+        """The PDF is made first, so that the mail never waits for it."""
+        runtime, named = call.runtime, call.ask.recipients
+        row, _ = await pdf_of(runtime, renderer, call.account_id, call.path["file"])
+        words = letter(row.data.encode(), runtime.catalog.name)
+
+        def work(session: Session) -> tuple[str, ...]:
+            return send_again(session, row, words.subject, words.text, named, runtime.clock.now())
+
+        sent = await asyncio.to_thread(transact, runtime.db, work)
+        runtime.wake_jobs()
+        return Answer(Sent(recipients=sent))
+
+    return Resource(
+        method="POST",
+        path="receipts/{file:str}/send",
+        may="settings.write",
+        handler=send,
+        asks=SendBody,
+        answers=Sent,
+        refuses=(NotFound, RateLimited, Unavailable),
+        summary="Mail a document again, with its PDF.",
     )

@@ -70,12 +70,15 @@ def compose(
         payment_id=order.payment_id,
         provider=order.provider,
         row=row,
-        sold_by=merchant(runtime, order.provider) or "",
-        purchase_order=reissue.purchase_order if reissue else "",
-        balance_after_credits=order.balance_after_credits,
-        replaces=reissue.of if reissue else None,
     )
-    return document, number
+    more: dict[str, object] = {
+        "sold_by": merchant(runtime, order.provider) or "",
+        "balance_after_credits": order.balance_after_credits,
+    }
+    if reissue is not None:
+        more |= {"purchase_order": reissue.purchase_order}
+        more |= {"replaces_number": reissue.of.number, "replaces_issued_at": reissue.of.issued_at}
+    return msgspec.structs.replace(document, **more), number
 
 
 def row_of(runtime: Runtime, buyer: Buyer, order: Order, *, wants_invoice: bool) -> Row:

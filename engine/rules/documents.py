@@ -5,10 +5,11 @@ exists adds up; its canonical bytes are what its digest and its PDF are made fro
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import msgspec
 
@@ -119,10 +120,6 @@ def receipt(
     payment_id: str | None,
     provider: str,
     row: Row | None = None,
-    sold_by: str = "",
-    purchase_order: str = "",
-    balance_after_credits: int | None = None,
-    replaces: Document | None = None,
 ) -> Document:
     """The document of a paid purchase, of the kind that `row` says, a plain receipt without one. `price` is the
     quoted amount, before tax on top, and what `lines` sum to; the tax is that of the buyer's country.
@@ -131,7 +128,7 @@ def receipt(
     split = tax_split(price.minor, percent, prices_include_tax=tax.prices_include_tax)
     return Document(
         document_id=document_id,
-        kind=row.kind if row else "receipt",
+        **_of_row(row, percent, price.currency),
         number=number,
         issued_at=issued_at,
         paid_at=paid_at,
@@ -145,9 +142,7 @@ def receipt(
         prices_include_tax=tax.prices_include_tax,
         tax_label=tax.label_for(buyer.country or None),
         tax_percent=f"{percent.normalize():f}",
-        net_minor=split.net_minor,
-        tax_minor=split.tax_minor,
-        total_minor=split.total_minor,
+        **asdict(split),
         credits_total=sum(line.credits for line in lines),
         order_id=order_id,
         provider=provider,
@@ -155,17 +150,21 @@ def receipt(
         payment_id=payment_id,
         price_per_credit=price_per_credit,
         notes=(tax.note,) if tax.note else (),
-        title=row.title if row else None,
-        tax_category=category_of(row, percent) if row else None,
-        exemption_code=row.exemption_code if row else "",
-        mentions=row.mentions if row else (),
-        has_xml=row is not None and row.has_xml and currency_digits(price.currency) <= XML_DIGITS_MAX,
-        sold_by=sold_by,
-        purchase_order=purchase_order,
-        balance_after_credits=balance_after_credits,
-        replaces_number=replaces.number if replaces else None,
-        replaces_issued_at=replaces.issued_at if replaces else None,
     )
+
+
+def _of_row(row: Row | None, percent: Decimal, currency: str) -> dict[str, Any]:
+    """The fields that the row of the table says."""
+    if row is None:
+        return {"kind": "receipt"}
+    return {
+        "kind": row.kind,
+        "title": row.title,
+        "tax_category": category_of(row, percent),
+        "exemption_code": row.exemption_code,
+        "mentions": row.mentions,
+        "has_xml": row.has_xml and currency_digits(currency) <= XML_DIGITS_MAX,
+    }
 
 
 def _issuer(seller: Seller) -> Issuer:

@@ -153,6 +153,7 @@ def keep(
     session.flush()
     documents.set_series_head(session, number.series, row.chain or FIRST)
     data: dict[str, object] = {"receiptId": row.document_id, "number": row.number, "kind": row.kind}
+    data |= {"purchaseId": row.purchase_id, "amountMinor": row.amount_minor, "currency": row.currency}
     outbox.emit(session, account_id, "receipt.issued", data, document.issued_at)
     outbox.enqueue(session, account_id, "pdf", {"documentId": row.document_id}, document.issued_at)
     return row

@@ -51,19 +51,24 @@ def order_of(session: Session, purchase: PurchaseRow) -> Order:
     """A purchase that landed, as its document tells it."""
     assert purchase.landed_at is not None
     price = Money(purchase.amount_minor, purchase.currency)
-    lines = [Line(key="top_up", credits=purchase.base_credits, amount_minor=price.minor, bucket="recharge")]
-    if purchase.bonus_credits > 0:
-        lines.append(Line(key="bonus", credits=purchase.bonus_credits, amount_minor=0, bucket="recharge", bonus=True))
     return Order(
         order_id=purchase.purchase_id,
         provider=purchase.provider,
         payment_id=purchase.provider_reference,
         paid_at=purchase.landed_at,
         price=price,
-        lines=tuple(lines),
+        lines=_lines(purchase, price),
         price_per_credit=price_per_credit(price, purchase.base_credits + purchase.bonus_credits),
         balance_after_credits=documents.balance_after(session, purchase.account_id, purchase.purchase_id),
     )
+
+
+def _lines(purchase: PurchaseRow, price: Money) -> tuple[Line, ...]:
+    """What was bought: credits and their bonus."""
+    lines = [Line(key="top_up", credits=purchase.base_credits, amount_minor=price.minor, bucket="recharge")]
+    if purchase.bonus_credits > 0:
+        lines.append(Line(key="bonus", credits=purchase.bonus_credits, amount_minor=0, bucket="recharge", bonus=True))
+    return tuple(lines)
 
 
 def _issue_receipt(session: Session, runtime: Runtime, account_id: str, purchase_id: str) -> DocumentRow:

@@ -28,6 +28,8 @@ from receipts.phrases import (
 )
 
 TEMPLATES = Path(__file__).parent / "templates"
+PAGES_MAX = 100
+"""More than the longest document that `document_data` allows; what asks for more is refused, not printed."""
 
 
 @dataclass(frozen=True, slots=True)

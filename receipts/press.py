@@ -3,6 +3,7 @@
 Imported only after `FONTCONFIG_FILE` points at the bundled fonts: fontconfig reads it once per process.
 """
 
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -20,13 +21,13 @@ from weasyprint.urls import (  # type: ignore[import-untyped]
 )
 
 from receipts import RenderFailed
-from receipts.page import TEMPLATES
+from receipts.page import PAGES_MAX, TEMPLATES
 from receipts.xmp import claims
 
-OPTIONS: dict[str, Any] = {"pdf_variant": "pdf/a-3a"}
+if "FONTCONFIG_FILE" not in os.environ:
+    raise ImportError("the bundled fonts come first: receipts.worker points the process at them")
 
-PAGES_MAX = 100
-"""More than the longest document that `document_data` allows; what asks for more is refused, not printed."""
+OPTIONS: dict[str, Any] = {"pdf_variant": "pdf/a-3a"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pikepdf import pdfa
 from engine.rules.document_data import LINES_MAX, Line
 from engine.rules.documents import Document, canonical, read
 from engine.rules.money import Money
-from receipts.press import PAGES_MAX
+from receipts.page import PAGES_MAX
 from receipts.render import RenderFailed
 from tests.receipts.inspect_pdf import text_lines
 from tests.receipts.kinds import LOCALES, an_invoice, documents

@@ -192,6 +192,16 @@ def test_whatever_is_not_bundled_is_refused(server: tuple[str, list[str]], marku
     assert asked == []
 
 
+def test_without_the_bundled_fonts_nothing_is_printed(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import receipts.press"],
+        env={"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 1 and b"the bundled fonts come first" in done.stderr
+
+
 def test_bundled_assets_are_served() -> None:
     in_process_press('<html lang=en><title>t</title><link rel="stylesheet" href="asset:1/document.css"><p>x</p>')
 

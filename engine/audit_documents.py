@@ -70,6 +70,9 @@ class _Series:
         self.is_chained = False
 
     def take(self, row: Row, keys: Sequence[bytes], findings: list[Finding]) -> None:
+        if not all(isinstance(value, str) for value in (row.data, row.number, row.digest, row.account_id)):
+            findings.append(Finding(row.document_id, "what is stored of it is no text"))
+            return
         self.has_gap |= row.number_in_series != self.last + 1 or not row.number.endswith(f"-{row.number_in_series:07d}")
         self.last = row.number_in_series
         if hashlib.sha256(row.data.encode()).hexdigest() != row.digest:

@@ -359,6 +359,10 @@ def test_tampering_is_found(host: Host, path: str, renderer: Renderer) -> None:
     assert "its PDF is not the one that was made of it" in found()
     change(host, good.number, pdf=good.pdf, pdf_digest=good.pdf_digest)
     assert found() == set()
+    if host.runtime.db.is_sqlite:
+        change(host, good.number, data=b"bytes")
+        assert "what is stored of it is no text" in found()
+        change(host, good.number, data=good.data)
     change(host, "ALPR26-0000003", number_in_series=7, number="ALPR26-0000007")
     assert any("not 1 to 3" in what for what in found())
 

@@ -6,7 +6,7 @@ PORT ?= 8080
 DIR ?= demo-data
 CATALOG ?= alphio
 
-.PHONY: demo test lint types contracts unit bench clean
+.PHONY: demo test lint types contracts unit locales bench clean
 
 demo: .venv/.runtime
 	$(BIN)/purser demo --port $(PORT) --dir $(DIR) --catalog $(CATALOG)
@@ -25,6 +25,13 @@ contracts: .venv/.dev
 
 unit: .venv/.dev
 	$(BIN)/pytest $(ARGS)
+
+# Takes new phrases of documents into every language's catalogue, untranslated; what is gone is dropped.
+locales: .venv/.dev
+	$(BIN)/pybabel -q extract -F receipts/locales/babel.cfg --omit-header --no-location --sort-output \
+		-o receipts/locales/messages.pot .
+	$(BIN)/pybabel -q update -D receipts -i receipts/locales/messages.pot -d receipts/locales \
+		--no-fuzzy-matching --ignore-obsolete
 
 bench: .venv/.dev
 	$(BIN)/python -m bench.spends

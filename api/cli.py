@@ -25,6 +25,7 @@ from api.demo_server import DemoOrder, Ready, run_demo
 from api.environ import SettingsError
 from api.exports import export_month, read_month
 from api.logs import log_to_stderr
+from api.receipt_checks import verify_documents
 from api.reconciling import reconcile_now, reports_text, reports_told
 from api.script import run_script
 from api.server import SchemaOutdated, assembled, check_schema, opened, providers_of, serve, work
@@ -40,6 +41,7 @@ from engine.store.credentials import KeyRole
 from engine.store.database import DatabaseLocked, reading
 from engine.store.migrations import is_current, upgrade
 from engine.store.tables import AccountRow
+from receipts.render import Renderer
 
 NO = 1
 REFUSED = 2
@@ -205,6 +207,34 @@ def reconcile_command(name: str | None, as_json: bool) -> None:
             reports = reconcile_now(parts.runtime, name)
     _say_json(reports_told(reports)) if as_json else click.echo("\n".join(reports_text(reports)))
     if not all(report.is_clean for report in reports):
+        sys.exit(NO)
+
+
+@main.group("receipts")
+def receipts_group() -> None:
+    """The documents that were issued."""
+
+
+@receipts_group.command("verify")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
+def receipts_verify_command(as_json: bool) -> None:
+    """Render every document again and compare it with the PDF that was kept; exit code 1 if one differs."""
+    _log()
+    settings = _read_settings()
+    with _complaints(), opened(settings) as db, _counting("Rendering again", is_shown=not as_json) as progress:
+        check_schema(db)
+        with Renderer() as renderer:
+            verified = verify_documents(db, renderer, progress)
+    if as_json:
+        _say_json(verified)
+    else:
+        click.echo(
+            f"{verified.documents} documents: {verified.same} the same, {verified.older} of another edition, "
+            f"{verified.unmade} without a PDF yet, {len(verified.findings)} wrong."
+        )
+        for finding in verified.findings:
+            click.echo(f"  {finding.where}: {finding.what}")
+    if verified.findings:
         sys.exit(NO)
 
 

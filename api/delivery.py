@@ -20,6 +20,7 @@ from engine.jobs import TryLater
 from engine.rules.preferences import PREFERENCE_OF
 from engine.runtime import Runtime
 from engine.store.database import reading, transact
+from engine.store.documents import get_document
 from engine.store.tables import MailRow
 
 TIMEOUT_SECONDS = 20
@@ -61,6 +62,16 @@ def is_for_good(error: Exception) -> bool:
     return isinstance(error, smtplib.SMTPDataError) and 500 <= error.smtp_code < 600
 
 
+def attached_document(runtime: Runtime, mail: MailRow) -> tuple[str, bytes] | None:
+    """File name and PDF of the document that goes with a mail."""
+    if mail.document_id is None:
+        return None
+    with reading(runtime.db) as session:
+        row = get_document(session, mail.account_id, mail.document_id)
+    assert row is not None and row.pdf is not None, "the PDF is kept before its mail is written"
+    return f"{row.number}.pdf", bytes(row.pdf)
+
+
 def message_of(runtime: Runtime, mail: MailRow) -> EmailMessage:
     """The mail as it is sent: text, and HTML where there is one; a mail that one may refuse says where."""
     sender = runtime.catalog.seller.email
@@ -76,6 +87,10 @@ def message_of(runtime: Runtime, mail: MailRow) -> EmailMessage:
     message.set_content(mail.text)
     if mail.html is not None:
         message.add_alternative(mail.html, subtype="html")
+    attached = attached_document(runtime, mail)
+    if attached is not None:
+        name, pdf = attached
+        message.add_attachment(pdf, maintype="application", subtype="pdf", filename=name)
     return message
 
 

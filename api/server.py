@@ -33,6 +33,7 @@ from api.logs import log_to_stderr
 from api.mails.compose import write_notice
 from api.metrics import MULTIPROCESS_DIRECTORY, Meters, mark_process_dead, metered, serving_metrics, watched
 from api.pages import page_handlers
+from api.receipt_files import pdf_maker
 from api.scope import Resource
 from api.settings import Settings
 from api.store_providers import apple_of, google_of
@@ -175,7 +176,8 @@ def assembled(
         )
         stack.callback(runtime.reads.close)
         renderer = stack.enter_context(Renderer())
-        jobs = Jobs(runtime, {"mail": mail_sender(settings.smtp_url), "notice": write_notice})
+        handlers = {"mail": mail_sender(settings.smtp_url), "notice": write_notice, "pdf": pdf_maker(renderer)}
+        jobs = Jobs(runtime, handlers)
         stack.callback(jobs.stop)
         sender = WebhookSender(runtime, allows_loopback=settings.allows_webhooks_to_loopback)
         stack.callback(sender.stop)

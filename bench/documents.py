@@ -1,16 +1,21 @@
-"""How fast receipts are made: one page in one warm worker, beside a bare WeasyPrint page of the same words.
+"""How fast documents are made: one page in one warm worker, beside a bare WeasyPrint page of the same words.
 
 `python -m bench.documents [rounds] [pages a round]`. The floor is the same HTML with the engine's default style,
 untagged, without PDF/A and without a pipe between processes, laid out in this process with the same fonts. Rounds
-of both are interleaved, so that what else the machine does falls on both. Nothing is asserted.
+of all are interleaved, so that what else the machine does falls on each. Then one worker makes 500 documents more,
+and its memory is read. Nothing is asserted.
 """
 
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from decimal import Decimal
+from pathlib import Path
+
+from msgspec.structs import replace
 
 from engine.rules.catalog import Unit
 from engine.rules.documents import Buyer, Document, Line, receipt
@@ -20,31 +25,56 @@ from receipts.page import page
 from receipts.render import Renderer, render_pdf
 
 ROUNDS, PAGES = 5, 40
+DOCUMENTS = 500
 
 
 def main() -> None:
     rounds, pages = (int(sys.argv[i]) if len(sys.argv) > i else default for i, default in ((1, ROUNDS), (2, PAGES)))
-    documents = [_document(n) for n in range(pages)]
-    bare = _bare_page(documents[0])
-    ours: list[float] = []
-    floor: list[float] = []
+    receipts = [_document(n) for n in range(pages)]
+    invoices = [_invoice(document) for document in receipts]
+    bare = _bare_page(receipts[0])
+    seconds: dict[str, list[float]] = {"receipt": [], "invoice with XML": [], "bare page": []}
     with Renderer() as renderer:
         begin = time.perf_counter()
-        size = len(renderer.submit(documents[0]).result())
+        sizes = {"receipt": len(renderer.submit(receipts[0]).result())}
         first = time.perf_counter() - begin
+        sizes |= {"invoice with XML": len(renderer.submit(invoices[0]).result()), "bare page": len(bare())}
         for _ in range(rounds):
-            for document in documents:
-                begin = time.perf_counter()
-                renderer.submit(document).result()
-                ours.append(time.perf_counter() - begin)
-            for _ in documents:
-                begin = time.perf_counter()
-                bare()
-                floor.append(time.perf_counter() - begin)
+            for document in receipts:
+                seconds["receipt"].append(_time(lambda: renderer.submit(document).result()))  # noqa: B023
+            for document in invoices:
+                seconds["invoice with XML"].append(_time(lambda: renderer.submit(document).result()))  # noqa: B023
+            seconds["bare page"].extend(_time(bare) for _ in receipts)
+    floor = statistics.median(seconds["bare page"])
     print(f"one page, one worker, {rounds} rounds of {pages}, interleaved")
-    print(f"  receipt    {_figures(ours)}   {size:,} bytes   first, with the start of the process: {first:.2f} s")
-    print(f"  bare page  {_figures(floor)}   {len(bare()):,} bytes")
-    print(f"  receipt ÷ bare page at p50: {statistics.median(ours) / statistics.median(floor):.2f}")
+    for name, measured in seconds.items():
+        ratio = statistics.median(measured) / floor
+        print(f"  {name:<17} {_figures(measured)}   {ratio:.2f} of the bare page   {sizes[name]:,} bytes")
+    print(f"  the first one, with the start of the process: {first:.2f} s")
+    print(f"  memory of a worker: {_memory(receipts)}")
+
+
+def _time(make: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    make()
+    return time.perf_counter() - begin
+
+
+def _memory(documents: list[Document]) -> str:
+    """What one process holds after its first document and after many."""
+    with Renderer(documents_per_process=DOCUMENTS * 2) as renderer:
+        held: list[int] = []
+        for n in range(DOCUMENTS):
+            renderer.submit(documents[n % len(documents)]).result()
+            if n in (0, DOCUMENTS - 1):
+                [pid] = renderer.process_ids()
+                held.append(_resident(pid))
+    return f"{held[0]} MB after one document, {held[1]} MB after {DOCUMENTS}"
+
+
+def _resident(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") // 1_000_000
 
 
 def _bare_page(document: Document) -> Callable[[], bytes]:
@@ -65,6 +95,12 @@ def _bare_page(document: Document) -> Callable[[], bytes]:
 def _figures(seconds: list[float]) -> str:
     cuts = statistics.quantiles(seconds, n=100)
     return f"p50 {cuts[49] * 1000:6.1f} ms   p99 {cuts[98] * 1000:6.1f} ms"
+
+
+def _invoice(document: Document) -> Document:
+    """The same sale to a company, with the machine-readable invoice inside."""
+    buyer = replace(document.buyer, company="Example Compute GmbH", tax_id="DE136695976", country="DE", city="Hamburg")
+    return replace(document, kind="invoice", title="invoice", tax_category="S", has_xml=True, buyer=buyer)
 
 
 def _document(n: int) -> Document:

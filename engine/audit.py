@@ -4,7 +4,8 @@ For every wallet: `seq` has no gap, the hash chain is whole, Σ entries = amount
 each lot holds what its entries leave, the wallet's totals are those of its lots, what is held of each lot is what the
 rows say and the open holds pin, head, `seq`, debt and the day's spending are those of the rows, daily usage is what the
 debits say, and what was taken back of a purchase is what its lots say. For every payment: exactly the grants its
-purchase names. For every coupon: as many uses as grants. For every series of documents: no gap.
+purchase names. For every coupon: as many uses as grants. For every series of documents: no gap, and its chain
+whole.
 
 It reads one snapshot, window by window, and keeps of a wallet only sums (by lot, by day and provider): a wallet with a
 million rows takes no more memory than one with ten. Several processes may share the accounts (`engine/audit_many.py`).
@@ -19,6 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
+from engine.audit_documents import audit_documents
 from engine.rules.audit import Finding, Row, WalletCheck, chain_link
 from engine.rules.audit_ends import end_findings
 from engine.rules.commits import part_of
@@ -62,18 +64,18 @@ def audit(db: Database, chain_keys: Sequence[bytes], progress: Progress = lambda
     report = Report()
     with snapshot(db) as session:
         audit_span(session, Span(), chain_keys, report, progress)
-        audit_rest(session, report)
+        audit_rest(session, chain_keys, report)
     return report
 
 
-def audit_rest(session: Session, report: Report) -> None:
+def audit_rest(session: Session, keys: Sequence[bytes], report: Report) -> None:
     """All that is not one wallet's rows: wallets without any, purchases, coupons, documents."""
     report.wallets = scan.count_wallets(session)
     for account_id, what in scan.accounts_without_rows(session):
         report.findings.append(Finding(account_id, what))
     _audit_purchases(session, report)
     _audit_coupons(session, report)
-    _audit_documents(session, report)
+    report.documents = audit_documents(session, keys, report.findings)
 
 
 def audit_span(
@@ -258,19 +260,6 @@ def _audit_coupons(session: Session, report: Report) -> None:
         if made != used:
             report.findings.append(Finding(coupon, f"the coupon was granted {made} times and counted {used}"))
     report.findings += [Finding(coupon, "the coupon was granted and never counted") for coupon in sorted(granted)]
-
-
-def _audit_documents(session: Session, report: Report) -> None:
-    """Numbers of a series are 1, 2, 3 … up to the last one taken."""
-    taken: dict[str, list[int]] = defaultdict(list)
-    for series, number in session.execute(text("SELECT series, number_in_series FROM documents")):
-        taken[series].append(number)
-        report.documents += 1
-    for series, last in session.execute(text("SELECT series, last FROM document_series")).all():
-        if sorted(taken.pop(series, [])) != list(range(1, last + 1)):
-            report.findings.append(Finding(series, f"its numbers are not 1 to {last}, once each"))
-    for series in taken:
-        report.findings.append(Finding(series, "documents without a series"))
 
 
 __all__ = ["CHUNK", "Finding", "Progress", "Report", "audit", "audit_rest", "audit_span"]

@@ -25,7 +25,7 @@ def audit_many(
         if not is_small:
             name, pieces = shared_snapshot(db, session), spans(session, processes * SPANS_EACH)
             report = _joined(_read_spans(db.url, name, pieces, tuple(chain_keys), processes, progress))
-            audit_rest(session, report)
+            audit_rest(session, chain_keys, report)
             return report
     return audit(db, chain_keys, progress)
 

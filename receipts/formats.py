@@ -51,7 +51,9 @@ def percent_text(percent: str, locale: Locale) -> str:
 def moment_text(instant: datetime, timezone: str, locale: Locale) -> str:
     """Date and time of day in that IANA zone, with its offset from UTC, the month in words."""
     local = instant.astimezone(ZoneInfo(timezone))
-    return f"{format_date(local, 'long', locale)}, {format_time(local, 'short', locale=locale)} {_offset(local)}"
+    date, time = format_date(local, "long", locale), format_time(local, "short", locale=locale)
+    joined: str = locale.datetime_formats["medium"]
+    return f"{joined.replace('{1}', date).replace('{0}', time)} {_offset(local)}"
 
 
 def _offset(local: datetime) -> str:

@@ -10,7 +10,7 @@ FONTS = Path(__file__).parent / "fonts"
 FAMILY = "Noto Sans"
 REPLACEMENT = "\ufffd"
 
-_JOINERS_AND_MARKS = frozenset("\u200c\u200d\u200e\u200f")
+_JOINERS_AND_MARKS = frozenset("\u200c\u200d\u200e\u200f\u061c")
 _VARIATION_SELECTORS = frozenset(map(chr, [*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]))
 
 
@@ -32,10 +32,13 @@ def _printed(character: str) -> str:
 
 @cache
 def _drawable() -> frozenset[int]:
-    """The code points that every bundled face has."""
-    return frozenset.intersection(*(_code_points(path) for path in FONTS.glob("*.ttf")))
+    """The code points that some family has in each of its faces."""
+    families: dict[str, list[frozenset[int]]] = {}
+    for path in sorted(FONTS.glob("*.ttf")):
+        families.setdefault(path.stem.split("-")[0], []).append(_code_points(path))
+    return frozenset().union(*(frozenset.intersection(*faces) for faces in families.values()))
 
 
 def _code_points(path: Path) -> frozenset[int]:
-    with TTFont(path) as font:
+    with TTFont(path, lazy=True) as font:
         return frozenset(font.getBestCmap())

@@ -1,5 +1,6 @@
 """Page: a document as one HTML text, every value escaped, reduced to drawable characters and in its language."""
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,16 +8,28 @@ from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from engine.rules.documents import Document
 from engine.rules.lots import Bucket
 from engine.rules.money import Money
 from receipts.formats import credits_text, moment_text, money_text, percent_text, price_text
 from receipts.glyphs import printable
-from receipts.phrases import Language, bucket_text, language, line_text, provider_text, tax_text
+from receipts.phrases import (
+    Language,
+    bucket_text,
+    language,
+    line_text,
+    mention_text,
+    provider_text,
+    reason_text,
+    tax_text,
+    title_text,
+)
 
 TEMPLATES = Path(__file__).parent / "templates"
+PAGES_MAX = 100
+"""More than the longest document that `document_data` allows; what asks for more is refused, not printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +47,16 @@ def page(document: Document) -> str:
     template = _environment(document.template_version, spoken).get_template("document.html")
     return template.render(
         document=document,
+        title=title_text(spoken, document),
+        is_invoice="invoice" in (document.kind, document.original_kind),
+        mentions=tuple(mention_text(spoken, document, key) for key in document.mentions),
+        comma=spoken.phrases.pgettext("between two parts of a fact", ", "),
         language_tag=str(spoken.locale).replace("_", "-"),
         direction=spoken.locale.text_direction,
         country=spoken.locale.territories.get(document.buyer.country, document.buyer.country),
         pots=pots(document),
         provider=provider_text(document.provider),
+        reason=reason_text(spoken, document.reason or ""),
         tax_label=tax_text(spoken, document.tax_label),
         **_formats(document, spoken),
     )
@@ -81,7 +99,37 @@ def _environment(template_version: int, spoken: Language) -> Environment:
         lstrip_blocks=True,
     )
     environment.install_gettext_translations(spoken.phrases, newstyle=True)  # type: ignore[attr-defined]
+    environment.filters["own"] = own_direction(spoken.locale.text_direction)
     return environment
+
+
+def own_direction(around: str) -> Callable[[object], object]:
+    """The filter that keeps text of the other direction together, such as an address in an Arabic document.
+
+    The engine ignores isolation and `dir=auto`; an inline box with a direction of its own is what it honours.
+    """
+
+    def own(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        text = printable(value)
+        direction = direction_of(text) or around
+        if direction == around:
+            return text
+        return Markup('<span class="{}">{}</span>').format(direction, escape(text))
+
+    return own
+
+
+def direction_of(text: str) -> str | None:
+    """`ltr` or `rtl` by the first letter that has a direction; `None` where none has."""
+    for character in text:
+        match unicodedata.bidirectional(character):
+            case "L":
+                return "ltr"
+            case "R" | "AL":
+                return "rtl"
+    return None
 
 
 def _finalize(value: object) -> object:

@@ -1,8 +1,6 @@
 """Phrases: the words of documents in each language, from the catalogues under `locales/`, English being the source.
 
-To take up new phrases: `pybabel extract -F receipts/locales/babel.cfg --omit-header --no-location
---sort-output -o receipts/locales/messages.pot .`, then `pybabel update -D receipts -i
-receipts/locales/messages.pot -d receipts/locales --no-fuzzy-matching`, and translate what is empty.
+`make locales` takes up new phrases; then translate what is empty.
 """
 
 import re
@@ -16,7 +14,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
 
-from engine.rules.documents import Line, UnitName
+from engine.rules.document_data import Document, Line, MentionKey, UnitName
 from engine.rules.fields import PROVIDER_NAMES
 from engine.rules.lots import Bucket
 
@@ -75,6 +73,53 @@ def line_text(spoken: Language, line: Line) -> str:
             return str(words.gettext("Refund: credits taken back"))
         case "refund_bonus":
             return str(words.gettext("Refund: bonus credits taken back"))
+        case "cancellation":
+            return str(words.gettext("Cancelled: another document replaces this one"))
+
+
+def title_text(spoken: Language, document: Document) -> str:
+    """What the document calls itself."""
+    words = spoken.phrases
+    match document.title or document.kind:
+        case "receipt":
+            return str(words.gettext("Receipt"))
+        case "receipt_voucher":
+            return str(words.gettext("Receipt voucher"))
+        case "simplified_invoice":
+            return str(words.gettext("Simplified invoice"))
+        case "invoice":
+            return str(words.gettext("Invoice"))
+        case "tax_invoice":
+            return str(words.gettext("Tax invoice"))
+        case "qualified_invoice":
+            return str(words.gettext("Qualified invoice"))
+        case "qualified_simplified_invoice":
+            return str(words.gettext("Qualified simplified invoice"))
+        case "credit_note" if document.original_kind in ("invoice", "simplified_invoice"):
+            return str(words.pgettext("of an invoice", "Credit note"))
+        case "credit_note":
+            return str(words.gettext("Credit note"))
+        case "cancellation":
+            return str(words.gettext("Cancellation"))
+        case "payment_confirmation":
+            return str(words.gettext("Payment confirmation — not a tax invoice"))
+        case "refund_confirmation":
+            return str(words.gettext("Refund confirmation — not a tax document"))
+
+
+def mention_text(spoken: Language, document: Document, key: MentionKey) -> str:
+    """A sentence that the law or plain dealing demands."""
+    words = spoken.phrases
+    match key:
+        case "reverse_charge":
+            return str(words.gettext("Reverse charge: the recipient of the service owes the VAT."))
+        case "outside_scope":
+            return str(words.gettext("The service is taxed where the recipient is established: no VAT is charged."))
+        case "voucher":
+            return str(words.gettext("No VAT is shown: it is due when the credits are used."))
+        case "not_a_tax_invoice":
+            text = words.gettext("%(merchant)s sold this and issues the tax invoice; this page confirms the payment.")
+            return str(text) % {"merchant": document.sold_by}
 
 
 def bucket_text(spoken: Language, bucket: Bucket) -> str:
@@ -102,9 +147,17 @@ def provider_text(provider: str) -> str:
     return next((shown for name, shown in PROVIDER_NAMES.items() if name == provider), provider)
 
 
+def reason_text(spoken: Language, reason: str) -> str:
+    """Why money went back: translated if the reason is one of our own, else as a person wrote it."""
+    return str(spoken.phrases.gettext(reason)) if reason else ""
+
+
 def known_words(words: NullTranslations) -> tuple[str, ...]:
-    """The words of catalogues that are translated where they stand on a document: named here to be extracted."""
+    """Words of catalogues, and our own reasons, that are translated where they stand on a document: named here to be
+    extracted."""
     return (
+        words.gettext("Refund"),
+        words.gettext("Replaced by an invoice"),
         words.gettext("VAT"),
         words.gettext("Sales tax"),
         words.ngettext("credit", "credits", 1),

@@ -3,6 +3,9 @@
 Imported only after `FONTCONFIG_FILE` points at the bundled fonts: fontconfig reads it once per process.
 """
 
+import os
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,22 +21,22 @@ from weasyprint.urls import (  # type: ignore[import-untyped]
 )
 
 from receipts import RenderFailed
-from receipts.page import TEMPLATES
+from receipts.page import PAGES_MAX, TEMPLATES
+from receipts.xmp import claims
+
+if "FONTCONFIG_FILE" not in os.environ:
+    raise ImportError("the bundled fonts come first: receipts.worker points the process at them")
 
 OPTIONS: dict[str, Any] = {"pdf_variant": "pdf/a-3a"}
 
-UA_MARKER = b"""<rdf:Description rdf:about="" xmlns:pdfuaid="http://www.aiim.org/pdfua/ns/id/">\
-<pdfuaid:part>1</pdfuaid:part></rdf:Description>\
-<rdf:Description rdf:about="" xmlns:pdfaExtension="http://www.aiim.org/pdfa/ns/extension/" \
-xmlns:pdfaSchema="http://www.aiim.org/pdfa/ns/schema#" xmlns:pdfaProperty="http://www.aiim.org/pdfa/ns/property#">\
-<pdfaExtension:schemas><rdf:Bag><rdf:li rdf:parseType="Resource">\
-<pdfaSchema:schema>PDF/UA identification schema</pdfaSchema:schema>\
-<pdfaSchema:namespaceURI>http://www.aiim.org/pdfua/ns/id/</pdfaSchema:namespaceURI>\
-<pdfaSchema:prefix>pdfuaid</pdfaSchema:prefix><pdfaSchema:property><rdf:Seq><rdf:li rdf:parseType="Resource">\
-<pdfaProperty:name>part</pdfaProperty:name><pdfaProperty:valueType>Integer</pdfaProperty:valueType>\
-<pdfaProperty:category>internal</pdfaProperty:category>\
-<pdfaProperty:description>Part of ISO 14289 that the file conforms to</pdfaProperty:description>\
-</rdf:li></rdf:Seq></pdfaSchema:property></rdf:li></rdf:Bag></pdfaExtension:schemas></rdf:Description>"""
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """The machine-readable invoice to embed, and when it was issued: the attachment's dates are not the clock's."""
+
+    name: str
+    data: bytes
+    issued_at: datetime
 
 
 class BundledAssets(URLFetcher):  # type: ignore[misc]
@@ -57,16 +60,25 @@ class BundledAssets(URLFetcher):  # type: ignore[misc]
 
 
 class Metadata(DocumentMetadata):  # type: ignore[misc]
-    """WeasyPrint's metadata with the PDF/UA claim in the same RDF: readers take the first one only."""
+    """WeasyPrint's metadata with our claims in the same RDF."""
+
+    is_hybrid = False
 
     def generate_rdf_metadata(self, variant: str, version: int, conformance: str) -> bytes:
         rdf: bytes = super().generate_rdf_metadata(variant, version, conformance)
         assert rdf.count(b"</rdf:RDF>") == 1
-        return rdf.replace(b"</rdf:RDF>", UA_MARKER + b"</rdf:RDF>")
+        return rdf.replace(b"</rdf:RDF>", claims(is_hybrid=self.is_hybrid) + b"</rdf:RDF>")
 
 
-def press(html: str, template_version: int, identifier: str) -> bytes:
-    """The PDF of this HTML; `identifier` becomes the file's own. `RenderFailed` if it asks for anything outside."""
+class HybridMetadata(Metadata):
+    """The same for a file with an invoice inside."""
+
+    is_hybrid = True
+
+
+def press(html: str, template_version: int, identifier: str, attached: Attached | None = None) -> bytes:
+    """The PDF of this HTML; `identifier` becomes the file's own. `RenderFailed` if it asks for anything outside, or is
+    too long."""
     unknown = set(OPTIONS) - set(weasyprint.DEFAULT_OPTIONS)
     if unknown:
         raise RenderFailed(f"options that WeasyPrint does not know: {sorted(unknown)}")
@@ -76,13 +88,30 @@ def press(html: str, template_version: int, identifier: str) -> bytes:
     try:
         source = weasyprint.HTML(string=html, base_url=BundledAssets.SCHEME, url_fetcher=fetcher)
         laid_out = source.render(font_config=fonts, stylesheets=[stylesheet], **options)
-        laid_out.metadata = Metadata(**vars(laid_out.metadata))
-        pdf: bytes = laid_out.write_pdf(finisher=_drop_empty_resources, **options)
+        if len(laid_out.pages) > PAGES_MAX:
+            raise RenderFailed(f"{len(laid_out.pages)} pages are more than {PAGES_MAX}")
+        metadata = HybridMetadata if attached else Metadata
+        laid_out.metadata = metadata(**vars(laid_out.metadata))
+        if attached:
+            laid_out.metadata.attachments = [_attachment(attached)]
+        pdf: bytes = laid_out.write_pdf(finisher=_finish, **options)
     except FatalURLFetchingError:
         assert fetcher.refused
     if fetcher.refused:
         raise RenderFailed(f"a document may not fetch {fetcher.refused[0]!r}")
     return pdf
+
+
+def _attachment(attached: Attached) -> weasyprint.Attachment:
+    """Related as `Alternative`: the same invoice in another form."""
+    return weasyprint.Attachment(
+        string=attached.data,
+        name=attached.name,
+        description="Factur-X invoice",
+        created=attached.issued_at,
+        modified=attached.issued_at,
+        relationship="Alternative",
+    )
 
 
 @cache
@@ -99,10 +128,13 @@ def _assets() -> dict[str, bytes]:
     return {Path(path).relative_to(TEMPLATES).as_posix(): path.read_bytes() for path in files}
 
 
-def _drop_empty_resources(_: object, pdf: pydyf.PDF) -> None:
-    """Empty pattern and shading dictionaries say nothing, and PDF/A checkers stumble over them."""
+def _finish(_: object, pdf: pydyf.PDF) -> None:
+    """Empty pattern and shading dictionaries say nothing, and PDF/A checkers stumble over them; an attached file is
+    listed once."""
     for entry in pdf.objects:
         if isinstance(entry, dict):
             for name in ("Pattern", "Shading"):
                 if entry.get(name) == {}:
                     del entry[name]
+    if "AF" in pdf.catalog:
+        pdf.catalog["AF"] = pydyf.Array(dict.fromkeys(pdf.catalog["AF"]))

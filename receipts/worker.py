@@ -12,6 +12,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from engine.rules.documents import Document, read
+from receipts.facturx import NAME, invoice_xml
 from receipts.glyphs import FONTS
 from receipts.page import page
 
@@ -29,9 +30,10 @@ def render_pdf(document: Document) -> bytes:
         directory = tempfile.mkdtemp(prefix="purser-fonts-")
         atexit.register(shutil.rmtree, directory, ignore_errors=True)
         use_bundled_fonts(Path(directory))
-    from receipts.press import press  # after the fonts are set: fontconfig is loaded with it
+    from receipts.press import Attached, press  # after the fonts are set: fontconfig is loaded with it
 
-    return press(page(document), document.template_version, document.document_id)
+    attached = Attached(NAME, invoice_xml(document), document.issued_at) if document.has_xml else None
+    return press(page(document), document.template_version, document.document_id, attached)
 
 
 def serve(connection: Connection, cache_directory: str, memory_bytes: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from litestar import Response
 
 from api.pages.frame import Visit
-from api.receipts import pdf_of
+from api.receipt_files import pdf_of
 from api.topups import Payment, payment
 from engine.rules.errors import Invalid, NotFound
 from engine.store import documents, purchases

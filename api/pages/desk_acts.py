@@ -10,7 +10,7 @@ from api.pages import desk
 from api.pages.amounts import parse_amount
 from api.pages.frame import Visit
 from api.pages.topup import see_other
-from api.receipts import pdf_of
+from api.receipt_files import pdf_of
 from api.scope import checked_key
 from api.timeline import cursor_of, read_place
 from engine.flows.admin import Proposed, correct

@@ -8,7 +8,7 @@ import msgspec
 from sqlmodel import Session
 
 from engine.clock import new_id
-from engine.flows.documents import keep, number_for
+from engine.flows.document_parts import keep, take_number
 from engine.rules import documents as rules
 from engine.rules.document_data import Document, Line, LineKey
 from engine.runtime import Runtime
@@ -22,7 +22,7 @@ MIRRORED: dict[LineKey, LineKey] = {"refund": "top_up", "refund_bonus": "bonus"}
 
 def cause_of(fact_id: str) -> str:
     """What a cancellation is unique for."""
-    return f"refund_failed:{fact_id}"
+    return documents.CANCELS + fact_id
 
 
 def issue_cancellation(runtime: Runtime, account_id: str, purchase_id: str, fact_id: str) -> DocumentRow:
@@ -36,15 +36,15 @@ def issue_cancellation(runtime: Runtime, account_id: str, purchase_id: str, fact
         if there is not None:
             return there
         now = runtime.clock.now()
-        series, number, n = number_for(session, runtime, "receipt", now)
+        number = take_number(session, runtime, "receipt", now)
         document = msgspec.structs.replace(
             mirrored(rules.read(note.data.encode())),
             document_id=new_id("doc", now),
-            number=number,
+            number=number.number,
             issued_at=now,
             paid_at=purchase.landed_at or now,
         )
-        return keep(session, purchase, document, cause_of(fact_id), series, n)
+        return keep(session, runtime, account_id, document, cause_of(fact_id), number)
 
     return transact(runtime.db, work)
 

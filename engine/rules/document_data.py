@@ -12,12 +12,40 @@ from msgspec import Meta
 
 from engine.rules.lots import NEVER, Bucket
 
-Kind = Literal["receipt", "credit_note"]
-LineKey = Literal["top_up", "auto_recharge", "bonus", "coupon", "commit", "subscription", "refund", "refund_bonus"]
+Kind = Literal["receipt", "simplified_invoice", "invoice", "credit_note", "payment_confirmation"]
+LineKey = Literal[
+    "top_up",
+    "auto_recharge",
+    "bonus",
+    "coupon",
+    "commit",
+    "subscription",
+    "refund",
+    "refund_bonus",
+    "cancellation",
+]
+TitleKey = Literal[
+    "receipt",
+    "receipt_voucher",
+    "simplified_invoice",
+    "invoice",
+    "tax_invoice",
+    "qualified_invoice",
+    "qualified_simplified_invoice",
+    "credit_note",
+    "cancellation",
+    "payment_confirmation",
+    "refund_confirmation",
+]
+MentionKey = Literal["reverse_charge", "outside_scope", "voucher", "not_a_tax_invoice"]
+TaxCategory = Literal["S", "Z", "AE", "O"]
 Instant = Annotated[datetime, Meta(tz=True)]
 Natural = Annotated[int, Meta(ge=0)]
 
-LINES_MAX = 100
+LINES_MAX = 1_000
+
+TEMPLATE_VERSION = 1
+"""What new documents are rendered with; an older document keeps the template it was issued with."""
 
 
 class Issuer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -30,10 +58,17 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     website: str
     vat_id: str | None = None
     example: bool = False
+    registration_id: str = ""
+    postal_code: str = ""
+    city: str = ""
 
 
 class Buyer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Who bought, as the account's profile said then; what is unknown is empty."""
+    """Who bought, as the account's profile said then; what is unknown is empty.
+
+    `address_lines` is the whole address as it is printed; `street_lines` and what follows are its parts, for the
+    machine-readable invoice.
+    """
 
     name: str = ""
     email: str = ""
@@ -41,6 +76,15 @@ class Buyer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     tax_id: str = ""
     address_lines: tuple[str, ...] = ()
     country: str = ""
+    street_lines: tuple[str, ...] = ()
+    postal_code: str = ""
+    city: str = ""
+    region: str = ""
+
+    @property
+    def is_company(self) -> bool:
+        """Whether a company's name and billing address are known: what an invoice names."""
+        return bool(self.company and self.address_lines and self.country)
 
 
 class UnitName(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -70,10 +114,12 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A receipt or a credit note as issued. Amounts are minor units of `currency`, positive on credit notes too.
+    """A document as issued. Amounts are minor units of `currency`, positive on credit notes too.
 
-    `net_minor + tax_minor = total_minor`; the lines' amounts sum to the total where prices include tax and to the
-    net where tax comes on top; their credits sum to `credits_total`. Times are UTC, printed in `timezone`.
+    One rate and one category of tax: what is sold is one kind of service, to one buyer, in one place.
+    `net_minor + tax_minor = total_minor`; the lines' amounts sum to the total where prices include tax and to the net
+    where tax comes on top; their credits sum to `credits_total`. Times are UTC, printed in `timezone`. A credit note
+    names its original; what replaces another document names that one. `sold_by` is a merchant of record.
     """
 
     document_id: str
@@ -104,6 +150,17 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     original_issued_at: Instant | None = None
     reason: str | None = None
     notes: tuple[str, ...] = ()
+    title: TitleKey | None = None
+    tax_category: TaxCategory | None = None
+    exemption_code: str = ""
+    mentions: tuple[MentionKey, ...] = ()
+    has_xml: bool = False
+    sold_by: str = ""
+    purchase_order: str = ""
+    balance_after_credits: int | None = None
+    original_kind: Kind | None = None
+    replaces_number: str | None = None
+    replaces_issued_at: Instant | None = None
 
     def __post_init__(self) -> None:
         ends = tuple(line.expires_at for line in self.lines if line.expires_at is not None)
@@ -120,6 +177,10 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
             raise ValueError("the lines' credits do not add up")
         if (self.kind == "credit_note") != (self.original_number is not None and self.reason is not None):
             raise ValueError("a credit note, and nothing else, names its original and a reason")
+        if self.tax_category in ("AE", "O") and (self.tax_minor or self.tax_percent != "0"):
+            raise ValueError("reverse charge and what is outside the scope carry no tax")
+        if self.has_xml and (self.tax_category is None or "invoice" not in (self.kind, self.original_kind)):
+            raise ValueError("only invoices and their credit notes are machine-readable")
 
     @property
     def priced_minor(self) -> int:

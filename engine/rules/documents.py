@@ -5,21 +5,25 @@ exists adds up; its canonical bytes are what its digest and its PDF are made fro
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import msgspec
 
 from engine.rules.catalog import Unit
-from engine.rules.document_data import Buyer, Document, Issuer, Kind, Line, LineKey, UnitName
-from engine.rules.money import Money
+from engine.rules.credit_notes import Credited, cancellation, credit_note, credited_by, remaining_lines
+from engine.rules.document_data import TEMPLATE_VERSION, Buyer, Document, Issuer, Kind, Line, LineKey, UnitName
+from engine.rules.document_kinds import Row, category_of
+from engine.rules.money import Money, currency_digits
 from engine.rules.sellers import Seller, Tax
 
 __all__ = [
     "TEMPLATE_VERSION",
     "Buyer",
+    "Credited",
     "Document",
     "Issuer",
     "Kind",
@@ -27,22 +31,31 @@ __all__ = [
     "LineKey",
     "TaxSplit",
     "UnitName",
+    "cancellation",
     "canonical",
     "credit_note",
+    "credited_by",
     "digest",
     "document_number",
     "read",
     "receipt",
+    "remaining_lines",
     "tax_split",
 ]
-
-TEMPLATE_VERSION = 1
-"""What new documents are rendered with; an older document keeps the template it was issued with."""
 
 NUMBER_LENGTH_MAX = 16
 """The longest document number that every tax law allows (India, CGST Rules 46 and 53)."""
 
-SERIES_LETTER: dict[Kind, str] = {"receipt": "R", "credit_note": "C"}
+XML_DIGITS_MAX = 2
+"""EN 16931 writes amounts with at most two decimal places (BR-DEC)."""
+
+SERIES_LETTER: dict[Kind, str] = {
+    "receipt": "R",
+    "simplified_invoice": "S",
+    "invoice": "I",
+    "credit_note": "C",
+    "payment_confirmation": "P",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +119,16 @@ def receipt(
     order_id: str,
     payment_id: str | None,
     provider: str,
+    row: Row | None = None,
 ) -> Document:
-    """The receipt of a paid purchase. `price` is the quoted amount, before tax on top, and what `lines` sum to;
-    the tax is that of the buyer's country. `price_per_credit` is the quote's, in major units."""
-    percent = tax.percent_for(buyer.country or None)
+    """The document of a paid purchase, of the kind that `row` says, a plain receipt without one. `price` is the
+    quoted amount, before tax on top, and what `lines` sum to; the tax is that of the buyer's country.
+    `price_per_credit` is the quote's, in major units."""
+    percent = tax.percent_for(buyer.country or None) if row is None or not row.is_untaxed else Decimal(0)
     split = tax_split(price.minor, percent, prices_include_tax=tax.prices_include_tax)
     return Document(
         document_id=document_id,
-        kind="receipt",
+        **_of_row(row, percent, price.currency),
         number=number,
         issued_at=issued_at,
         paid_at=paid_at,
@@ -127,9 +142,7 @@ def receipt(
         prices_include_tax=tax.prices_include_tax,
         tax_label=tax.label_for(buyer.country or None),
         tax_percent=f"{percent.normalize():f}",
-        net_minor=split.net_minor,
-        tax_minor=split.tax_minor,
-        total_minor=split.total_minor,
+        **asdict(split),
         credits_total=sum(line.credits for line in lines),
         order_id=order_id,
         provider=provider,
@@ -140,64 +153,18 @@ def receipt(
     )
 
 
-def credit_note(
-    original: Document,
-    *,
-    document_id: str,
-    number: str,
-    issued_at: datetime,
-    refunded_at: datetime,
-    reason: str,
-    refunded_minor: int,
-    credits: int,
-    bonus_credits: int = 0,
-    already_credited_minor: int = 0,
-    already_credited_tax_minor: int = 0,
-    payment_id: str | None = None,
-) -> Document:
-    """The credit note for money of `original` that went back: all of it, or a part with tax in proportion.
-
-    `refunded_minor` is money as it was paid, tax included. `credits` is what was taken back with it, of which
-    `bonus_credits` were bonus. The two `already_credited` sums are those of the earlier notes on the same
-    original: whatever the parts, the notes' tax never exceeds the receipt's, and the last one takes the rest.
-    """
-    assert original.kind == "receipt", "a credit note answers a receipt"
-    assert 0 <= bonus_credits <= credits
-    tax = _credited_tax(original, refunded_minor, already_credited_minor, already_credited_tax_minor)
-    priced = refunded_minor if original.prices_include_tax else refunded_minor - tax
-    base = Line(key="refund", credits=credits - bonus_credits, amount_minor=priced)
-    bonus = Line(key="refund_bonus", credits=bonus_credits, amount_minor=0, bonus=True)
-    return msgspec.structs.replace(
-        original,
-        document_id=document_id,
-        kind="credit_note",
-        number=number,
-        issued_at=issued_at,
-        paid_at=refunded_at,
-        lines=(base, bonus) if bonus_credits else (base,),
-        net_minor=refunded_minor - tax,
-        tax_minor=tax,
-        total_minor=refunded_minor,
-        credits_total=credits,
-        template_version=TEMPLATE_VERSION,
-        payment_id=payment_id or original.payment_id,
-        price_per_credit=None,
-        original_number=original.number,
-        original_issued_at=original.issued_at,
-        reason=reason,
-    )
-
-
-def _credited_tax(original: Document, refunded: int, already: int, already_tax: int) -> int:
-    """The tax in this part: what is due on all parts so far, half to even, less what earlier notes credited.
-
-    What is due never passes the receipt's tax, nor what is left of its net, so neither does the sum of the notes.
-    """
-    left, tax_left = original.total_minor - already, original.tax_minor - already_tax
-    assert 0 < refunded <= left, f"{refunded} of {left} creditable"
-    assert 0 <= tax_left <= left, "earlier notes credited more tax or more net than the receipt has"
-    due = round(Fraction(original.tax_minor * (already + refunded), original.total_minor))
-    return min(max(due - already_tax, 0), refunded)
+def _of_row(row: Row | None, percent: Decimal, currency: str) -> dict[str, Any]:
+    """The fields that the row of the table says."""
+    if row is None:
+        return {"kind": "receipt"}
+    return {
+        "kind": row.kind,
+        "title": row.title,
+        "tax_category": category_of(row, percent),
+        "exemption_code": row.exemption_code,
+        "mentions": row.mentions,
+        "has_xml": row.has_xml and currency_digits(currency) <= XML_DIGITS_MAX,
+    }
 
 
 def _issuer(seller: Seller) -> Issuer:
@@ -209,6 +176,9 @@ def _issuer(seller: Seller) -> Issuer:
         website=seller.website,
         vat_id=seller.vat_id,
         example=seller.example,
+        registration_id=seller.registration_id,
+        postal_code=seller.postal_code,
+        city=seller.city,
     )
 
 

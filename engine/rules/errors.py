@@ -197,7 +197,7 @@ class RateLimited(Refusal):
     code = "RATE-001"
 
     def __init__(self, retry_after_seconds: int) -> None:
-        super().__init__("Too many unknown codes were tried; try again later.", retryAfterSeconds=retry_after_seconds)
+        super().__init__("Too many tries; try again later.", retryAfterSeconds=retry_after_seconds)
 
 
 class TopUpNotInPlan(Refusal):

@@ -2,7 +2,8 @@
 
 import msgspec
 
-from engine.rules.countries import check_country, checked_tax_id
+from engine.rules.countries import check_country
+from engine.rules.tax_ids import checked_tax_id
 
 
 class PostalAddress(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -1,7 +1,7 @@
 """Who sells, what tax is said on documents, and the made-up customer of a demo: a catalogue's legal side."""
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -15,7 +15,7 @@ SeriesPrefix = Annotated[str, Meta(pattern=r"\A[A-Z]{2,5}\Z")]
 
 class Seller(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The company on receipts where no merchant of record sells; documents are dated in its IANA `timezone`.
-    `example` says that it is made up."""
+    `example` says that it is made up. `registration_id`, `postal_code` and `city` go into machine-readable invoices."""
 
     name: Text
     address_lines: AddressLines
@@ -26,6 +26,9 @@ class Seller(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     vat_id: Text | None = None
     timezone: Text = "UTC"
     example: bool = False
+    registration_id: str = ""
+    postal_code: str = ""
+    city: str = ""
 
 
 class TaxRate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,6 +44,7 @@ class TaxRate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 class Tax(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How tax stands on documents. With `prices_include_tax` it is part of the price, else it comes on top.
+    `tax_point` says whether it is due when credits are sold or when they are used (multi-purpose vouchers).
 
     Credits follow the price before tax on top. `note` is printed on every document.
     """
@@ -50,6 +54,7 @@ class Tax(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     note: Note
     rates: tuple[TaxRate, ...] = ()
     default_percent: Decimal = Decimal(0)
+    tax_point: Literal["sale", "redemption"] = "sale"
 
     def __post_init__(self) -> None:
         check_decimal("default_percent", self.default_percent, 100)

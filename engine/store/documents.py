@@ -1,11 +1,15 @@
 """Documents as issued: numbers without gaps, frozen data, and the PDF once it was made."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from sqlalchemy import func, text, update
+from sqlalchemy import and_, func, or_, text, update
 from sqlmodel import Session, col, select
 
-from engine.store.tables import DocumentRow
+from engine.store.tables import DocumentRow, DocumentSeriesRow, FactRow, TransactionRow
+
+CANCELS = "refund_failed:"
+"""How the cause of a document begins that cancels the credit note of a refund that failed."""
 
 
 def has_document(session: Session, account_id: str, purchase_id: str, kind: str, cause: str) -> bool:
@@ -35,13 +39,66 @@ def documents_of(session: Session, account_id: str, purchase_id: str) -> list[Do
     )
 
 
+def payment_document(session: Session, account_id: str, order_id: str) -> DocumentRow | None:
+    """The document that the payment of an order called for, whatever its kind."""
+    return session.exec(
+        select(DocumentRow).where(
+            DocumentRow.account_id == account_id,
+            DocumentRow.purchase_id == order_id,
+            DocumentRow.cause == "payment",
+        )
+    ).first()
+
+
+def current_document(session: Session, account_id: str, order_id: str) -> DocumentRow:
+    """The receipt or invoice of an order that no other has replaced."""
+    return session.exec(
+        select(DocumentRow).where(
+            DocumentRow.account_id == account_id,
+            DocumentRow.purchase_id == order_id,
+            DocumentRow.kind != "credit_note",
+            col(DocumentRow.replaced_by).is_(None),
+            ~col(DocumentRow.cause).startswith(CANCELS),
+        )
+    ).one()
+
+
+def notes_on(session: Session, account_id: str, order_id: str, number: str) -> list[DocumentRow]:
+    """The credit notes on the document of that number that stand, oldest first: their refunds did not fail."""
+    rows = documents_of(session, account_id, order_id)
+    notes = [row for row in rows if row.kind == "credit_note" and row.original_number == number]
+    return [note for note in notes if not _is_cancelled(session, note)]
+
+
+def _is_cancelled(session: Session, note: DocumentRow) -> bool:
+    """Whether a credit note's refund failed after all: it counts no more against what may be credited."""
+    fact = session.get(FactRow, (note.account_id, note.purchase_id, note.cause))
+    return fact is not None and fact.state == "failed"
+
+
+def balance_after(session: Session, account_id: str, purchase_id: str) -> int | None:
+    """The balance once the last of a purchase's credits had been added."""
+    added = ("deposit", "auto_recharge", "volume_discount", "commit_credit")
+    return session.exec(
+        select(TransactionRow.balance_after)
+        .where(
+            TransactionRow.account_id == account_id,
+            TransactionRow.purchase_id == purchase_id,
+            col(TransactionRow.type).in_(added),
+        )
+        .order_by(col(TransactionRow.seq).desc())
+        .limit(1)
+    ).first()
+
+
 def receipt_ids(session: Session, account_id: str, purchase_ids: Sequence[str]) -> dict[str, str]:
-    """The receipt's id of each purchase that has one."""
+    """The id of each purchase's receipt or invoice, the one that stands, where it has one."""
     rows = session.exec(
         select(DocumentRow.purchase_id, DocumentRow.document_id).where(
             DocumentRow.account_id == account_id,
             DocumentRow.kind != "credit_note",
-            DocumentRow.cause == "payment",
+            col(DocumentRow.replaced_by).is_(None),
+            ~col(DocumentRow.cause).startswith(CANCELS),
             col(DocumentRow.purchase_id).in_(purchase_ids),
         )
     ).all()
@@ -58,6 +115,15 @@ def take_number(session: Session, series: str) -> int:
         {"series": series},
     )
     return int(taken.scalar_one())
+
+
+def series_head(session: Session, series: str) -> str | None:
+    """The link of the series' last document; its row is locked by the number just taken."""
+    return session.get_one(DocumentSeriesRow, series, populate_existing=True).head
+
+
+def set_series_head(session: Session, series: str, head: str) -> None:
+    session.execute(update(DocumentSeriesRow).where(col(DocumentSeriesRow.series) == series).values(head=head))
 
 
 def get_document(session: Session, account_id: str, document_id: str) -> DocumentRow | None:
@@ -79,7 +145,39 @@ def list_documents(session: Session, account_id: str, page: int, limit: int) -> 
     return list(rows), total
 
 
-def keep_pdf(session: Session, account_id: str, document_id: str, pdf: bytes, pdf_digest: str) -> None:
+def issued_between(session: Session, account_id: str, start: datetime, end: datetime, limit: int) -> list[DocumentRow]:
+    """The documents of a span of time, oldest first."""
+    return list(
+        session.exec(
+            select(DocumentRow)
+            .where(DocumentRow.account_id == account_id, DocumentRow.issued_at >= start, DocumentRow.issued_at < end)
+            .order_by(col(DocumentRow.issued_at), col(DocumentRow.number))
+            .limit(limit)
+        ).all()
+    )
+
+
+def all_documents(session: Session, after: tuple[str, str], limit: int) -> list[DocumentRow]:
+    """The next documents by account and id."""
+    account_id, document_id = after
+    return list(
+        session.exec(
+            select(DocumentRow)
+            .where(
+                or_(
+                    col(DocumentRow.account_id) > account_id,
+                    and_(col(DocumentRow.account_id) == account_id, col(DocumentRow.document_id) > document_id),
+                )
+            )
+            .order_by(col(DocumentRow.account_id), col(DocumentRow.document_id))
+            .limit(limit)
+        ).all()
+    )
+
+
+def keep_pdf(
+    session: Session, account_id: str, document_id: str, *, pdf: bytes, digest: str, seal: str, press: str
+) -> None:
     """Keep the PDF of a document that has none yet; the first one made stays."""
     session.execute(
         update(DocumentRow)
@@ -88,5 +186,5 @@ def keep_pdf(session: Session, account_id: str, document_id: str, pdf: bytes, pd
             col(DocumentRow.document_id) == document_id,
             col(DocumentRow.pdf).is_(None),
         )
-        .values(pdf=pdf, pdf_digest=pdf_digest)
+        .values(pdf=pdf, pdf_digest=digest, pdf_seal=seal, press=press)
     )

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from httpx import Response
 
-from engine.flows.documents import buyer_of
+from engine.flows.document_parts import buyer_of
 from engine.store.credentials import KeyRole
 from engine.store.database import reading
 from engine.store.tables import AccountRow

@@ -4,6 +4,8 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
 
+from msgspec.structs import replace
+
 from engine.rules.catalog import Unit
 from engine.rules.documents import Buyer, Document, Line, credit_note, receipt
 from engine.rules.money import Money
@@ -40,6 +42,9 @@ LINES = (
     Line(key="top_up", credits=37_500, amount_minor=30_000, bucket="recharge"),
     Line(key="bonus", credits=1_875, amount_minor=0, bucket="recharge", bonus=True),
 )
+ADDED = ("sold_by", "purchase_order", "balance_after_credits", "replaces_number", "replaces_issued_at")
+"""What the flow adds to a document once its kind is known."""
+
 PAID_AT = datetime(2026, 11, 20, 23, 29, 58, tzinfo=timezone.utc)
 ISSUED_AT = datetime(2026, 11, 20, 23, 30, 5, tzinfo=timezone.utc)
 
@@ -64,7 +69,8 @@ def a_receipt(**changes: Any) -> Document:
         "payment_id": "pi_3QN2abcDEFghiJKL0mnop123",
         "provider": "stripe",
     }
-    return receipt(**(plain | changes))
+    added = {name: changes.pop(name) for name in ADDED if name in changes}
+    return replace(receipt(**(plain | changes)), **added)
 
 
 def a_credit_note(original: Document, **changes: Any) -> Document:

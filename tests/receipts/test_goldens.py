@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from engine.rules.documents import Buyer, Document, Line
 from engine.rules.money import Money
 from tests.receipts.inspect_pdf import text_lines
+from tests.receipts.kinds import documents
 from tests.receipts.samples import DOLLARS, TAX_ON_TOP, a_credit_note, a_receipt
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -40,6 +41,12 @@ ON_TOP = a_receipt(
     ),
 )
 DOCUMENTS = {
+    **{f"invoice_{locale}": documents(locale)["reverse_charge"] for locale in ("fr", "es", "ja", "zh", "ar")},
+    "cancellation_fr": documents("fr")["cancellation"],
+    "payment_confirmation_es": documents("es")["payment_confirmation"],
+    "refund_confirmation_zh": documents("zh")["refund_confirmation"],
+    "receipt_ja": documents("ja")["receipt"],
+    "receipt_ar": documents("ar")["receipt"],
     "receipt_en": a_receipt(),
     "receipt_de": a_receipt(locale="de"),
     "credit_note_en": a_credit_note(a_receipt()),

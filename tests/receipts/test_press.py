@@ -17,6 +17,7 @@ from engine.rules.documents import Buyer, Document, canonical
 from receipts import RenderFailed
 from receipts.worker import render_pdf
 from tests.receipts.inspect_pdf import font_names, text_lines, word_boxes
+from tests.receipts.kinds import LOCALES, an_invoice, documents
 from tests.receipts.samples import BUYER, a_credit_note, a_receipt
 
 Pdf = Callable[[Document], bytes]
@@ -60,7 +61,7 @@ HOSTILE = Buyer(
 def test_the_same_document_is_the_same_bytes_in_any_process(
     pdf: Pdf, seed: str, zone: str, language: str, tmp_path: Path
 ) -> None:
-    document = a_receipt(locale="de")
+    document = an_invoice(locale="ja")
     environment = os.environ | {
         "PYTHONHASHSEED": seed,
         "TZ": zone,
@@ -86,7 +87,13 @@ def test_another_document_is_another_file(pdf: Pdf) -> None:
 
 
 def test_only_bundled_fonts_are_used_whatever_the_text(pdf: Pdf) -> None:
-    assert font_names(pdf(a_receipt(buyer=HOSTILE))) == {"Noto-Sans", "Noto-Sans-Bold"}
+    latin = {"Noto-Sans", "Noto-Sans-Bold"}
+    assert font_names(pdf(a_receipt())) == latin
+    assert font_names(pdf(a_receipt(buyer=HOSTILE))) == latin | {"Noto-Sans-JP"}
+    bundled = latin | {f"Noto-Sans-{script}{face}" for script in ("Arabic", "JP", "SC") for face in ("", "-Bold")}
+    for locale in LOCALES:
+        for document in documents(locale).values():
+            assert font_names(pdf(document)) <= bundled
 
 
 def test_hostile_text_is_printed_as_text(pdf: Pdf, tmp_path: Path) -> None:
@@ -94,12 +101,12 @@ def test_hostile_text_is_printed_as_text(pdf: Pdf, tmp_path: Path) -> None:
     text = "".join("".join(text_lines(made, tmp_path)).split())
     assert '<b>Bob</b><imgsrc="http://127.0.0.1:9/x">{{7*7}}' in text
     assert "&amp;<script>alert(1)</script>" in text
-    assert "\ufffdgnp.exe\ufffd\ufffd" in text, "what no font has is shown as missing, overrides are dropped"
+    assert "\ufffdgnp.exe山田" in text, "what no font has is shown as missing, overrides are dropped"
     assert "W" * 200 in text
     assert "i" * 200 in text
 
 
-@pytest.mark.parametrize("locale", ["en", "de"])
+@pytest.mark.parametrize("locale", LOCALES)
 @pytest.mark.parametrize("buyer", [BUYER, HOSTILE])
 def test_every_word_stays_inside_the_margins(pdf: Pdf, tmp_path: Path, locale: str, buyer: Buyer) -> None:
     original = a_receipt(locale=locale, buyer=buyer)
@@ -183,6 +190,16 @@ def test_whatever_is_not_bundled_is_refused(server: tuple[str, list[str]], marku
     with pytest.raises(RenderFailed, match="may not fetch"):
         in_process_press("<html lang=en><title>t</title>" + markup.replace("URL", url or base))
     assert asked == []
+
+
+def test_without_the_bundled_fonts_nothing_is_printed(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import receipts.press"],
+        env={"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 1 and b"the bundled fonts come first" in done.stderr
 
 
 def test_bundled_assets_are_served() -> None:

@@ -225,3 +225,25 @@ def test_a_month_is_exported_as_files_and_a_month_that_is_none_is_refused(folder
     for month in ("2026-13", "2999-01"):
         refused = purser("export", "--month", month, "--out", str(tmp_path), **settings_of(folder))
         assert (refused.returncode, refused.stdout) == (2, "") and "--month" in refused.stderr
+
+
+def test_documents_are_rendered_again_and_compared(folder: Path) -> None:
+    told = purser("receipts", "verify", "--json", **settings_of(folder))
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout) == {"documents": 0, "same": 0, "older": 0, "unmade": 0, "findings": []}
+    with closing(sqlite3.connect(folder / "purser.sqlite3")) as database, database:
+        columns = [row[1] for row in database.execute("PRAGMA table_info(documents)")]
+        values = dict.fromkeys(columns) | {
+            "account_id": "acc_none", "document_id": "doc_1", "purchase_id": "pay_1", "kind": "receipt",
+            "cause": "payment", "series": "ALPR26", "number_in_series": 1, "number": "ALPR26-0000001",
+            "amount_minor": 1, "tax_minor": 0, "currency": "USD", "data": "{}", "digest": "x",
+            "issued_at": "2026-11-20 12:00:00.000000",
+        }  # fmt: skip
+        database.execute(f"INSERT INTO documents VALUES ({', '.join('?' * len(columns))})", list(values.values()))
+    try:
+        told = purser("receipts", "verify", **settings_of(folder))
+        assert told.returncode == 1
+        assert "1 documents" in told.stdout and "ALPR26-0000001: its frozen data is no document" in told.stdout
+    finally:
+        with closing(sqlite3.connect(folder / "purser.sqlite3")) as database, database:
+            database.execute("DELETE FROM documents")

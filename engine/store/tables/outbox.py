@@ -42,7 +42,7 @@ class OutboxRow(Base, table=True):
 
 class MailRow(Base, table=True):
     """A mail as it was written; `sent_at` once a mail server took it (a demo keeps them in its mailbox),
-    `problem` once one refused it for good."""
+    `problem` once one refused it for good. `document_id` is the document whose PDF goes with it."""
 
     __tablename__ = "mails"
     account_id: str = Field(primary_key=True, max_length=64)
@@ -53,6 +53,7 @@ class MailRow(Base, table=True):
     text: str
     html: str | None = None
     problem: str | None = None
+    document_id: str | None = None
     created_at: datetime
     sent_at: datetime | None = None
 

@@ -1,0 +1,144 @@
+"""What takes a document back: the credit note of a refund, whole or in part, and cancelling to issue anew.
+
+All notes on one document together never exceed it, in total, in net and in tax; the last one takes the rest.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from fractions import Fraction
+
+import msgspec
+
+from engine.rules.document_data import TEMPLATE_VERSION, Document, Line, TitleKey
+
+
+@dataclass(frozen=True, slots=True)
+class Credited:
+    """What earlier notes on one document sum to."""
+
+    total_minor: int = 0
+    tax_minor: int = 0
+    credits: int = 0
+    bonus_credits: int = 0
+
+
+def credited_by(notes: tuple[Document, ...]) -> Credited:
+    """The sum of these notes."""
+    return Credited(
+        sum(note.total_minor for note in notes),
+        sum(note.tax_minor for note in notes),
+        sum(note.credits_total for note in notes),
+        sum(note.bonus_credits for note in notes),
+    )
+
+
+def credit_note(
+    original: Document,
+    *,
+    document_id: str,
+    number: str,
+    issued_at: datetime,
+    refunded_at: datetime,
+    reason: str,
+    refunded_minor: int,
+    credits: int,
+    bonus_credits: int = 0,
+    already_credited_minor: int = 0,
+    already_credited_tax_minor: int = 0,
+    payment_id: str | None = None,
+) -> Document:
+    """The credit note for money of `original` that went back: all of it, or a part with tax in proportion.
+
+    `refunded_minor` is money as it was paid, tax included. `credits` is what was taken back with it, of which
+    `bonus_credits` were bonus. The two `already_credited` sums are those of the earlier notes on the same
+    original: whatever the parts, the notes' tax never exceeds the receipt's, and the last one takes the rest.
+    """
+    assert 0 <= bonus_credits <= credits
+    tax = _credited_tax(original, refunded_minor, already_credited_minor, already_credited_tax_minor)
+    priced = refunded_minor if original.prices_include_tax else refunded_minor - tax
+    base = Line(key="refund", credits=credits - bonus_credits, amount_minor=priced)
+    bonus = Line(key="refund_bonus", credits=bonus_credits, amount_minor=0, bonus=True)
+    note = _against(original, document_id, number, issued_at, reason)
+    return msgspec.structs.replace(
+        note,
+        paid_at=refunded_at,
+        lines=(base, bonus) if bonus_credits else (base,),
+        net_minor=refunded_minor - tax,
+        tax_minor=tax,
+        total_minor=refunded_minor,
+        credits_total=credits,
+        payment_id=payment_id or original.payment_id,
+    )
+
+
+def cancellation(
+    original: Document, credited: Credited, *, document_id: str, number: str, issued_at: datetime, reason: str
+) -> Document:
+    """The credit note that takes back all that is left of `original`, because another document replaces it.
+
+    No money and no credits move.
+    """
+    total = original.total_minor - credited.total_minor
+    tax = original.tax_minor - credited.tax_minor
+    assert total > 0, "nothing is left to cancel"
+    line = Line(key="cancellation", credits=0, amount_minor=total if original.prices_include_tax else total - tax)
+    note = _against(original, document_id, number, issued_at, reason)
+    return msgspec.structs.replace(
+        note,
+        title=None if note.title is None else "cancellation",
+        lines=(line,),
+        net_minor=total - tax,
+        tax_minor=tax,
+        total_minor=total,
+        credits_total=0,
+    )
+
+
+def remaining_lines(original: Document, credited: Credited) -> tuple[Line, ...]:
+    """The lines of `original` less what was credited: as they stand, or one line and its bonus after a refund."""
+    if not credited.total_minor:
+        return original.lines
+    left = original.total_minor - credited.total_minor
+    if not original.prices_include_tax:
+        left -= original.tax_minor - credited.tax_minor
+    first = original.lines[0]
+    credits = original.credits_total - credited.credits
+    bonus = min(credits, original.bonus_credits - credited.bonus_credits)
+    base = msgspec.structs.replace(first, credits=credits - bonus, amount_minor=left)
+    extra = Line(key="bonus", credits=bonus, amount_minor=0, bucket=first.bucket, bonus=True)
+    return (base, extra) if bonus else (base,)
+
+
+def _against(original: Document, document_id: str, number: str, issued_at: datetime, reason: str) -> Document:
+    """A credit note on `original`, with nothing in it changed but what makes it one."""
+    assert original.kind != "credit_note", "a credit note answers a receipt or an invoice"
+    title: TitleKey = "credit_note" if original.kind != "payment_confirmation" else "refund_confirmation"
+    return msgspec.structs.replace(
+        original,
+        document_id=document_id,
+        kind="credit_note",
+        number=number,
+        issued_at=issued_at,
+        template_version=TEMPLATE_VERSION,
+        price_per_credit=None,
+        balance_after_credits=None,
+        original_number=original.number,
+        original_issued_at=original.issued_at,
+        original_kind=None if original.title is None else original.kind,
+        title=None if original.title is None else title,
+        replaces_number=None,
+        replaces_issued_at=None,
+        reason=reason,
+    )
+
+
+def _credited_tax(original: Document, refunded: int, already: int, already_tax: int) -> int:
+    """The tax in this part: what is due on all parts so far, half to even, less what earlier notes credited.
+
+    What is due never passes the receipt's tax, nor what is left of its net, so neither does the sum of the notes.
+    """
+    left, tax_left = original.total_minor - already, original.tax_minor - already_tax
+    assert 0 < refunded <= left, f"{refunded} of {left} creditable"
+    assert 0 <= tax_left <= left, "earlier notes credited more tax or more net than the receipt has"
+    due = round(Fraction(original.tax_minor * (already + refunded), original.total_minor))
+    return min(max(due - already_tax, 0), refunded)

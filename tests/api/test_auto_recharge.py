@@ -120,6 +120,7 @@ def test_a_spend_below_the_threshold_charges_the_card_and_the_decisions_say_why(
     card = saved(host, bank, path)
     body = {"enabled": True, "thresholdCredits": 5 * USD, "amountMinor": 1_000, "paymentMethodId": card["id"]}
     assert put(host, f"{path}/auto-recharge", body).status_code == 200
+    host.wait(minutes=1)
     assert host.spend(path, 15 * USD).status_code == 201
     Jobs(host.runtime).run_due()
     assert host.balance(path)["balanceCredits"] == str(15 * USD)

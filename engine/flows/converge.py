@@ -21,6 +21,7 @@ from engine.rules.commands import GiveBack, Posted, TakeBack
 from engine.rules.descriptions import describe, money_label
 from engine.rules.errors import Refusal
 from engine.rules.facts import Fact
+from engine.rules.ledger import Transaction
 from engine.rules.money import Money, share_down
 from engine.rules.purchases import KnownFact, Verdict, converge, merge
 from engine.runtime import Runtime
@@ -117,6 +118,14 @@ def _land(
     last = _posted(outcomes[-1]).transactions[-1]
     if commit is not None:
         commit.parts_landed = 1
+    _follow(session, purchase, provider, last, now)
+    return verdict
+
+
+def _follow(
+    session: Session, purchase: PurchaseRow, provider: PaymentProvider, last: Transaction, now: datetime
+) -> None:
+    """What a landed purchase sets off once this transaction is committed: its paper, its event, the store's word."""
     outbox.enqueue(
         session, purchase.account_id, "document", {"purchaseId": purchase.purchase_id, "kind": "receipt"}, now
     )
@@ -137,7 +146,6 @@ def _land(
         },
         now,
     )
-    return verdict
 
 
 def terms_credits(purchase: PurchaseRow) -> int:

@@ -122,7 +122,7 @@ def converge(terms: Terms, facts: Iterable[KnownFact], is_live: bool, freezes_wa
     problem = None if terms.has_landed else _mismatch(terms, payment, is_live)
     gone = sum(f.amount.minor for f in known if f.kind == "refund" and f.state == "succeeded")
     if problem is not None:
-        status = "refunded" if gone >= payment.amount.minor else "quarantined"
+        status = "refunded" if 0 < payment.amount.minor <= gone else "quarantined"
         return Verdict(status, False, None, 0, 0, problem)
     disputes = [f for f in known if f.kind == "dispute"]
     is_disputed = any(f.state in waiting for f in disputes)

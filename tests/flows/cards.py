@@ -188,11 +188,13 @@ class EcoWorld:
         return [row.reason for row in reversed(rows)]
 
     def notices(self) -> list[dict[str, Any]]:
+        """The notices about charges, oldest first."""
         with reading(self.db) as session:
             rows = session.exec(
                 select(OutboxRow).where(OutboxRow.kind == "notice").order_by(col(OutboxRow.created_at))
             ).all()
-        return [msgspec.json.decode(row.payload) for row in rows]
+        notices = [msgspec.json.decode(row.payload) for row in rows]
+        return [notice for notice in notices if notice["notice"].startswith("autoRecharge")]
 
     def told(self) -> list[str]:
         """The types of the outgoing events about charges, oldest first."""

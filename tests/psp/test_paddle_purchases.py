@@ -54,9 +54,9 @@ def session_of(purchase: PurchaseRow) -> str:
 def test_a_paid_transaction_lands_once_and_is_named_in_the_books(world: RailWorld, fake: FakePaddle) -> None:
     purchase = bought(world, fake)
     assert (purchase.status, purchase.provider, purchase.provider_reference) == ("paid", "paddle", purchase.session_id)
-    assert world.rows() == [("deposit", 2_500)] and world.documents() == ["receipt"]
+    assert world.rows() == [("deposit", 2_500)] and world.documents() == ["payment_confirmation"]
     world.hook(*reversed(fake.events), *fake.events)
-    assert world.rows() == [("deposit", 2_500)] and world.documents() == ["receipt"]
+    assert world.rows() == [("deposit", 2_500)] and world.documents() == ["payment_confirmation"]
 
 
 def test_a_replay_under_a_new_event_id_credits_nothing(world: RailWorld, fake: FakePaddle) -> None:
@@ -126,13 +126,13 @@ def test_a_refund_of_ours_waits_for_paddle_and_ends_in_a_credit_note(world: Rail
     purchase = bought(world, fake)
     reversal = reverse(world, purchase)
     world.hook_new()
-    assert (reversal.status, world.state()) == ("refunding", (0, 0)) and world.documents() == ["receipt"]
+    assert (reversal.status, world.state()) == ("refunding", (0, 0)) and world.documents() == ["payment_confirmation"]
     fake.decide(next(iter(fake.adjustments)), "approved")
     world.hook_new()
     world.hook(*reversed(fake.events))
     assert world.reversal(reversal).status == "succeeded" and world.purchase(purchase).status == "refunded"
     assert world.rows() == [("deposit", 2_500), ("refund", -2_500)]
-    assert world.documents() == ["credit_note", "receipt"] and len(fake.adjustments) == 1
+    assert world.documents() == ["credit_note", "payment_confirmation"] and len(fake.adjustments) == 1
 
 
 def test_a_refund_that_paddle_rejects_gives_the_credits_back(world: RailWorld, fake: FakePaddle) -> None:

@@ -39,6 +39,7 @@ class Front:
             found = self._match(scope)
             if found is not None and _is_plain(scope["headers"], found[0].body_bytes_max):
                 resource, path_params = found
+                scope["path_template"] = resource.paths["account_id" in path_params]
                 status, headers, body = await self._answer(resource, PlainRequest(scope, receive, path_params))
                 await _send(send, status, headers, body)
                 return

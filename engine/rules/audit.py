@@ -290,7 +290,7 @@ def _is_as_asked(row: Row, hold: Hold) -> bool:
         provider_name=row[14],
         capability_id=row[15],
         call_id=row[17],
-        api_key_id=row[API_KEY],
+        api_key_id=hold.api_key_id,
         metadata=row[19],
     )
     return row[24] in (c.fingerprint(asked), c.fingerprint(replace(asked, ttl_seconds=None)))

@@ -6,6 +6,7 @@ from typing import Any, cast
 import msgspec
 from httpx import Response
 
+from api.mails.compose import write_notice
 from engine.flows import receive
 from engine.flows.unclaimed import Unclaimed, keep
 from engine.jobs import Jobs
@@ -86,7 +87,7 @@ def open_desk(host: Host, policy: str | None = None, grant_limit: int | None = N
     return Desk(
         host,
         provider,
-        Jobs(replace(runtime)),
+        Jobs(replace(runtime), {"notice": write_notice}),
         support=host.new_key("support", name="Sam"),
         approver=host.new_key("approver", name="Ben"),
         admin=host.new_key("admin", name="Ada"),

@@ -43,12 +43,13 @@ def test_one_list_tells_what_happened_and_who_did_it(host: Host, path: str, desk
     host.wait(minutes=1)
     desk.jobs.run_due()
     entries = read(host, desk)
-    assert [entry["kind"] for entry in entries] == [
-        "mail", "document", "transaction", "act", "transaction", "purchase", "mail", "document",
+    assert [entry["kind"] for entry in entries if entry["kind"] != "mail"] == [
+        "document", "transaction", "act", "transaction", "purchase", "document",
     ]  # fmt: skip
+    assert {entry["title"] for entry in entries if entry["kind"] == "mail"} >= {"paymentConfirmed", "refundDone"}
     act = next(entry for entry in entries if entry["kind"] == "act")
     assert (act["title"], act["actor"], act["detail"]) == ("reversal.proposed", "support:Sam", "by mistake")
-    note = entries[1]
+    note = next(entry for entry in entries if entry["kind"] == "document")
     assert note["title"].startswith("Credit note ALPC26-") and note["purchaseId"] == purchase
     rows = [entry for entry in entries if entry["kind"] == "transaction"]
     assert [(row["title"], row["amountCredits"]) for row in rows] == [("refund", "-2000"), ("deposit", "2000")]

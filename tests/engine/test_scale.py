@@ -56,7 +56,7 @@ def test_order_6_a_hundred_thousand_lots_cost_what_ten_do(large: Database) -> No
 
 
 def lots_loaded(db: Database, command: Command) -> int:
-    with reading(db) as session:
+    with writing(db) as session:
         return len(books.load(session, [command], DAY_0)[ACCOUNT].lots)
 
 

@@ -22,6 +22,10 @@ SETTINGS = {
     "wallets.status": "an administrator's act, in the audit log",
     "wallets.daily_limit_credits": "the customer's choice",
     "wallets.per_call_limit_credits": "the customer's choice",
+    "wallets.low_balance_credits": "the customer's choice",
+    "wallets.limit_alerted_on": "whether the customer was told today",
+    "wallets.recharge_at_credits": "when to look at the customer's auto-recharge again",
+    "lots.warn_at": "when the customer is told next that it expires",
 }
 """Columns that say what somebody wants, not what the rows made."""
 
@@ -77,6 +81,8 @@ def other(value: object, column: object) -> object:
             kind = str(getattr(column, "type", ""))
             if kind.startswith(("DATETIME", "TIMESTAMP")):
                 return datetime.fromisoformat("2026-11-05T00:00:00+00:00")
+            if kind == "DATE":
+                return date.fromisoformat("2026-11-05")
             return 1 if "INT" in kind else "x"
         case bool():
             return not value

@@ -44,7 +44,7 @@ def test_a_grant_is_told_with_its_lot_its_place_and_the_balance() -> None:
             "accountId": ACCOUNT,
             "seq": 1,
             "balanceAfter": "50",
-            "transactionId": "txn_000001",
+            "transactionId": "txn_0000010000000001",
             "type": "promo_credit",
             "source": "promo",
             "lotId": "lot_000001",

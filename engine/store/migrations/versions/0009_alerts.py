@@ -95,7 +95,6 @@ def downgrade() -> None:
     op.drop_column('lots', 'warn_at')
     op.drop_column('wallets', 'limit_alerted_on')
     op.drop_column('wallets', 'low_balance_credits')
-    op.drop_column('wallets', 'low_balance_credits')
     op.drop_index('ix_usage_daily_day', table_name='usage_daily')
     op.drop_column('mails', 'problem')
     op.drop_column('mails', 'html')

@@ -1,6 +1,7 @@
 """Metrics: what is counted in the process, what is read from the database, and that nothing names an account."""
 
 import socket
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,8 +53,9 @@ def test_commands_and_batches_are_counted_by_what_became_of_them(host: Host, met
     host.post(f"{path}/spends", {"amountCredits": "30"}, key="k")
     host.spend(path, 300)
     host.post(f"{path}/holds", {"amountCredits": "5"})
-    host.runtime.group.close()  # a batch is counted after its answers are given
-    seen = lines(meters.registry)
+    last = 'purser_commands_total{operation="hold",outcome="done"}'
+    while last not in (seen := lines(meters.registry)):  # a batch is counted after its answers are given
+        time.sleep(0.01)
     assert seen['purser_commands_total{operation="spend",outcome="done"}'] == 1
     assert seen['purser_commands_total{operation="spend",outcome="replayed"}'] == 1
     assert seen['purser_commands_total{operation="spend",outcome="CREDIT-001"}'] == 1

@@ -46,7 +46,8 @@ def test_one_list_tells_what_happened_and_who_did_it(host: Host, path: str, desk
     assert [entry["kind"] for entry in entries if entry["kind"] != "mail"] == [
         "document", "transaction", "act", "transaction", "purchase", "document",
     ]  # fmt: skip
-    assert {entry["title"] for entry in entries if entry["kind"] == "mail"} >= {"paymentConfirmed", "refundDone"}
+    mails = [entry["title"] for entry in entries if entry["kind"] == "mail"]
+    assert any("received" in title for title in mails) and any("refunded" in title for title in mails)
     act = next(entry for entry in entries if entry["kind"] == "act")
     assert (act["title"], act["actor"], act["detail"]) == ("reversal.proposed", "support:Sam", "by mistake")
     note = next(entry for entry in entries if entry["kind"] == "document")

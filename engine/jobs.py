@@ -65,7 +65,7 @@ def send_refund(runtime: Runtime, account_id: str, payload: Payload) -> None:
 
 def send_unclaimed_refund(runtime: Runtime, account_id: str, payload: Payload) -> None:
     """Outbox kind `refund_unclaimed`."""
-    unclaimed.send_refund(runtime, payload["paymentId"])
+    unclaimed.send_refund(runtime, payload["unclaimedId"])
 
 
 def check_payment(runtime: Runtime, account_id: str, payload: Payload) -> None:

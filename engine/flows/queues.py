@@ -3,16 +3,19 @@
 Deciding again in the same way answers the same; in another way it is refused, for somebody was faster.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from sqlmodel import Session
 
 from engine.flows import proposals, quarantine, refunds, unclaimed
 from engine.rules.errors import AlreadyRefunded, Forbidden, Invalid, NotFound
+from engine.rules.stores import price_of
 from engine.runtime import Runtime
 from engine.store import proposals as rows
 from engine.store import purchases
 from engine.store.database import reading
-from engine.store.queues import Queue
+from engine.store.queues import Queue, Waiting, queue_page
 from engine.store.tables import ReversalRow
 
 Action = Literal["approve", "reject", "credit", "refund", "dismiss", "bind"]
@@ -53,6 +56,27 @@ class Resolved:
     transaction_id: str | None = None
     reversal_id: str | None = None
     is_replay: bool = False
+
+
+def waiting_page(session: Session, runtime: Runtime, queue: Queue, page: int, limit: int) -> tuple[list[Waiting], int]:
+    """One page of a queue, newest first, and how much waits in all; a store's purchase at the catalogue's price."""
+    rows, total = queue_page(session, queue, page, limit)
+    return [_priced(runtime, row) for row in rows], total
+
+
+def _priced(runtime: Runtime, row: Waiting) -> Waiting:
+    told = row.sighting
+    if told is None or row.provider is None:
+        return row
+    price = price_of(runtime.catalog, row.provider, told.product_id, told.quantity)
+    if price is None:
+        return row
+    return replace(
+        row,
+        amount_minor=price.amount.minor,
+        currency=price.amount.currency,
+        credits=price.base_credits + price.bonus_credits,
+    )
 
 
 def resolve(runtime: Runtime, verdict: Verdict) -> Resolved:
@@ -107,7 +131,12 @@ def _purchase(runtime: Runtime, verdict: Verdict) -> Resolved:
 
 
 def _payment(runtime: Runtime, verdict: Verdict) -> Resolved:
+    """What is above the approval limit is not given to anybody, nor sent back, by support alone."""
     _check_action(verdict, "payment")
+    price = unclaimed.price_of_row(runtime, unclaimed.find(runtime, verdict.item_id))
+    is_large = price is not None and price.amount.minor > runtime.catalog.refunds.approval_above
+    if verdict.action != "dismiss" and is_large and not verdict.may_approve:
+        raise Forbidden("Above the approval limit an approver or an administrator decides this.")
     if verdict.action == "bind":
         if verdict.account_id is None:
             raise Invalid("accountId", "Name the account that the payment is bound to.")

@@ -1,8 +1,8 @@
-"""Proposed grants and debits, decisions on uncredited purchases, and unclaimed payments: rows in, rows out."""
+"""Proposed grants and debits, and decisions on uncredited purchases: rows in, rows out."""
 
 from sqlmodel import Session, col, select
 
-from engine.store.tables import ProposalRow, ResolutionRow, TransactionRow, UnclaimedRow
+from engine.store.tables import ProposalRow, ResolutionRow, TransactionRow
 
 
 def get_proposal(session: Session, account_id: str, proposal_id: str, *, lock: bool = False) -> ProposalRow | None:
@@ -46,19 +46,3 @@ def is_granted(session: Session, account_id: str, reference: str) -> bool:
 def resolution_of(session: Session, account_id: str, purchase_id: str) -> ResolutionRow | None:
     """What was decided of an uncredited purchase."""
     return session.get(ResolutionRow, (account_id, purchase_id))
-
-
-def find_unclaimed(session: Session, payment_id: str, *, lock: bool = False) -> UnclaimedRow | None:
-    """An unclaimed payment by our id; with `lock`, held to the end (after the wallet's lock, if one is taken)."""
-    statement = select(UnclaimedRow).where(UnclaimedRow.payment_id == payment_id)
-    return session.exec(statement.with_for_update() if lock else statement).first()
-
-
-def add_unclaimed(session: Session, row: UnclaimedRow) -> UnclaimedRow:
-    """Keep a payment nobody has claimed; what is there already stays as it is. A race ends in a constraint error."""
-    there = session.get(UnclaimedRow, (row.provider, row.provider_account, row.mode, row.object_id))
-    if there is not None:
-        return there
-    session.add(row)
-    session.flush()
-    return row

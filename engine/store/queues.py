@@ -8,13 +8,15 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, and_, func, not_, or_, select
 from sqlmodel import Session, col
 
+from engine.rules.stores import Sighting
+from engine.store.stores import read_sighting
 from engine.store.tables import (
     AccountRow,
     ProposalRow,
     PurchaseRow,
     ResolutionRow,
     ReversalRow,
-    UnclaimedRow,
+    StorePurchaseRow,
     WalletRow,
 )
 
@@ -48,6 +50,8 @@ class Waiting:
     reason: str | None = None
     problem: str | None = None
     requested_by: str | None = None
+    sighting: Sighting | None = None
+    """What a store said of a purchase that nobody claimed; the catalogue knows what it buys."""
 
 
 Source = tuple[Callable[[Session, int], list[Waiting]], Callable[[Session], int]]
@@ -198,27 +202,26 @@ def _proposal(row: ProposalRow, owner: AccountRow) -> Waiting:
 
 
 def _payments() -> Source:
-    waiting = select(UnclaimedRow).where(col(UnclaimedRow.status) == "waiting")
+    waiting = select(StorePurchaseRow).where(col(StorePurchaseRow.status) == "waiting")
 
     def rows(session: Session, limit: int) -> list[Waiting]:
-        newest = waiting.order_by(col(UnclaimedRow.created_at).desc(), col(UnclaimedRow.payment_id).desc())
+        newest = waiting.order_by(col(StorePurchaseRow.seen_at).desc(), col(StorePurchaseRow.unclaimed_id).desc())
         return [_payment(row) for row in session.execute(newest.limit(limit)).scalars()]
 
     return rows, lambda session: _count(session, waiting)
 
 
-def _payment(row: UnclaimedRow) -> Waiting:
+def _payment(row: StorePurchaseRow) -> Waiting:
+    sighting = read_sighting(row)
     return Waiting(
-        id=row.payment_id,
+        id=row.unclaimed_id,
         kind="payment",
-        created_at=row.created_at,
+        created_at=row.seen_at,
         provider=row.provider,
-        provider_reference=row.object_id,
-        amount_minor=row.amount_minor,
-        currency=row.currency,
-        credits=row.base_credits + row.bonus_credits,
-        description=row.description,
+        provider_reference=sighting.order_id or row.object_id,
+        description=f"{row.product_id} × {sighting.quantity}",
         problem=row.problem,
+        sighting=sighting,
     )
 
 

@@ -63,35 +63,3 @@ class ResolutionRow(Base, table=True):
     reason: str
     reversal_id: str | None = None
     created_at: datetime
-
-
-class UnclaimedRow(Base, table=True):
-    """A payment whose account is unknown: what it buys, and to whom it was bound. `fact` is the provider's word."""
-
-    __tablename__ = "unclaimed_payments"
-    __table_args__ = (
-        one_of("status", "waiting", "bound", "refunding", "refunded", "dismissed"),
-        CheckConstraint("amount_minor > 0 AND base_credits > 0 AND bonus_credits >= 0", name="positive"),
-        Index("ix_unclaimed_payments_payment_id", "payment_id", unique=True),
-        Index("ix_unclaimed_payments_waiting", "status", "created_at"),
-    )
-    provider: str = Field(primary_key=True)
-    provider_account: str = Field(primary_key=True)
-    mode: str = Field(primary_key=True)
-    object_id: str = Field(primary_key=True)
-    payment_id: str
-    status: str = "waiting"
-    amount_minor: int = big()
-    currency: str
-    base_credits: int = big()
-    bonus_credits: int = big(default=0)
-    tier: str
-    description: str
-    fact: str
-    problem: str | None = None
-    account_id: str | None = None
-    purchase_id: str | None = None
-    decided_by: str | None = None
-    reason: str | None = None
-    created_at: datetime
-    updated_at: datetime

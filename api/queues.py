@@ -70,7 +70,7 @@ class UnclaimedPayments(View, frozen=True, kw_only=True):
 
 
 class Review(View, frozen=True, kw_only=True):
-    """Grants that the host wants looked at, and money that came for closed wallets."""
+    """Grants that the host wants looked at, money that came for closed wallets, and second payments of one purchase."""
 
     review: tuple[QueueItem, ...]
     pagination: Pagination

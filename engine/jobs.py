@@ -22,6 +22,7 @@ from engine.flows import (
     follow_up,
     receive,
     refunds,
+    send_back,
     store_polls,
     stores,
     subscription_reads,
@@ -68,6 +69,11 @@ def send_unclaimed_refund(runtime: Runtime, account_id: str, payload: Payload) -
     unclaimed.send_refund(runtime, payload["unclaimedId"])
 
 
+def send_second_refund(runtime: Runtime, account_id: str, payload: Payload) -> None:
+    """Outbox kind `refund_second`."""
+    send_back.send(runtime, payload["secondId"])
+
+
 def check_payment(runtime: Runtime, account_id: str, payload: Payload) -> None:
     """Outbox kind `payment_check`."""
     follow_up.check_payment(runtime, account_id, payload["purchaseId"])
@@ -95,6 +101,7 @@ class Jobs:
             "document": issue_document,
             "refund": send_refund,
             "refund_unclaimed": send_unclaimed_refund,
+            "refund_second": send_second_refund,
             "payment_check": check_payment,
             "late_payment_check": check_late_payment,
             "store_finish": finish_store_purchase,

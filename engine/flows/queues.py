@@ -8,7 +8,7 @@ from typing import Literal
 
 from sqlmodel import Session
 
-from engine.flows import proposals, quarantine, refunds, unclaimed
+from engine.flows import proposals, quarantine, refunds, send_back, unclaimed
 from engine.rules.errors import AlreadyRefunded, Forbidden, Invalid, NotFound
 from engine.rules.stores import price_of
 from engine.runtime import Runtime
@@ -22,6 +22,8 @@ Action = Literal["approve", "reject", "credit", "refund", "dismiss", "bind"]
 
 ACTIONS: dict[str, tuple[Action, ...]] = {
     "purchase": ("credit", "refund", "dismiss"),
+    "invoice": ("refund", "dismiss"),
+    "second_payment": ("refund", "dismiss"),
     "payment": ("bind", "refund", "dismiss"),
     "host_grant": ("approve", "reject"),
     "admin_grant": ("approve", "reject"),
@@ -89,6 +91,8 @@ def resolve(runtime: Runtime, verdict: Verdict) -> Resolved:
     match verdict.queue, prefix:
         case ("quarantined" | "review", "pay"):
             return _purchase(runtime, verdict)
+        case ("review", "sec"):
+            return _second_payment(runtime, verdict)
         case ("unclaimed", "unc"):
             return _payment(runtime, verdict)
         case ("review" | "approvals", "prp"):
@@ -105,7 +109,8 @@ def _check_action(verdict: Verdict, kind: str) -> None:
 
 
 def _purchase(runtime: Runtime, verdict: Verdict) -> Resolved:
-    """Crediting a payment that is above the approval limit is not for support alone."""
+    """Crediting a payment that is above the approval limit is not for support alone; of an invoice that a subscription
+    did not ask for, nothing is credited."""
     _check_action(verdict, "purchase")
     assert verdict.action in ("credit", "refund", "dismiss")
     with reading(runtime.db) as session:
@@ -113,6 +118,8 @@ def _purchase(runtime: Runtime, verdict: Verdict) -> Resolved:
         row = purchases.get_purchase(session, account_id, verdict.item_id) if account_id is not None else None
     if row is None:
         raise NotFound("purchase")
+    if row.subscription_id is not None:
+        _check_action(verdict, "invoice")
     is_large = row.amount_minor > runtime.catalog.refunds.approval_above
     if verdict.action == "credit" and is_large and not verdict.may_approve:
         raise Forbidden("Above the approval limit an approver or an administrator decides this.")
@@ -127,6 +134,24 @@ def _purchase(runtime: Runtime, verdict: Verdict) -> Resolved:
         purchase_id=ruled.purchase.purchase_id,
         reversal_id=ruled.resolution.reversal_id,
         is_replay=ruled.is_replay,
+    )
+
+
+def _second_payment(runtime: Runtime, verdict: Verdict) -> Resolved:
+    """Above the approval limit its money is not sent back by support alone."""
+    _check_action(verdict, "second_payment")
+    row = send_back.find(runtime, verdict.item_id)
+    is_large = row.amount_minor > runtime.catalog.refunds.approval_above
+    if verdict.action == "refund" and is_large and not verdict.may_approve:
+        raise Forbidden("Above the approval limit an approver or an administrator decides this.")
+    is_refund = verdict.action == "refund"
+    done = send_back.decide(runtime, verdict.item_id, verdict.actor, verdict.reason, send_back=is_refund)
+    return Resolved(
+        status=done.row.status,
+        account_id=done.row.account_id,
+        decided_by=done.row.decided_by,
+        purchase_id=done.row.purchase_id,
+        is_replay=done.is_replay,
     )
 
 

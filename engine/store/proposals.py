@@ -1,8 +1,8 @@
-"""Proposed grants and debits, and decisions on uncredited purchases: rows in, rows out."""
+"""Proposed grants and debits, decisions on uncredited purchases, and second payments: rows in, rows out."""
 
 from sqlmodel import Session, col, select
 
-from engine.store.tables import ProposalRow, ResolutionRow, TransactionRow
+from engine.store.tables import ProposalRow, ResolutionRow, SecondPaymentRow, TransactionRow
 
 
 def get_proposal(session: Session, account_id: str, proposal_id: str, *, lock: bool = False) -> ProposalRow | None:
@@ -46,3 +46,13 @@ def is_granted(session: Session, account_id: str, reference: str) -> bool:
 def resolution_of(session: Session, account_id: str, purchase_id: str) -> ResolutionRow | None:
     """What was decided of an uncredited purchase."""
     return session.get(ResolutionRow, (account_id, purchase_id))
+
+
+def second_payment(session: Session, account_id: str, purchase_id: str, payment_id: str) -> SecondPaymentRow | None:
+    """Money that came for a purchase again; the wallet's lock holds it."""
+    return session.get(SecondPaymentRow, (account_id, purchase_id, payment_id))
+
+
+def find_second_payment(session: Session, second_id: str) -> SecondPaymentRow | None:
+    """A second payment by its id alone, as the desk names it."""
+    return session.exec(select(SecondPaymentRow).where(SecondPaymentRow.second_id == second_id)).first()

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
 from sqlmodel import Field
 
-from engine.store.tables.base import Base, big, of_account, one_of
+from engine.store.tables.base import Base, big, of_account, one_of, partial_index
 
 
 class ProposalRow(Base, table=True):
@@ -63,3 +63,32 @@ class ResolutionRow(Base, table=True):
     reason: str
     reversal_id: str | None = None
     created_at: datetime
+
+
+class SecondPaymentRow(Base, table=True):
+    """Money that came for a purchase which another payment had paid: never credited, sent back or left by a person.
+
+    `tries` counts how often the provider was asked to send it back.
+    """
+
+    __tablename__ = "second_payments"
+    __table_args__ = (
+        ForeignKeyConstraint(["account_id", "purchase_id"], ["purchases.account_id", "purchases.purchase_id"]),
+        one_of("status", "waiting", "refunding", "refunded", "dismissed"),
+        CheckConstraint("amount_minor > 0 AND tries >= 0", name="positive"),
+        Index("ix_second_payments_id", "second_id"),
+        partial_index("ix_second_payments_waiting", "created_at", where="status = 'waiting'"),
+    )
+    account_id: str = Field(primary_key=True, max_length=64)
+    purchase_id: str = Field(primary_key=True)
+    payment_id: str = Field(primary_key=True)
+    second_id: str
+    status: str = "waiting"
+    amount_minor: int = big()
+    currency: str
+    tries: int = big(default=0)
+    problem: str | None = None
+    decided_by: str | None = None
+    reason: str | None = None
+    created_at: datetime
+    updated_at: datetime

@@ -1,4 +1,4 @@
-"""store purchases that nobody claimed: what the desk calls them, and what was decided"""
+"""what the desk decides of store purchases that nobody claimed, and of money that came for a purchase twice"""
 
 import sqlalchemy as sa
 import sqlmodel
@@ -15,6 +15,37 @@ KEY = ('provider', 'provider_account', 'mode', 'object_id')
 
 
 def upgrade() -> None:
+    _decide_unclaimed()
+    op.add_column('purchase_facts', sa.Column('parent_id', sqlmodel.sql.sqltypes.AutoString(), nullable=True))
+    _keep_second_payments()
+
+
+def _keep_second_payments() -> None:
+    text = sqlmodel.sql.sqltypes.AutoString
+    op.create_table('second_payments',
+    sa.Column('account_id', text(length=64), nullable=False),
+    sa.Column('purchase_id', text(), nullable=False),
+    sa.Column('payment_id', text(), nullable=False),
+    sa.Column('second_id', text(), nullable=False),
+    sa.Column('status', text(), nullable=False),
+    sa.Column('amount_minor', sa.BigInteger(), nullable=False),
+    sa.Column('currency', text(), nullable=False),
+    sa.Column('tries', sa.BigInteger(), nullable=False),
+    sa.Column('problem', text(), nullable=True),
+    sa.Column('decided_by', text(), nullable=True),
+    sa.Column('reason', text(), nullable=True),
+    sa.Column('created_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.Column('updated_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.CheckConstraint("status IN ('waiting', 'refunding', 'refunded', 'dismissed')", name=op.f('ck_second_payments_status_kind')),
+    sa.CheckConstraint('amount_minor > 0 AND tries >= 0', name=op.f('ck_second_payments_positive')),
+    sa.ForeignKeyConstraint(['account_id', 'purchase_id'], ['purchases.account_id', 'purchases.purchase_id'], name=op.f('fk_second_payments_account_id_purchase_id')),
+    sa.PrimaryKeyConstraint('account_id', 'purchase_id', 'payment_id', name=op.f('pk_second_payments'))
+    )
+    op.create_index('ix_second_payments_id', 'second_payments', ['second_id'], unique=False)
+    op.create_index('ix_second_payments_waiting', 'second_payments', ['created_at'], unique=False, postgresql_where=sa.text("status = 'waiting'"), sqlite_where=sa.text("status = 'waiting'"))
+
+
+def _decide_unclaimed() -> None:
     text = sqlmodel.sql.sqltypes.AutoString
     op.drop_index('ix_store_purchases_unclaimed', table_name='store_purchases')
     with op.batch_alter_table('store_purchases') as batch:
@@ -49,6 +80,10 @@ def _name_those_that_are_there() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index('ix_second_payments_waiting', table_name='second_payments', postgresql_where=sa.text("status = 'waiting'"), sqlite_where=sa.text("status = 'waiting'"))
+    op.drop_index('ix_second_payments_id', table_name='second_payments')
+    op.drop_table('second_payments')
+    op.drop_column('purchase_facts', 'parent_id')
     op.drop_index('ix_store_purchases_unclaimed_id', table_name='store_purchases')
     op.drop_index('ix_store_purchases_unclaimed', table_name='store_purchases')
     with op.batch_alter_table('store_purchases') as batch:

@@ -18,6 +18,7 @@ def upgrade() -> None:
     _decide_unclaimed()
     op.add_column('purchase_facts', sa.Column('parent_id', sqlmodel.sql.sqltypes.AutoString(), nullable=True))
     _keep_second_payments()
+    op.create_index('ix_key_usage_daily_day', 'key_usage_daily', ['day'], unique=False)
 
 
 def _keep_second_payments() -> None:
@@ -80,6 +81,7 @@ def _name_those_that_are_there() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index('ix_key_usage_daily_day', table_name='key_usage_daily')
     op.drop_index('ix_second_payments_waiting', table_name='second_payments', postgresql_where=sa.text("status = 'waiting'"), sqlite_where=sa.text("status = 'waiting'"))
     op.drop_index('ix_second_payments_id', table_name='second_payments')
     op.drop_table('second_payments')

@@ -6,11 +6,15 @@ import pytest
 from sqlmodel import select
 
 from engine.audit import audit
-from engine.payments import Fact
-from engine.store.database import reading
-from engine.store.tables import DocumentRow
+from engine.flows import receive
+from engine.payments import Fact, InvoiceFact
+from engine.rules.money import Money
+from engine.store.database import Database, reading
+from engine.store.tables import DocumentRow, SubscriptionInvoiceRow, SubscriptionRow
 from tests.api.desk import Desk, open_desk
 from tests.api.host import Host, assert_problem
+from tests.api.subscriber import subscriber
+from tests.engine.support import FakeClock
 
 
 @pytest.fixture
@@ -151,3 +155,32 @@ def test_a_large_second_payment_is_not_for_support_alone(host: Host, path: str, 
     (item,) = desk.queue("review")
     assert_problem(desk.resolve("review", item["id"], "refund"), 403, "AUTH-002")
     assert desk.resolve("review", item["id"], "refund", desk.approver).status_code == 200
+
+
+def test_an_invoice_nobody_agreed_to_is_sent_back_or_left_and_never_credited(db: Database, clock: FakeClock) -> None:
+    mira = subscriber(db, clock)
+    mira.subscribe("pro")
+    support = mira.host.new_key("support", name="Sam")
+    before = mira.monthly()
+    with reading(db) as session:
+        row = session.exec(select(SubscriptionRow)).one()
+        (paid,) = session.exec(select(SubscriptionInvoiceRow)).all()
+    provider = mira.runtime.providers[row.provider]
+    wrong = InvoiceFact(
+        object_id="in_wrong", provider_subscription_id=row.reference or "", kind="create", state="paid",
+        amount=Money(paid.amount_minor - 1, paid.currency), plan="pro", interval="month",
+        period_start=row.period_start_at, period_end=row.period_end_at, version=1, live=provider.is_live,
+        payment_id="pay_wrong",
+    )  # fmt: skip
+    assert not receive.carry_out(mira.runtime, provider, (wrong,))
+    (item,) = mira.host.get("/v1/support/queues/quarantined", bearer=support).json()["quarantined"]
+    assert (item["kind"], item["amountMinor"], item["amountCredits"], item["actions"]) == (
+        "invoice", paid.amount_minor - 1, None, ["refund", "dismiss"],
+    )  # fmt: skip
+    path = f"/v1/support/queues/quarantined/{item['id']}/resolve"
+    answer = mira.host.post(path, {"action": "credit", "reason": "x"}, key=None, bearer=support)
+    assert_problem(answer, 400, "INVALID", field="action")
+    done = mira.host.post(path, {"action": "dismiss", "reason": "x"}, key=None, bearer=support)
+    assert (done.status_code, done.json()["status"]) == (200, "quarantined")
+    assert mira.host.get("/v1/support/queues/quarantined", bearer=support).json()["quarantined"] == []
+    assert mira.monthly() == before and mira.is_clean()

@@ -11,7 +11,7 @@ from api.body import Body, PageQuery
 from api.scope import Answer, Call, Resource
 from api.support import Reason, checked_reason
 from api.transactions import Pagination, View
-from engine.flows.queues import ACTIONS, Action, Verdict, resolve
+from engine.flows.queues import ACTIONS, Action, Verdict, resolve, waiting_page
 from engine.rules.commands import fingerprint_of
 from engine.rules.errors import (
     AlreadyRefunded,
@@ -70,7 +70,7 @@ class UnclaimedPayments(View, frozen=True, kw_only=True):
 
 
 class Review(View, frozen=True, kw_only=True):
-    """Grants that the host wants looked at, and money that came for closed wallets."""
+    """Grants that the host wants looked at, money that came for closed wallets, and second payments of one purchase."""
 
     review: tuple[QueueItem, ...]
     pagination: Pagination
@@ -145,7 +145,7 @@ def _lists(queue: Queue) -> Resource[PageQuery]:
     def get_queue(call: Call[PageQuery]) -> Answer:
         ask = call.ask
         with reading(call.runtime.db) as session:
-            rows, total = queues.queue_page(session, queue, ask.page, ask.limit)
+            rows, total = waiting_page(session, call.runtime, queue, ask.page, ask.limit)
         pagination = Pagination(page=ask.page, limit=ask.limit, total=total)
         return Answer(SHAPES[queue](**{queue: tuple(map(queue_item, rows)), "pagination": pagination}))
 

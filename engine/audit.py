@@ -5,7 +5,7 @@ each lot holds what its entries leave, the wallet's totals are those of its lots
 rows say and the open holds pin, head, `seq`, debt and the day's spending are those of the rows, daily usage is what the
 debits say, and what was taken back of a purchase is what its lots say. For every payment: exactly the grants its
 purchase names. For every coupon: as many uses as grants. For every series of documents: no gap, and its chain
-whole.
+whole. What the desk decided, what keys spent and what invoices paid for is looked at in `engine/audit_desk.py`.
 
 It reads one snapshot, window by window, and keeps of a wallet only sums (by lot, by day and provider): a wallet with a
 million rows takes no more memory than one with ten. Several processes may share the accounts (`engine/audit_many.py`).
@@ -20,6 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
+from engine.audit_desk import desk_findings
 from engine.audit_documents import audit_documents
 from engine.rules.audit import Finding, Row, WalletCheck, chain_link
 from engine.rules.audit_ends import end_findings
@@ -76,6 +77,7 @@ def audit_rest(session: Session, keys: Sequence[bytes], report: Report) -> None:
     _audit_purchases(session, report)
     _audit_coupons(session, report)
     report.documents = audit_documents(session, keys, report.findings)
+    report.findings += desk_findings(session)
 
 
 def audit_span(

@@ -26,6 +26,7 @@ from engine.flows import (
     recharge,
     reconcile,
     refunds,
+    send_back,
     store_polls,
     stores,
     subscription_reads,
@@ -69,7 +70,12 @@ def send_refund(runtime: Runtime, account_id: str, payload: Payload) -> None:
 
 def send_unclaimed_refund(runtime: Runtime, account_id: str, payload: Payload) -> None:
     """Outbox kind `refund_unclaimed`."""
-    unclaimed.send_refund(runtime, payload["paymentId"])
+    unclaimed.send_refund(runtime, payload["unclaimedId"])
+
+
+def send_second_refund(runtime: Runtime, account_id: str, payload: Payload) -> None:
+    """Outbox kind `refund_second`."""
+    send_back.send(runtime, payload["secondId"])
 
 
 def check_payment(runtime: Runtime, account_id: str, payload: Payload) -> None:
@@ -114,6 +120,7 @@ class Jobs:
             "document": issue_document,
             "refund": send_refund,
             "refund_unclaimed": send_unclaimed_refund,
+            "refund_second": send_second_refund,
             "payment_check": check_payment,
             "late_payment_check": check_late_payment,
             "store_finish": finish_store_purchase,

@@ -188,11 +188,15 @@ def rollover_clipped(told: Told) -> Letter:
 
 def unusual_activity(told: Told) -> Letter:
     text = gettext("On %(day)s you have spent %(spent)s so far. The week before, it was %(average)s on average.")
+    of_key = gettext("With the API key %(key)s: on %(day)s %(spent)s so far; the week before, %(average)s on average.")
+    key = told.facts.get("keyName")
     spent, average = told.credits("spentCredits"), told.credits("averageCredits")
     return Letter(
         told.say(gettext("Unusual activity")),
         (
-            told.say(text, day=told.day("day"), spent=spent, average=average),
+            told.say(text, day=told.day("day"), spent=spent, average=average)
+            if key is None
+            else told.say(of_key, key=str(key), day=told.day("day"), spent=spent, average=average),
             told.say(gettext("If this was not you, revoke the API key that was used.")),
         ),
         link=told.page(told.say(gettext("See what was spent")), USAGE),

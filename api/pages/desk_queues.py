@@ -10,7 +10,7 @@ from api.pages.frame import Visit
 from api.pages.topup import see_other
 from api.problems import KINDS
 from api.queues import action_of
-from engine.flows.queues import ACTIONS, Action, Verdict, resolve
+from engine.flows.queues import ACTIONS, Action, Verdict, resolve, waiting_page
 from engine.rules.errors import Invalid, NotFound, Refusal
 from engine.rules.refunds import is_same_person
 from engine.store import queues
@@ -69,7 +69,7 @@ def show(visit: Visit, problem: Refusal | None = None) -> Response[str]:
     queue = _queue(visit)
     page = _page(visit.query.get("page", "1"))
     with reading(visit.runtime.db) as session:
-        rows, total = queues.queue_page(session, queue, page, ROWS)
+        rows, total = waiting_page(session, visit.runtime, queue, page, ROWS)
         counts = queue_counts(session)
     done = action_of(visit.query.get("done", ""))
     return visit.page(

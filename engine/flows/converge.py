@@ -15,6 +15,7 @@ from engine import book
 from engine.flows.cards import keep_saved_card
 from engine.flows.granting import commit_of, count_part, grants_of, terms_of
 from engine.flows.recharge_outcome import note_charge
+from engine.flows.second_payments import note_second_payments
 from engine.payments import PaymentProvider, Store
 from engine.rules.catalog import PROVIDER_NAMES
 from engine.rules.commands import GiveBack, Posted, TakeBack
@@ -72,7 +73,8 @@ def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str
     out_before = purchase.credits_out
     now = runtime.clock.now()
     if purchase.subscription_id is not None and purchase.landed_at is None and verdict.status == "paid":
-        return  # an invoice with something wrong about it waits for a person
+        _note_refunds(session, purchase, now)  # it waits for a person, who may have sent it back
+        return
     if verdict.paid_by is not None and purchase.landed_at is None and purchase.subscription_id is None:
         verdict = _land(session, runtime, purchase, commit, provider, verdict, actor)
         if commit is not None and purchase.landed_at is not None:  # of its credits, one part has landed
@@ -80,8 +82,8 @@ def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str
     if purchase.landed_at is not None:
         _post_difference(session, runtime, purchase, verdict, actor)
     _note_status(session, runtime, purchase, verdict, out_before, now)
-    _note_refunds(session, runtime, purchase, known, now)
-    _note_second_payment(session, purchase, known, now)
+    _note_refunds(session, purchase, now)
+    note_second_payments(session, purchase, provider, now)
     count_part(commit, purchase.status == "refunded", purchase.landed_at)
     session.add(purchase)
     session.flush()
@@ -186,7 +188,7 @@ def _post_difference(session: Session, runtime: Runtime, purchase: PurchaseRow, 
 
 def _cause(session: Session, purchase: PurchaseRow) -> str:
     """Whether credits go for good because of a lost dispute or of a refund."""
-    facts = purchases.known_facts(session, purchase.account_id, purchase.purchase_id)
+    facts = purchases.facts_of(session, purchase)
     return "dispute" if any(fact.kind == "dispute" and fact.state == "lost" for fact in facts) else "refund"
 
 
@@ -218,7 +220,7 @@ def _give_back(
     session: Session, runtime: Runtime, purchase: PurchaseRow, verdict: Verdict, credits: int, actor: str
 ) -> None:
     words = runtime.catalog.descriptions
-    facts = purchases.known_facts(session, purchase.account_id, purchase.purchase_id)
+    facts = purchases.facts_of(session, purchase)
     is_dispute = any(fact.kind == "dispute" and fact.state in ("won", "prevented") for fact in facts)
     has_failed = any(fact.kind == "refund" and fact.state == "failed" for fact in facts)
     won = is_dispute and not has_failed
@@ -284,26 +286,9 @@ def _note_status(
         outbox.emit(session, purchase.account_id, event, data, now)
 
 
-def _note_second_payment(session: Session, purchase: PurchaseRow, known: Iterable[KnownFact], now: datetime) -> None:
-    """A purchase is credited once. Money that came for it again is said on the purchase and in the audit log."""
-    again = sorted(f.fact_id for f in known if f.kind == "payment" and f.state == "paid")
-    if purchase.landed_at is None or len(again) < 2:
-        return
-    problem = f"paid more than once: {', '.join(again)}; one of them was credited"[:500]
-    if purchase.problem != problem:
-        purchase.problem = problem
-        facts: dict[str, object] = {"credited": purchase.provider_reference, "payments": again}
-        actor = f"provider:{purchase.provider}"
-        outbox.note_act(
-            session, purchase.account_id, actor, "purchase.paid_again", purchase.purchase_id, problem, facts, now
-        )
-
-
-def _note_refunds(
-    session: Session, runtime: Runtime, purchase: PurchaseRow, known: Iterable[KnownFact], now: datetime
-) -> None:
+def _note_refunds(session: Session, purchase: PurchaseRow, now: datetime) -> None:
     """A refund that succeeded gets a credit note; our own reversal learns how it ended."""
-    for fact in known:
+    for fact in purchases.facts_of(session, purchase):
         if fact.kind != "refund":
             continue
         reversal = session.get(ReversalRow, (purchase.account_id, fact.fact_id))

@@ -67,17 +67,19 @@ def _warn(session: Session, account_id: str, now: datetime) -> None:
 
 
 def tell_unusual(runtime: Runtime, now: datetime, limit: int = BATCH_SIZE_MAX) -> int:
-    """Tell accounts, once a day, that today they spent far more than on the days before; how many were told.
+    """Tell accounts, once a day, that today far more was spent than on the days before: with one of their keys, which
+    is named, or without any. How many were told.
 
-    An account that is not `UNUSUAL_DAYS` old has no usual day yet.
+    A key or account that is not `UNUSUAL_DAYS` old has no usual day yet.
     """
     today = now.date()
     span = timedelta(days=UNUSUAL_DAYS)
     with reading(runtime.db) as session:
         found = alerts.busy_accounts(session, today, today - span, now - span, limit)
+        found += alerts.busy_keys(session, today, today - span, now - span, limit)
 
     def tell(session: Session, activity: alerts.Activity) -> bool:
-        if not alerts.mark_once(session, activity.account_id, "unusualActivity", today.isoformat(), now):
+        if not alerts.mark_once(session, activity.account_id, "unusualActivity", activity.subject(today), now):
             return False
         facts: dict[str, object] = {
             "notice": "unusualActivity",
@@ -85,6 +87,8 @@ def tell_unusual(runtime: Runtime, now: datetime, limit: int = BATCH_SIZE_MAX) -
             "spentCredits": str(activity.spent_credits),
             "averageCredits": str(activity.spent_before_credits // UNUSUAL_DAYS),
         }
+        if activity.api_key_id is not None:
+            facts |= {"apiKeyId": activity.api_key_id, "keyName": activity.key_name or ""}
         outbox.enqueue(session, activity.account_id, "notice", facts, now)
         return True
 

@@ -33,7 +33,8 @@ def terms_of(purchase: PurchaseRow, commit: CommitRow | None) -> Terms:
         base = landed_of(base, commit.parts_landed, commit.parts)
         bonus = landed_of(bonus, commit.parts_landed, commit.parts)
     amount = Money(purchase.amount_minor, purchase.currency)
-    return Terms(amount, base, bonus, has_landed=purchase.landed_at is not None)
+    credited = purchase.provider_reference if purchase.landed_at is not None else None
+    return Terms(amount, base, bonus, has_landed=purchase.landed_at is not None, credited=credited)
 
 
 def grants_of(

@@ -86,7 +86,7 @@ def needs_approval(session: Session, runtime: Runtime, purchase: PurchaseRow, am
 
 def refundable(session: Session, runtime: Runtime, purchase: PurchaseRow) -> Refundable:
     """The purchase as the policy looks at it."""
-    known = purchases.known_facts(session, purchase.account_id, purchase.purchase_id)
+    known = purchases.facts_of(session, purchase)
     lots = purchases.purchase_lots(session, purchase.account_id, purchase.purchase_id)
     provider = runtime.providers.get(purchase.provider)
     return Refundable(

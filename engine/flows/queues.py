@@ -3,22 +3,27 @@
 Deciding again in the same way answers the same; in another way it is refused, for somebody was faster.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from engine.flows import proposals, quarantine, refunds, unclaimed
+from sqlmodel import Session
+
+from engine.flows import proposals, quarantine, refunds, send_back, unclaimed
 from engine.rules.errors import AlreadyRefunded, Forbidden, Invalid, NotFound
+from engine.rules.stores import price_of
 from engine.runtime import Runtime
 from engine.store import proposals as rows
 from engine.store import purchases
 from engine.store.database import reading
-from engine.store.queues import Queue
+from engine.store.queues import Queue, Waiting, queue_page
 from engine.store.tables import ReversalRow
 
 Action = Literal["approve", "reject", "credit", "refund", "dismiss", "bind"]
 
 ACTIONS: dict[str, tuple[Action, ...]] = {
     "purchase": ("credit", "refund", "dismiss"),
+    "invoice": ("refund", "dismiss"),
+    "second_payment": ("refund", "dismiss"),
     "payment": ("bind", "refund", "dismiss"),
     "host_grant": ("approve", "reject"),
     "admin_grant": ("approve", "reject"),
@@ -55,6 +60,27 @@ class Resolved:
     is_replay: bool = False
 
 
+def waiting_page(session: Session, runtime: Runtime, queue: Queue, page: int, limit: int) -> tuple[list[Waiting], int]:
+    """One page of a queue, newest first, and how much waits in all; a store's purchase at the catalogue's price."""
+    rows, total = queue_page(session, queue, page, limit)
+    return [_priced(runtime, row) for row in rows], total
+
+
+def _priced(runtime: Runtime, row: Waiting) -> Waiting:
+    told = row.sighting
+    if told is None or row.provider is None:
+        return row
+    price = price_of(runtime.catalog, row.provider, told.product_id, told.quantity)
+    if price is None:
+        return row
+    return replace(
+        row,
+        amount_minor=price.amount.minor,
+        currency=price.amount.currency,
+        credits=price.base_credits + price.bonus_credits,
+    )
+
+
 def resolve(runtime: Runtime, verdict: Verdict) -> Resolved:
     """Carry a decision out. Raises `NotFound` for what is not in that queue, or the act's own refusal."""
     if verdict.queue == "approvals" and not verdict.may_approve:
@@ -65,6 +91,8 @@ def resolve(runtime: Runtime, verdict: Verdict) -> Resolved:
     match verdict.queue, prefix:
         case ("quarantined" | "review", "pay"):
             return _purchase(runtime, verdict)
+        case ("review", "sec"):
+            return _second_payment(runtime, verdict)
         case ("unclaimed", "unc"):
             return _payment(runtime, verdict)
         case ("review" | "approvals", "prp"):
@@ -81,7 +109,8 @@ def _check_action(verdict: Verdict, kind: str) -> None:
 
 
 def _purchase(runtime: Runtime, verdict: Verdict) -> Resolved:
-    """Crediting a payment that is above the approval limit is not for support alone."""
+    """Crediting a payment that is above the approval limit is not for support alone; of an invoice that a subscription
+    did not ask for, nothing is credited."""
     _check_action(verdict, "purchase")
     assert verdict.action in ("credit", "refund", "dismiss")
     with reading(runtime.db) as session:
@@ -89,6 +118,8 @@ def _purchase(runtime: Runtime, verdict: Verdict) -> Resolved:
         row = purchases.get_purchase(session, account_id, verdict.item_id) if account_id is not None else None
     if row is None:
         raise NotFound("purchase")
+    if row.subscription_id is not None:
+        _check_action(verdict, "invoice")
     is_large = row.amount_minor > runtime.catalog.refunds.approval_above
     if verdict.action == "credit" and is_large and not verdict.may_approve:
         raise Forbidden("Above the approval limit an approver or an administrator decides this.")
@@ -106,8 +137,31 @@ def _purchase(runtime: Runtime, verdict: Verdict) -> Resolved:
     )
 
 
+def _second_payment(runtime: Runtime, verdict: Verdict) -> Resolved:
+    """Above the approval limit its money is not sent back by support alone."""
+    _check_action(verdict, "second_payment")
+    row = send_back.find(runtime, verdict.item_id)
+    is_large = row.amount_minor > runtime.catalog.refunds.approval_above
+    if verdict.action == "refund" and is_large and not verdict.may_approve:
+        raise Forbidden("Above the approval limit an approver or an administrator decides this.")
+    is_refund = verdict.action == "refund"
+    done = send_back.decide(runtime, verdict.item_id, verdict.actor, verdict.reason, send_back=is_refund)
+    return Resolved(
+        status=done.row.status,
+        account_id=done.row.account_id,
+        decided_by=done.row.decided_by,
+        purchase_id=done.row.purchase_id,
+        is_replay=done.is_replay,
+    )
+
+
 def _payment(runtime: Runtime, verdict: Verdict) -> Resolved:
+    """What is above the approval limit is not given to anybody, nor sent back, by support alone."""
     _check_action(verdict, "payment")
+    price = unclaimed.price_of_row(runtime, unclaimed.find(runtime, verdict.item_id))
+    is_large = price is not None and price.amount.minor > runtime.catalog.refunds.approval_above
+    if verdict.action != "dismiss" and is_large and not verdict.may_approve:
+        raise Forbidden("Above the approval limit an approver or an administrator decides this.")
     if verdict.action == "bind":
         if verdict.account_id is None:
             raise Invalid("accountId", "Name the account that the payment is bound to.")

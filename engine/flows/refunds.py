@@ -116,7 +116,7 @@ def propose(
 
 
 def _reversible(session: Session, runtime: Runtime, purchase: PurchaseRow) -> Reversible:
-    known = purchases.known_facts(session, purchase.account_id, purchase.purchase_id)
+    known = purchases.facts_of(session, purchase)
     provider = runtime.providers.get(purchase.provider)
     return Reversible(
         status=purchase.status,

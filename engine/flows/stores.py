@@ -19,7 +19,7 @@ from engine.payments import Event, ProviderRefused, ProviderUnreachable, RefundQ
 from engine.rules.catalog import PROVIDER_NAMES
 from engine.rules.commands import fingerprint_of
 from engine.rules.descriptions import describe, money_label
-from engine.rules.errors import Invalid, NotFound, Unavailable
+from engine.rules.errors import AlreadyRefunded, Invalid, NotFound, Unavailable, WalletNotActive
 from engine.rules.money import Money
 from engine.rules.stores import Sighting, StorePrice, facts_of, price_of, usage_of
 from engine.runtime import Runtime
@@ -255,19 +255,34 @@ def _take_sighting(
     return transact(runtime.db, work)
 
 
-def bind_unclaimed(runtime: Runtime, row: StorePurchaseRow, account_id: str, actor: str, reason: str) -> PurchaseRow:
-    """Give an unclaimed purchase to an account, once and for good, by a person who says why."""
+def bind_unclaimed(runtime: Runtime, row: StorePurchaseRow, account_id: str, actor: str, reason: str) -> bool:
+    """Give an unclaimed purchase to an account, once and for good, by a person who says why; `False` if it has it."""
     store = store_named(runtime, row.provider)
     sighting = stores.read_sighting(row)
     if price_of(runtime.catalog, store.name, sighting.product_id, sighting.quantity) is None:
         raise Invalid("productId", "This product is not sold for credits.")
+    key = stores.key_of_row(row)
 
-    def work(session: Session) -> PurchaseRow:
-        purchase = _take(session, runtime, store, account_id, sighting, actor)
-        facts: dict[str, object] = {"objectId": row.object_id, "provider": row.provider}
+    def work(session: Session) -> bool:
         now = runtime.clock.now()
+        page = books.lock_wallets(session, [account_id], now).get(account_id)
+        if page is None:
+            raise NotFound("account")
+        there = stores.lock_purchase(session, key)
+        claim = purchases.claim_of(session, *key[:3], "payment", row.object_id)
+        if claim is not None and claim.account_id == account_id:
+            return False
+        if claim is not None or there is None or there.status != "waiting":
+            raise AlreadyRefunded("This was decided before.", decided=there.status if there else "cancelled")
+        if page.wallet.status == "closed":
+            raise WalletNotActive(page.wallet.status)
+        # From here it must succeed.
+        purchase = _take(session, runtime, store, account_id, stores.read_sighting(there), actor)
+        there.decided_by, there.reason = actor, reason
+        session.add(there)
+        facts: dict[str, object] = {"objectId": row.object_id, "provider": row.provider}
         outbox.note_act(session, account_id, actor, "purchase.bound", purchase.purchase_id, reason, facts, now)
-        return purchase
+        return True
 
     return transact(runtime.db, work)
 

@@ -50,16 +50,19 @@ class KnownFact:
     version: int
     is_live: bool
     own_credits: int | None = None
+    parent_id: str | None = None
+    """The payment that a refund or dispute is of, where the provider names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What was agreed: the money, the credits it buys, and whether it is real money."""
+    """What was agreed: the money, the credits it buys, and which payment they were credited for, if they were."""
 
     amount: Money
     base_credits: int
     bonus_credits: int
     has_landed: bool
+    credited: str | None = None
 
     @property
     def granted_credits(self) -> int:
@@ -103,7 +106,27 @@ def merge(known: Iterable[KnownFact], fact: Fact) -> KnownFact | None:
         version=fact.version,
         is_live=fact.live,
         own_credits=mine.own_credits if mine else None,
+        parent_id=fact.parent_id or (mine.parent_id if mine else None),
     )
+
+
+def surplus_payments(facts: Iterable[KnownFact], credited: str | None) -> tuple[KnownFact, ...]:
+    """Payments that came for a purchase after it had been credited for another one, in the order of their ids."""
+    paid = [fact for fact in facts if fact.kind == "payment" and fact.state == "paid" and fact.fact_id != credited]
+    return tuple(sorted(paid, key=lambda fact: fact.fact_id)) if credited is not None else ()
+
+
+def sent_back_minor(facts: Iterable[KnownFact], payment_id: str, *, firm: bool) -> int:
+    """How much of one payment's money went back; with `firm`, only what certainly did."""
+    states = ("succeeded",) if firm else ("succeeded", "pending", "processing")
+    return sum(f.amount.minor for f in facts if f.kind == "refund" and f.parent_id == payment_id and f.state in states)
+
+
+def about_credited(facts: Iterable[KnownFact], credited: str | None) -> tuple[KnownFact, ...]:
+    """The facts that the credits follow: a refund or dispute of money that was never credited takes none."""
+    known = tuple(facts)
+    others = {fact.fact_id for fact in surplus_payments(known, credited)}
+    return tuple(fact for fact in known if fact.kind == "payment" or fact.parent_id not in others)
 
 
 def converge(terms: Terms, facts: Iterable[KnownFact], is_live: bool, freezes_warnings: bool = False) -> Verdict:
@@ -113,7 +136,7 @@ def converge(terms: Terms, facts: Iterable[KnownFact], is_live: bool, freezes_wa
     until it is over. Else it is noted and moves nothing.
     """
     waiting = ("open", "warning") if freezes_warnings else ("open",)
-    known = tuple(facts)
+    known = about_credited(facts, terms.credited)
     payment = best_payment(known)
     if payment is None:
         return Verdict("open", False, None, 0, 0)

@@ -2,16 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from typing import Any
 
 import msgspec
-from sqlalchemy import exists, func, select, text
+from sqlalchemy import and_, case, exists, func, literal, select, text
 from sqlmodel import Session, col
 
 from engine.rules.alerts import UNUSUAL_DAYS, UNUSUAL_FACTOR
 from engine.rules.preferences import EmailNotifications
 from engine.store.bulk import update_rows
-from engine.store.tables import AccountRow, AlertMarkRow, AlertSettingsRow, LotRow, UsageDailyRow
+from engine.store.tables import (
+    AccountRow,
+    AlertMarkRow,
+    AlertSettingsRow,
+    CredentialRow,
+    KeyUsageDailyRow,
+    LotRow,
+    UsageDailyRow,
+)
 
 STORED = tuple(name for name in EmailNotifications.__struct_fields__ if name != "payment_confirmed")
 """Whether payments are confirmed is nobody's choice, so it is no column."""
@@ -86,43 +95,86 @@ def set_warnings(session: Session, account_id: str, warnings: Sequence[tuple[str
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What was spent on a day, and on the days before it that it is compared with."""
+    """What was spent on a day, and on the days before it that it is compared with: with one key, or without any."""
 
     account_id: str
     spent_credits: int
     spent_before_credits: int
+    api_key_id: str | None = None
+    key_name: str | None = None
+
+    def subject(self, day: date) -> str:
+        """What the mark of having told it names."""
+        return _subject(day) if self.api_key_id is None else f"{_subject(day)}/{self.api_key_id}"
+
+
+def _subject(day: date) -> str:
+    return day.isoformat()
+
+
+def busy_keys(session: Session, today: date, first: date, made_before: datetime, limit: int) -> list[Activity]:
+    """API keys with which far more was spent today than in `[first, today)`, that are old enough and not told of."""
+    use, key = KeyUsageDailyRow, CredentialRow
+    spent = func.sum(case((col(use.day) == today, col(use.credits_spent)), else_=0))
+    before = func.sum(case((col(use.day) < today, col(use.credits_spent)), else_=0))
+    told = exists().where(
+        col(AlertMarkRow.account_id) == col(use.account_id),
+        col(AlertMarkRow.kind) == "unusualActivity",
+        col(AlertMarkRow.subject) == literal(f"{_subject(today)}/") + col(use.api_key_id),
+    )
+    rows = session.execute(
+        select(col(use.account_id), col(use.api_key_id), col(key.name), spent, before)
+        .join(key, and_(col(key.credential_id) == col(use.api_key_id), col(key.account_id) == col(use.account_id)))
+        .where(col(use.day) >= first, col(use.day) <= today, col(key.created_at) <= made_before, ~told)
+        .group_by(col(use.account_id), col(use.api_key_id), col(key.name))
+        .having(spent * UNUSUAL_DAYS > before * UNUSUAL_FACTOR, before > 0)
+        .order_by(col(use.account_id), col(use.api_key_id))
+        .limit(limit)
+    )
+    return [Activity(account, int(now), int(earlier), key_id, name) for account, key_id, name, now, earlier in rows]
+
+
+def _spent_without_key(first: date, until: date) -> Any:  # noqa: ANN401 - a subquery of any shape
+    """What each account spent in `[first, until)` beside what counted on its keys."""
+    usage, keys = UsageDailyRow, KeyUsageDailyRow
+    on_keys = (
+        select(col(keys.account_id).label("account_id"), func.sum(col(keys.credits_spent)).label("spent"))
+        .where(col(keys.day) >= first, col(keys.day) < until)
+        .group_by(col(keys.account_id))
+        .subquery()
+    )
+    in_all = (
+        select(col(usage.account_id).label("account_id"), func.sum(col(usage.credits_spent)).label("spent"))
+        .where(col(usage.day) >= first, col(usage.day) < until)
+        .group_by(col(usage.account_id))
+        .subquery()
+    )
+    spent = (in_all.c.spent - func.coalesce(on_keys.c.spent, 0)).label("spent")
+    return (
+        select(in_all.c.account_id, spent)
+        .outerjoin(on_keys, on_keys.c.account_id == in_all.c.account_id)
+        .where(spent > 0)
+        .subquery()
+    )
 
 
 def busy_accounts(session: Session, today: date, first: date, opened_before: datetime, limit: int) -> list[Activity]:
-    """Accounts that spent today and in `[first, today)`, are old enough, and were not told of today yet.
+    """Accounts that spent today and in `[first, today)` without a key, are old enough, and were not told of today yet.
 
     Only rows of these days are read, by their index.
     """
-    usage = UsageDailyRow
-    spent = func.sum(col(usage.credits_spent)).label("spent")
-    now_spent = (
-        select(col(usage.account_id).label("account_id"), spent)
-        .where(col(usage.day) == today)
-        .group_by(col(usage.account_id))
-        .subquery()
-    )
-    before = (
-        select(col(usage.account_id).label("account_id"), spent)
-        .where(col(usage.day) >= first, col(usage.day) < today)
-        .group_by(col(usage.account_id))
-        .subquery()
-    )
+    now_spent, before = _spent_without_key(today, today + timedelta(days=1)), _spent_without_key(first, today)
     told = exists().where(
         col(AlertMarkRow.account_id) == now_spent.c.account_id,
         col(AlertMarkRow.kind) == "unusualActivity",
-        col(AlertMarkRow.subject) == today.isoformat(),
+        col(AlertMarkRow.subject) == _subject(today),
     )
     rows = session.execute(
         select(now_spent.c.account_id, now_spent.c.spent, before.c.spent)
         .join(before, before.c.account_id == now_spent.c.account_id)
         .join(AccountRow, col(AccountRow.account_id) == now_spent.c.account_id)
         .where(col(AccountRow.created_at) <= opened_before, ~told)
-        .where(now_spent.c.spent * UNUSUAL_DAYS > before.c.spent * UNUSUAL_FACTOR, before.c.spent > 0)
+        .where(now_spent.c.spent * UNUSUAL_DAYS > before.c.spent * UNUSUAL_FACTOR)
         .order_by(now_spent.c.account_id)
         .limit(limit)
     )

@@ -1,8 +1,8 @@
-"""Proposed grants and debits, decisions on uncredited purchases, and unclaimed payments: rows in, rows out."""
+"""Proposed grants and debits, decisions on uncredited purchases, and second payments: rows in, rows out."""
 
 from sqlmodel import Session, col, select
 
-from engine.store.tables import ProposalRow, ResolutionRow, TransactionRow, UnclaimedRow
+from engine.store.tables import ProposalRow, ResolutionRow, SecondPaymentRow, TransactionRow
 
 
 def get_proposal(session: Session, account_id: str, proposal_id: str, *, lock: bool = False) -> ProposalRow | None:
@@ -48,17 +48,11 @@ def resolution_of(session: Session, account_id: str, purchase_id: str) -> Resolu
     return session.get(ResolutionRow, (account_id, purchase_id))
 
 
-def find_unclaimed(session: Session, payment_id: str, *, lock: bool = False) -> UnclaimedRow | None:
-    """An unclaimed payment by our id; with `lock`, held to the end (after the wallet's lock, if one is taken)."""
-    statement = select(UnclaimedRow).where(UnclaimedRow.payment_id == payment_id)
-    return session.exec(statement.with_for_update() if lock else statement).first()
+def second_payment(session: Session, account_id: str, purchase_id: str, payment_id: str) -> SecondPaymentRow | None:
+    """Money that came for a purchase again; the wallet's lock holds it."""
+    return session.get(SecondPaymentRow, (account_id, purchase_id, payment_id))
 
 
-def add_unclaimed(session: Session, row: UnclaimedRow) -> UnclaimedRow:
-    """Keep a payment nobody has claimed; what is there already stays as it is. A race ends in a constraint error."""
-    there = session.get(UnclaimedRow, (row.provider, row.provider_account, row.mode, row.object_id))
-    if there is not None:
-        return there
-    session.add(row)
-    session.flush()
-    return row
+def find_second_payment(session: Session, second_id: str) -> SecondPaymentRow | None:
+    """A second payment by its id alone, as the desk names it."""
+    return session.exec(select(SecondPaymentRow).where(SecondPaymentRow.second_id == second_id)).first()

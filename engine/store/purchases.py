@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 from engine.rules.facts import Fact
 from engine.rules.lots import Lot
 from engine.rules.money import Money
-from engine.rules.purchases import KnownFact
+from engine.rules.purchases import KnownFact, about_credited
 from engine.store import books
 from engine.store.bulk import insert_rows, select_rows
 from engine.store.tables import ClaimRow, FactRow, ProviderEventRow, PurchaseRow, ReversalRow
@@ -49,9 +49,16 @@ def known_facts(session: Session, account_id: str, purchase_id: str) -> list[Kno
             version=row.version,
             is_live=row.is_live,
             own_credits=row.own_credits,
+            parent_id=row.parent_id,
         )
         for row in rows
     ]
+
+
+def facts_of(session: Session, purchase: PurchaseRow) -> tuple[KnownFact, ...]:
+    """The facts that the purchase's credits follow: nothing of a second payment."""
+    known = known_facts(session, purchase.account_id, purchase.purchase_id)
+    return about_credited(known, purchase.provider_reference if purchase.landed_at is not None else None)
 
 
 def keep_fact(session: Session, account_id: str, purchase_id: str, fact: KnownFact, now: datetime) -> None:
@@ -69,6 +76,7 @@ def keep_fact(session: Session, account_id: str, purchase_id: str, fact: KnownFa
             version=fact.version,
             is_live=fact.is_live,
             own_credits=fact.own_credits,
+            parent_id=fact.parent_id,
             seen_at=now,
         )
     )

@@ -8,13 +8,16 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, and_, func, not_, or_, select
 from sqlmodel import Session, col
 
+from engine.rules.stores import Sighting
+from engine.store.stores import read_sighting
 from engine.store.tables import (
     AccountRow,
     ProposalRow,
     PurchaseRow,
     ResolutionRow,
     ReversalRow,
-    UnclaimedRow,
+    SecondPaymentRow,
+    StorePurchaseRow,
     WalletRow,
 )
 
@@ -26,8 +29,8 @@ SEEN_MAX = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """One thing that waits. `kind` says what it is: `purchase`, `payment`, `reversal`, `refund`, `host_grant`,
-    `admin_grant` or `admin_debit`; what a kind does not have is `None`."""
+    """One thing that waits. `kind` says what it is: `purchase`, `invoice`, `second_payment`, `payment`, `reversal`,
+    `refund`, `host_grant`, `admin_grant` or `admin_debit`; what a kind does not have is `None`."""
 
     id: str
     kind: str
@@ -48,6 +51,8 @@ class Waiting:
     reason: str | None = None
     problem: str | None = None
     requested_by: str | None = None
+    sighting: Sighting | None = None
+    """What a store said of a purchase that nobody claimed; the catalogue knows what it buys."""
 
 
 Source = tuple[Callable[[Session, int], list[Waiting]], Callable[[Session], int]]
@@ -108,7 +113,7 @@ def _purchases(*, of_closed: bool) -> Source:
 def _purchase(row: PurchaseRow, owner: AccountRow) -> Waiting:
     return Waiting(
         id=row.purchase_id,
-        kind="purchase",
+        kind="purchase" if row.subscription_id is None else "invoice",
         created_at=row.created_at,
         account_id=row.account_id,
         account_name=owner.name,
@@ -118,9 +123,48 @@ def _purchase(row: PurchaseRow, owner: AccountRow) -> Waiting:
         provider_reference=row.provider_reference or row.session_id,
         amount_minor=row.amount_minor,
         currency=row.currency,
-        credits=row.base_credits + row.bonus_credits,
+        credits=row.base_credits + row.bonus_credits if row.subscription_id is None else None,
         description=row.description,
         problem=row.problem,
+    )
+
+
+def _second_payments() -> Source:
+    joined = (
+        select(SecondPaymentRow, PurchaseRow, AccountRow)
+        .join(AccountRow, col(AccountRow.account_id) == col(SecondPaymentRow.account_id))
+        .join(
+            PurchaseRow,
+            and_(
+                col(PurchaseRow.account_id) == col(SecondPaymentRow.account_id),
+                col(PurchaseRow.purchase_id) == col(SecondPaymentRow.purchase_id),
+            ),
+        )
+        .where(col(SecondPaymentRow.status) == "waiting")
+    )
+
+    def rows(session: Session, limit: int) -> list[Waiting]:
+        newest = joined.order_by(col(SecondPaymentRow.created_at).desc(), col(SecondPaymentRow.second_id).desc())
+        return [_second_payment(*found) for found in session.execute(newest.limit(limit)).all()]
+
+    return rows, lambda session: _count(session, joined)
+
+
+def _second_payment(row: SecondPaymentRow, bought: PurchaseRow, owner: AccountRow) -> Waiting:
+    return Waiting(
+        id=row.second_id,
+        kind="second_payment",
+        created_at=row.created_at,
+        account_id=row.account_id,
+        account_name=owner.name,
+        account_email=owner.email,
+        purchase_id=row.purchase_id,
+        provider=bought.provider,
+        provider_reference=row.payment_id,
+        amount_minor=row.amount_minor,
+        currency=row.currency,
+        description=bought.description,
+        problem=row.problem or bought.problem,
     )
 
 
@@ -198,27 +242,26 @@ def _proposal(row: ProposalRow, owner: AccountRow) -> Waiting:
 
 
 def _payments() -> Source:
-    waiting = select(UnclaimedRow).where(col(UnclaimedRow.status) == "waiting")
+    waiting = select(StorePurchaseRow).where(col(StorePurchaseRow.status) == "waiting")
 
     def rows(session: Session, limit: int) -> list[Waiting]:
-        newest = waiting.order_by(col(UnclaimedRow.created_at).desc(), col(UnclaimedRow.payment_id).desc())
+        newest = waiting.order_by(col(StorePurchaseRow.seen_at).desc(), col(StorePurchaseRow.unclaimed_id).desc())
         return [_payment(row) for row in session.execute(newest.limit(limit)).scalars()]
 
     return rows, lambda session: _count(session, waiting)
 
 
-def _payment(row: UnclaimedRow) -> Waiting:
+def _payment(row: StorePurchaseRow) -> Waiting:
+    sighting = read_sighting(row)
     return Waiting(
-        id=row.payment_id,
+        id=row.unclaimed_id,
         kind="payment",
-        created_at=row.created_at,
+        created_at=row.seen_at,
         provider=row.provider,
-        provider_reference=row.object_id,
-        amount_minor=row.amount_minor,
-        currency=row.currency,
-        credits=row.base_credits + row.bonus_credits,
-        description=row.description,
+        provider_reference=sighting.order_id or row.object_id,
+        description=f"{row.product_id} × {sighting.quantity}",
         problem=row.problem,
+        sighting=sighting,
     )
 
 
@@ -230,7 +273,7 @@ def _count(session: Session, found: Any) -> int:  # noqa: ANN401 - a select of a
 SOURCES: dict[Queue, tuple[Source, ...]] = {
     "quarantined": (_purchases(of_closed=False),),
     "unclaimed": (_payments(),),
-    "review": (_proposals("host_grant"), _purchases(of_closed=True)),
+    "review": (_proposals("host_grant"), _purchases(of_closed=True), _second_payments()),
     "approvals": (_reversals(), _proposals("admin_grant", "admin_debit")),
 }
 """What each queue is made of: its rows, newest first, and how many there are."""

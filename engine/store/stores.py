@@ -6,6 +6,7 @@ import msgspec
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
+from engine.clock import new_id
 from engine.rules.stores import Sighting
 from engine.store.tables import StoreCursorRow, StoreCustomerRow, StorePurchaseRow
 
@@ -36,6 +37,7 @@ def lock_purchase(session: Session, key: Key) -> StorePurchaseRow | None:
             StorePurchaseRow.object_id == object_id,
         )
         .with_for_update()
+        .execution_options(populate_existing=True)
     ).first()
 
 
@@ -53,6 +55,7 @@ def keep_sighting(session: Session, key: Key, sighting: Sighting, problem: str |
             provider_account=provider_account,
             mode=mode,
             object_id=object_id,
+            unclaimed_id=new_id("unc", now),
             product_id=sighting.product_id,
             sighting=told,
             problem=problem,
@@ -70,9 +73,9 @@ def keep_sighting(session: Session, key: Key, sighting: Sighting, problem: str |
 
 
 def forget(session: Session, key: Key) -> None:
-    """Drop a purchase that nobody claimed and that came to nothing."""
+    """Drop a purchase that waits and that came to nothing."""
     row = lock_purchase(session, key)
-    if row is not None and row.bound_at is None:
+    if row is not None and row.status == "waiting":
         session.delete(row)
 
 
@@ -95,13 +98,23 @@ def bind(
         earlier = read_sighting(row)
     assert row.bound_at is None, "a claim says whose a bound purchase is"
     row.bound_at, row.account_id, row.purchase_id, row.problem = now, account_id, purchase_id, None
+    row.status = "bound"
     session.add(row)
     session.flush()
     return earlier
 
 
+def key_of_row(row: StorePurchaseRow) -> Key:
+    return row.provider, row.provider_account, row.mode, row.object_id
+
+
 def read_sighting(row: StorePurchaseRow) -> Sighting:
     return msgspec.json.decode(row.sighting, type=Sighting)
+
+
+def find_unclaimed(session: Session, unclaimed_id: str) -> StorePurchaseRow | None:
+    """A purchase by what the desk calls it, whatever became of it."""
+    return session.exec(select(StorePurchaseRow).where(StorePurchaseRow.unclaimed_id == unclaimed_id)).first()
 
 
 def unclaimed(session: Session, limit: int) -> list[StorePurchaseRow]:
@@ -109,7 +122,7 @@ def unclaimed(session: Session, limit: int) -> list[StorePurchaseRow]:
     return list(
         session.exec(
             select(StorePurchaseRow)
-            .where(col(StorePurchaseRow.bound_at).is_(None))
+            .where(StorePurchaseRow.status == "waiting")
             .order_by(col(StorePurchaseRow.seen_at))
             .limit(limit)
         ).all()

@@ -8,10 +8,8 @@ from httpx import Response
 
 from api.mails.compose import write_notice
 from engine.flows import receive
-from engine.flows.unclaimed import Unclaimed, keep
 from engine.jobs import Jobs
 from engine.payments import Event, Fact
-from engine.store.database import transact
 from tests.api.host import Host
 from tests.flows.world import BookProvider
 
@@ -46,15 +44,6 @@ class Desk:
             event = Event(f"evt_{self.events}", f"{fact.kind}.{fact.state}", msgspec.json.encode(fact))
             assert receive.store(self.host.runtime, self.provider, event, self.host.clock.now())
         self.jobs.run_due()
-
-    def unclaimed(self, object_id: str, minor: int = 1_000, credits: int = 1_000) -> str:
-        """A payment whose account is unknown, as a store's adapter keeps it; our id for it."""
-        fact = self.provider.say("payment", object_id, "paid", minor)
-        payment = Unclaimed(
-            fact=fact, base_credits=credits, bonus_credits=0, tier="store", description="Credit top-up: $10.00"
-        )
-        runtime = self.host.runtime
-        return transact(runtime.db, lambda session: keep(session, runtime, self.provider, payment).payment_id)
 
     def queue(self, name: str, **query: Any) -> list[dict[str, Any]]:
         answer = self.host.get(f"/v1/support/queues/{name}", bearer=self.support, **query)

@@ -1,4 +1,4 @@
-"""Money that waits for a person: quarantined, unclaimed, or come for a closed wallet; decided once."""
+"""Money that waits for a person: quarantined, or come for a closed wallet; decided once."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -123,94 +123,27 @@ def test_two_people_who_decide_at_once_decide_once(host: Host, path: str, desk: 
     assert is_clean(host)
 
 
-def test_an_unclaimed_payment_is_bound_to_one_account(host: Host, path: str, desk: Desk) -> None:
-    payment = desk.unclaimed("txn_store_1")
-    assert desk.unclaimed("txn_store_1") == payment
-    (item,) = desk.queue("unclaimed")
-    assert (item["id"], item["kind"], item["accountId"], item["providerReference"], item["amountCredits"]) == (
-        payment, "payment", None, "txn_store_1", "1000",
-    )  # fmt: skip
-    assert_problem(desk.resolve("unclaimed", payment, "bind"), 400, "INVALID", field="accountId")
-    assert_problem(desk.resolve("unclaimed", payment, "bind", accountId="nobody"), 404, "NOT-FOUND")
-    done = desk.resolve("unclaimed", payment, "bind", accountId="a")
-    assert (done.status_code, done.json()["status"], done.json()["accountId"]) == (200, "bound", "a")
-    desk.jobs.run_due()
-    paid = host.get(f"{path}/payments").json()["payments"][0]
-    assert (paid["id"], paid["status"], paid["providerReference"]) == (
-        done.json()["purchaseId"], "completed", "txn_store_1",
-    )  # fmt: skip
-    again = desk.resolve("unclaimed", payment, "bind", accountId="a")
-    assert (again.json(), again.headers["idempotency-replayed"]) == (done.json(), "true")
-    host.open("b", plan="pro")
-    assert_problem(desk.resolve("unclaimed", payment, "bind", accountId="b"), 409, "REFUND-003")
-    assert_problem(desk.resolve("unclaimed", payment, "refund"), 409, "REFUND-003")
-    assert (desk.queue("unclaimed"), host.balance(path)["balanceCredits"]) == ([], "1000")
-    assert is_clean(host)
-
-
-def test_a_payment_that_a_purchase_has_is_bound_to_nobody_else(host: Host, path: str, desk: Desk) -> None:
-    purchase = desk.buy(path, 2_000)
-    payment = desk.unclaimed(f"pi_{purchase}", 2_000, 2_000)
-    host.open("b", plan="pro")
-    assert_problem(desk.resolve("unclaimed", payment, "bind", accountId="b"), 409, "REFUND-003")
-    assert host.balance("/v1/accounts/b")["balanceCredits"] == "0"
-    assert host.get("/v1/accounts/b/payments").json()["payments"] == []
-
-
-def test_many_who_bind_at_once_bind_once(host: Host, path: str, desk: Desk) -> None:
-    payment = desk.unclaimed("txn_store_2")
-    names = [f"acc{number}" for number in range(4)]
-    for name in names:
-        host.open(name, plan="pro")
-    barrier = threading.Barrier(4)
-
-    def bind(name: str) -> int:
-        barrier.wait()
-        return desk.resolve("unclaimed", payment, "bind", accountId=name).status_code
-
-    with ThreadPoolExecutor(4) as pool:
-        assert sorted(pool.map(bind, names)) == [200, 409, 409, 409]
-    assert sum(int(host.balance(f"/v1/accounts/{name}")["balanceCredits"]) for name in names) == 1_000
-
-
-@pytest.mark.parametrize("answer", ["succeeded", "refused", "failed"])
-def test_an_unclaimed_payment_is_sent_back_where_the_provider_can(host: Host, desk: Desk, answer: str) -> None:
-    payment = desk.unclaimed("txn_store_3")
-    desk.provider.can_refund = False
-    assert_problem(desk.resolve("unclaimed", payment, "refund"), 409, "REFUND-004")
-    desk.provider.can_refund = True
-    desk.provider.refund_answer = answer
-    assert desk.resolve("unclaimed", payment, "refund").json()["status"] == "refunding"
-    desk.jobs.run_due()
-    waiting = [item["id"] for item in desk.queue("unclaimed")]
-    assert waiting == ([] if answer == "succeeded" else [payment])
-    if answer == "succeeded":
-        again = desk.resolve("unclaimed", payment, "refund")
-        assert (again.json()["status"], again.headers["idempotency-replayed"]) == ("refunded", "true")
-    assert desk.acts() == [("support:Sam", "unclaimed.refunding")]
-
-
 def test_queues_are_read_by_page_newest_first(host: Host, path: str, desk: Desk) -> None:
     ids = []
     for number in range(3):
         host.wait(seconds=1)
-        ids.append(desk.unclaimed(f"txn_{number}"))
-    assert [item["id"] for item in desk.queue("unclaimed", limit=2)] == ids[:0:-1]
-    assert [item["id"] for item in desk.queue("unclaimed", page=2, limit=2)] == ids[:1]
-    assert desk.queue("unclaimed", page=9, limit=2) == []
-    answer = host.get("/v1/support/queues/unclaimed", bearer=desk.approver, page=2, limit=2).json()
+        ids.append(desk.buy(path, 2_000 + number, paid=1))
+    assert [item["id"] for item in desk.queue("quarantined", limit=2)] == ids[:0:-1]
+    assert [item["id"] for item in desk.queue("quarantined", page=2, limit=2)] == ids[:1]
+    assert desk.queue("quarantined", page=9, limit=2) == []
+    answer = host.get("/v1/support/queues/quarantined", bearer=desk.approver, page=2, limit=2).json()
     assert answer["pagination"] == {"page": 2, "limit": 2, "total": 3}
     assert_problem(host.get("/v1/support/queues/lost", bearer=desk.support), 404, "NOT-FOUND")
     assert_problem(desk.resolve("unclaimed", "unc_none", "dismiss"), 404, "NOT-FOUND")
-    assert_problem(desk.resolve("quarantined", ids[0], "dismiss"), 404, "NOT-FOUND")
+    assert_problem(desk.resolve("unclaimed", ids[0], "dismiss"), 404, "NOT-FOUND")
 
 
 def test_a_key_of_a_decision_names_one_request(host: Host, path: str, desk: Desk) -> None:
-    first, second = desk.unclaimed("txn_1"), desk.unclaimed("txn_2")
+    first, second = desk.buy(path, 2_000, paid=1), desk.buy(path, 2_000, paid=2)
     body = {"action": "dismiss", "reason": "a test of the store's"}
     for _ in range(2):
-        answer = host.post(f"/v1/support/queues/unclaimed/{first}/resolve", body, key="k", bearer=desk.support)
-        assert (answer.status_code, answer.json()["status"]) == (200, "dismissed")
-    other = host.post(f"/v1/support/queues/unclaimed/{second}/resolve", body, key="k", bearer=desk.support)
+        answer = host.post(f"/v1/support/queues/quarantined/{first}/resolve", body, key="k", bearer=desk.support)
+        assert (answer.status_code, answer.json()["status"]) == (200, "quarantined")
+    other = host.post(f"/v1/support/queues/quarantined/{second}/resolve", body, key="k", bearer=desk.support)
     assert_problem(other, 422, "IDEMPOTENCY-002")
-    assert [item["id"] for item in desk.queue("unclaimed")] == [second]
+    assert [item["id"] for item in desk.queue("quarantined")] == [second]

@@ -1,5 +1,6 @@
 """What the calendar tells: credits about to expire, unusual days, summaries; each once, whatever crashes."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from engine.flows.alerts import change_alerts
 from engine.jobs import Jobs
 from engine.rules.commands import Hold, Void
 from engine.store.database import Database, reading, transact
-from engine.store.tables import LotRow, OutboxRow
+from engine.store.tables import CredentialRow, LotRow, OutboxRow
 from tests.engine.support import DAY_0, FakeClock, bought, debit, gift
 from tests.flows.world import ACCOUNT, World, open_world
 
@@ -137,6 +138,55 @@ def test_an_unusual_day_is_told_once(world: World) -> None:
         world.jobs.run_due()
     [told] = notices(world, "unusualActivity")
     assert (told["day"], told["spentCredits"], told["averageCredits"]) == ("2026-11-09", "301", "100")
+
+
+def key_of(world: World, key_id: str, age: timedelta = timedelta(0)) -> str:
+    """An API key of the customer's, made so long ago."""
+    made = world.clock.now() - age
+    row = CredentialRow(
+        key_hash=key_id, credential_id=key_id, role="account", account_id=ACCOUNT, name=f"{key_id}'s name", hint="",
+        created_at=made,
+    )  # fmt: skip
+    transact(world.db, lambda session: session.add(row))
+    return key_id
+
+
+def test_an_unusual_day_of_a_key_names_the_key_and_not_the_account(world: World) -> None:
+    """The account as a whole does nothing unusual: it is one key of two that does, and it is old enough."""
+    world.post(gift(ACCOUNT, 100_000))
+    busy, steady = key_of(world, "key_busy"), key_of(world, "key_steady")
+    for _ in range(7):
+        world.post(replace(debit(ACCOUNT, 100), api_key_id=busy), replace(debit(ACCOUNT, 5_000), api_key_id=steady))
+        world.clock.advance(timedelta(days=1))
+        world.jobs.run_due()
+    young = key_of(world, "key_young")
+    for key_id, credits in ((busy, 300), (steady, 5_000), (young, 9_000)):
+        world.posted(replace(debit(ACCOUNT, credits), api_key_id=key_id))
+    world.clock.advance(timedelta(minutes=6))
+    world.jobs.run_due()
+    assert notices(world, "unusualActivity") == [], "three times the average is not more than that"
+    for _ in range(2):
+        world.posted(replace(debit(ACCOUNT, 1), api_key_id=busy))
+        world.clock.advance(timedelta(minutes=6))
+        world.jobs.run_due()
+    [told] = notices(world, "unusualActivity")
+    assert (told["apiKeyId"], told["keyName"], told["spentCredits"], told["averageCredits"]) == (
+        "key_busy", "key_busy's name", "301", "100",
+    )  # fmt: skip
+
+
+def test_spends_without_a_key_are_looked_at_beside_those_with_one(world: World) -> None:
+    world.post(gift(ACCOUNT, 100_000))
+    steady = key_of(world, "key_steady")
+    for _ in range(7):
+        world.post(replace(debit(ACCOUNT, 5_000), api_key_id=steady), debit(ACCOUNT, 10))
+        world.clock.advance(timedelta(days=1))
+        world.jobs.run_due()
+    world.post(replace(debit(ACCOUNT, 5_000), api_key_id=steady), debit(ACCOUNT, 31))
+    world.clock.advance(timedelta(minutes=6))
+    world.jobs.run_due()
+    [told] = notices(world, "unusualActivity")
+    assert (told["spentCredits"], told["averageCredits"], "apiKeyId" in told) == ("31", "10", False)
 
 
 def test_a_new_account_and_a_quiet_one_have_no_usual_day(world: World) -> None:

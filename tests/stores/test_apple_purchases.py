@@ -7,7 +7,7 @@ import pytest
 from sqlmodel import select
 
 from engine.flows.stores import bind_unclaimed
-from engine.rules.errors import NotFound
+from engine.rules.errors import AlreadyRefunded
 from engine.store import stores
 from engine.store.database import reading
 from engine.store.tables import AuditRow, ClaimRow
@@ -110,14 +110,16 @@ def test_support_binds_what_names_an_unknown_account(shop: Shop) -> None:
     with reading(shop.host.runtime.db) as session:
         (waiting,) = stores.unclaimed(session, 10)
     assert waiting.problem == "it names an account that is not known here"
-    purchase = bind_unclaimed(shop.host.runtime, waiting, "mira", "staff:kim", "the customer's receipt")
-    assert purchase.status == "paid" and shop.recharge() == 1_000
+    assert bind_unclaimed(shop.host.runtime, waiting, "mira", "staff:kim", "the customer's receipt")
+    assert not bind_unclaimed(shop.host.runtime, waiting, "mira", "staff:kim", "again")
+    paid = shop.payment()
+    assert paid["status"] == "completed" and shop.recharge() == 1_000
     shop.host.open("otto", "pro")
-    with pytest.raises(NotFound):
+    with pytest.raises(AlreadyRefunded):
         bind_unclaimed(shop.host.runtime, waiting, "otto", "staff:kim", "again")
     with reading(shop.host.runtime.db) as session:
         (act,) = session.exec(select(AuditRow).where(AuditRow.action == "purchase.bound")).all()
-    assert (act.actor, act.reason, act.object_id) == ("staff:kim", "the customer's receipt", purchase.purchase_id)
+    assert (act.actor, act.reason, act.object_id) == ("staff:kim", "the customer's receipt", paid["id"])
 
 
 def test_a_refund_takes_the_credits_back_and_its_reversal_returns_them(shop: Shop) -> None:

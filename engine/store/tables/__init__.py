@@ -21,7 +21,7 @@ from engine.store.tables.demo import SandboxSessionRow as SandboxSessionRow
 from engine.store.tables.demo import SandboxSubscriptionRow as SandboxSubscriptionRow
 from engine.store.tables.desk import ProposalRow as ProposalRow
 from engine.store.tables.desk import ResolutionRow as ResolutionRow
-from engine.store.tables.desk import UnclaimedRow as UnclaimedRow
+from engine.store.tables.desk import SecondPaymentRow as SecondPaymentRow
 from engine.store.tables.documents import DocumentRow as DocumentRow
 from engine.store.tables.documents import DocumentSeriesRow as DocumentSeriesRow
 from engine.store.tables.outbox import AuditRow as AuditRow

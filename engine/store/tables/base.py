@@ -16,7 +16,6 @@ GLOBAL_TABLES = frozenset(
     {
         "claims",
         "provider_events",
-        "unclaimed_payments",
         "document_series",
         "coupon_uses",
         "credentials",

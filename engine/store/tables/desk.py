@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
 from sqlmodel import Field
 
-from engine.store.tables.base import Base, big, of_account, one_of
+from engine.store.tables.base import Base, big, of_account, one_of, partial_index
 
 
 class ProposalRow(Base, table=True):
@@ -65,32 +65,29 @@ class ResolutionRow(Base, table=True):
     created_at: datetime
 
 
-class UnclaimedRow(Base, table=True):
-    """A payment whose account is unknown: what it buys, and to whom it was bound. `fact` is the provider's word."""
+class SecondPaymentRow(Base, table=True):
+    """Money that came for a purchase which another payment had paid: never credited, sent back or left by a person.
 
-    __tablename__ = "unclaimed_payments"
+    `tries` counts how often the provider was asked to send it back.
+    """
+
+    __tablename__ = "second_payments"
     __table_args__ = (
-        one_of("status", "waiting", "bound", "refunding", "refunded", "dismissed"),
-        CheckConstraint("amount_minor > 0 AND base_credits > 0 AND bonus_credits >= 0", name="positive"),
-        Index("ix_unclaimed_payments_payment_id", "payment_id", unique=True),
-        Index("ix_unclaimed_payments_waiting", "status", "created_at"),
+        ForeignKeyConstraint(["account_id", "purchase_id"], ["purchases.account_id", "purchases.purchase_id"]),
+        one_of("status", "waiting", "refunding", "refunded", "dismissed"),
+        CheckConstraint("amount_minor > 0 AND tries >= 0", name="positive"),
+        Index("ix_second_payments_id", "second_id"),
+        partial_index("ix_second_payments_waiting", "created_at", where="status = 'waiting'"),
     )
-    provider: str = Field(primary_key=True)
-    provider_account: str = Field(primary_key=True)
-    mode: str = Field(primary_key=True)
-    object_id: str = Field(primary_key=True)
-    payment_id: str
+    account_id: str = Field(primary_key=True, max_length=64)
+    purchase_id: str = Field(primary_key=True)
+    payment_id: str = Field(primary_key=True)
+    second_id: str
     status: str = "waiting"
     amount_minor: int = big()
     currency: str
-    base_credits: int = big()
-    bonus_credits: int = big(default=0)
-    tier: str
-    description: str
-    fact: str
+    tries: int = big(default=0)
     problem: str | None = None
-    account_id: str | None = None
-    purchase_id: str | None = None
     decided_by: str | None = None
     reason: str | None = None
     created_at: datetime

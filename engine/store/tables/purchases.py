@@ -106,6 +106,7 @@ class FactRow(Base, table=True):
     version: int = big()
     is_live: bool
     own_credits: int | None = big(nullable=True)
+    parent_id: str | None = None
     seen_at: datetime
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import Index
 from sqlmodel import Field
 
-from engine.store.tables.base import Base, of_account
+from engine.store.tables.base import Base, of_account, one_of
 
 
 class StoreCustomerRow(Base, table=True):
@@ -23,14 +23,22 @@ class StorePurchaseRow(Base, table=True):
     """One purchase at a store: unclaimed, with its newest sighting, until it is bound once, by its buyer or by support.
 
     Whoever sights or binds a purchase writes this row, so the two meet here and neither misses what the other did.
+    `unclaimed_id` is what the desk calls it. A purchase that support dismissed or sends back waits for nobody; its
+    buyer may still claim it, for what was sent back is taken from it again.
     """
 
     __tablename__ = "store_purchases"
-    __table_args__ = (Index("ix_store_purchases_unclaimed", "bound_at", "seen_at"),)
+    __table_args__ = (
+        one_of("status", "waiting", "bound", "refunding", "refunded", "dismissed"),
+        Index("ix_store_purchases_unclaimed", "status", "seen_at"),
+        Index("ix_store_purchases_unclaimed_id", "unclaimed_id", unique=True),
+    )
     provider: str = Field(primary_key=True)
     provider_account: str = Field(primary_key=True)
     mode: str = Field(primary_key=True)
     object_id: str = Field(primary_key=True)
+    unclaimed_id: str
+    status: str = "waiting"
     product_id: str
     sighting: str
     problem: str | None = None
@@ -38,6 +46,8 @@ class StorePurchaseRow(Base, table=True):
     bound_at: datetime | None = None
     account_id: str | None = None
     purchase_id: str | None = None
+    decided_by: str | None = None
+    reason: str | None = None
 
 
 class StoreCursorRow(Base, table=True):

@@ -224,7 +224,11 @@ class KeyUsageDailyRow(Base, table=True):
     """What counted on a key's daily limit on one UTC day; a row stands for each day on which it was used."""
 
     __tablename__ = "key_usage_daily"
-    __table_args__ = (of_account(), CheckConstraint("credits_spent >= 0", name="not_negative"))
+    __table_args__ = (
+        of_account(),
+        CheckConstraint("credits_spent >= 0", name="not_negative"),
+        Index("ix_key_usage_daily_day", "day"),
+    )
     account_id: str = Field(primary_key=True, max_length=64)
     api_key_id: str = Field(primary_key=True)
     day: date = Field(primary_key=True)

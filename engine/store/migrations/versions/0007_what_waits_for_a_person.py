@@ -1,4 +1,4 @@
-"""what waits for a person: proposed grants and debits, unclaimed payments, and what was decided of a purchase"""
+"""what waits for a person: proposed grants and debits, and what was decided of a purchase"""
 
 import sqlalchemy as sa
 import sqlmodel
@@ -11,33 +11,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_table('unclaimed_payments',
-    sa.Column('provider', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-    sa.Column('provider_account', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-    sa.Column('mode', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-    sa.Column('object_id', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-    sa.Column('payment_id', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-    sa.Column('status', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-    sa.Column('amount_minor', sa.BigInteger(), nullable=False),
-    sa.Column('currency', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-    sa.Column('base_credits', sa.BigInteger(), nullable=False),
-    sa.Column('bonus_credits', sa.BigInteger(), nullable=False),
-    sa.Column('tier', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-    sa.Column('description', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-    sa.Column('fact', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-    sa.Column('problem', sqlmodel.sql.sqltypes.AutoString(), nullable=True),
-    sa.Column('account_id', sqlmodel.sql.sqltypes.AutoString(), nullable=True),
-    sa.Column('purchase_id', sqlmodel.sql.sqltypes.AutoString(), nullable=True),
-    sa.Column('decided_by', sqlmodel.sql.sqltypes.AutoString(), nullable=True),
-    sa.Column('reason', sqlmodel.sql.sqltypes.AutoString(), nullable=True),
-    sa.Column('created_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
-    sa.Column('updated_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
-    sa.CheckConstraint("status IN ('waiting', 'bound', 'refunding', 'refunded', 'dismissed')", name=op.f('ck_unclaimed_payments_status_kind')),
-    sa.CheckConstraint('amount_minor > 0 AND base_credits > 0 AND bonus_credits >= 0', name=op.f('ck_unclaimed_payments_positive')),
-    sa.PrimaryKeyConstraint('provider', 'provider_account', 'mode', 'object_id', name=op.f('pk_unclaimed_payments'))
-    )
-    op.create_index('ix_unclaimed_payments_payment_id', 'unclaimed_payments', ['payment_id'], unique=True)
-    op.create_index('ix_unclaimed_payments_waiting', 'unclaimed_payments', ['status', 'created_at'], unique=False)
     op.create_table('proposals',
     sa.Column('account_id', sqlmodel.sql.sqltypes.AutoString(length=64), nullable=False),
     sa.Column('proposal_id', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
@@ -87,6 +60,3 @@ def downgrade() -> None:
     op.drop_index('ix_proposals_reference', table_name='proposals', postgresql_where=sa.text('reference IS NOT NULL'), sqlite_where=sa.text('reference IS NOT NULL'))
     op.drop_index('ix_proposals_id', table_name='proposals')
     op.drop_table('proposals')
-    op.drop_index('ix_unclaimed_payments_waiting', table_name='unclaimed_payments')
-    op.drop_index('ix_unclaimed_payments_payment_id', table_name='unclaimed_payments')
-    op.drop_table('unclaimed_payments')

@@ -1,0 +1,79 @@
+"""Money that came for a purchase which another payment had paid: noted as it comes, for a person to send it back.
+
+It is never credited, so what goes back of it takes no credits either: the facts of it concern this money alone.
+"""
+
+from datetime import datetime
+
+from sqlmodel import Session
+
+from engine.clock import new_id
+from engine.payments import PaymentProvider
+from engine.rules.purchases import KnownFact, sent_back_minor, surplus_payments
+from engine.store import outbox, proposals, purchases
+from engine.store.tables import PurchaseRow, SecondPaymentRow
+
+
+def note_second_payments(session: Session, purchase: PurchaseRow, provider: PaymentProvider, now: datetime) -> None:
+    """Keep a row for each second payment at its newest state; the wallet is locked."""
+    if purchase.landed_at is None:
+        return
+    known = purchases.known_facts(session, purchase.account_id, purchase.purchase_id)
+    for payment in surplus_payments(known, purchase.provider_reference):
+        row = proposals.second_payment(session, purchase.account_id, purchase.purchase_id, payment.fact_id)
+        if row is None:
+            row = _note_new(session, purchase, provider, payment, now)
+        if row is not None:
+            _follow(session, row, known, now)
+
+
+def _note_new(
+    session: Session, purchase: PurchaseRow, provider: PaymentProvider, payment: KnownFact, now: datetime
+) -> SecondPaymentRow | None:
+    """A row for money that came again, unless it is another purchase's; said in the audit log."""
+    mode = "live" if payment.is_live else "test"
+    claimed = purchases.claim_object(
+        session, provider.name, provider.account, mode, "payment", payment.fact_id, purchase, now
+    )
+    if not claimed or payment.amount.minor == 0:
+        return None
+    purchase.problem = f"paid more than once: {payment.fact_id} came too and was not credited"[:500]
+    row = SecondPaymentRow(
+        account_id=purchase.account_id,
+        purchase_id=purchase.purchase_id,
+        payment_id=payment.fact_id,
+        second_id=new_id("sec", now),
+        amount_minor=payment.amount.minor,
+        currency=payment.amount.currency,
+        created_at=now,
+        updated_at=now,
+    )
+    session.add(row)
+    session.flush()
+    facts: dict[str, object] = {"credited": purchase.provider_reference, "payment": payment.fact_id}
+    outbox.note_act(
+        session,
+        purchase.account_id,
+        f"provider:{purchase.provider}",
+        "purchase.paid_again",
+        purchase.purchase_id,
+        purchase.problem,
+        facts,
+        now,
+    )
+    return row
+
+
+def _follow(session: Session, row: SecondPaymentRow, known: list[KnownFact], now: datetime) -> None:
+    """All of it went back, wherever that was asked for; or it did not after all."""
+    is_back = sent_back_minor(known, row.payment_id, firm=True) >= row.amount_minor
+    is_asked = sent_back_minor(known, row.payment_id, firm=False) >= row.amount_minor
+    status = row.status
+    if is_back:
+        status = "refunded"
+    elif status == "refunded" and not is_asked:
+        status, row.problem = "waiting", "Its refund failed after all."
+    if status != row.status:
+        row.status, row.updated_at = status, now
+        session.add(row)
+        session.flush()

@@ -29,10 +29,11 @@ from tests.docs.words import WORDS
 INTRODUCTION = """\
 # The catalogue
 
-A catalogue is one TOML file that says everything priced, counted or limited. `PURSER_CATALOG` names it: `alphio`, `acn` or
-`ecolink` (they ship with Purser, in `engine/catalogs/`, and make good beginnings) or a path. `purser catalog check FILE`
-reads one and says what is wrong with it and where. Unknown keys are refused, and so are rules that contradict each other.
-The file is read when a process starts: change it, check it, start again. What was quoted or sold keeps its old terms.
+A catalogue is one TOML file that says everything priced, counted or limited. `PURSER_CATALOG` names it: `alphio`,
+`acn` or `ecolink` (they ship with Purser, in `engine/catalogs/`, and make good beginnings) or a path. `purser catalog
+check FILE` reads one and says what is wrong with it and where. Unknown keys are refused, and so are rules that
+contradict each other. The file is read when a process starts: change it, check it, start again. What was quoted or
+sold keeps its old terms.
 
 Money is an integer of minor units (cents for USD), credits are integers. A key with no default must be there.
 

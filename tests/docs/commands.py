@@ -9,9 +9,10 @@ from api.cli import main
 INTRODUCTION = """\
 # The command line
 
-Settings come from the environment (see [operations](operations.md)). Answers go to stdout, logs, progress and complaints to
-stderr. Exit codes: 0 done, 1 the answer is no (an audit that found something, a schema of another version), 2 refused, and
-then nothing was done. On SQLite a command that writes refuses while another process holds the file.
+Settings come from the environment (see [operations](operations.md)). Answers go to stdout, logs, progress and
+complaints to stderr. Exit codes: 0 done, 1 the answer is no (an audit that found something, a schema of another
+version), 2 refused, and then nothing was done. On SQLite a command that writes refuses while another process holds
+the file.
 
 This page is generated from the commands: `make docs` writes it.
 """

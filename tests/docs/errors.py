@@ -29,13 +29,13 @@ Every error is a problem detail as RFC 9457 has it, `application/problem+json`:
 }
 ```
 
-`code` is what a program looks at: it is stable, and begins with the catalogue's `error_prefix` (`ACN-CREDIT-001`). `detail`
-is for a person and may change. The facts of a refusal stand beside it: credits as text of digits, money as integers of
-minor units. A refusal changes nothing, so the same `Idempotency-Key` may succeed later.
+`code` is what a program looks at: it is stable, and begins with the catalogue's `error_prefix` (`ACN-CREDIT-001`).
+`detail` is for a person and may change. The facts of a refusal stand beside it: credits as text of digits, money as
+integers of minor units. A refusal changes nothing, so the same `Idempotency-Key` may succeed later.
 
-503 and 429 say when to come again (`Retry-After`). After a 503, a timeout or a lost connection send the same request with the
-same `Idempotency-Key`: it is carried out once, whatever became of the first. Everything else means: change the request, or
-the wallet, first.
+503 and 429 say when to come again (`Retry-After`). After a 503, a timeout or a lost connection send the same request
+with the same `Idempotency-Key`: it is carried out once, whatever became of the first. Everything else means: change
+the request, or the wallet, first.
 
 This page is generated from the code: `make docs` writes it.
 

@@ -55,14 +55,14 @@ class Reader:
     names: dict[str, Any] = field(default_factory=lambda: {"__name__": "__main__"})
 
     def follow(self, page: str) -> int:
-        """Run the page's blocks; how many there were. Fails at the first that does not do what the page says."""
+        """Run the page's blocks; how many there were. Fails with everything that was not as the page says."""
         blocks = [block for block in fences(DOCS / page) if block.kind in RUN]
+        complaints = []
         for block in blocks:
             printed = self._sh(block) if block.kind == "sh" else self._python(block)
-            if block.prints is not None:
-                assert fits(printed, block.prints), (
-                    f"{block.place} printed\n{printed}\nand the page says\n{block.prints}"
-                )
+            if block.prints is not None and not fits(printed, block.prints):
+                complaints.append(f"{block.place} printed\n{printed.strip()}\nand the page says\n{block.prints}")
+        assert not complaints, "\n".join(complaints)
         return len(blocks)
 
     def _sh(self, block: Block) -> str:

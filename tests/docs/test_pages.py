@@ -1,11 +1,11 @@
-"""The pages of `docs/` are followed word by word against a demo, and what they name is there."""
+"""The pages of `docs/` are followed word by word against a demo."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import Reader, reader
+from tests.docs.pages import Reader, fits, reader
 from tests.e2e.served import free_port
 
 
@@ -20,3 +20,8 @@ def follower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
 
 def test_the_quickstart_does_what_it_says(follower: Reader) -> None:
     assert (follower.folder / "copy.sqlite3").is_file()
+
+
+def test_the_http_guide_and_the_client_do_what_their_pages_say(follower: Reader) -> None:
+    assert follower.follow("http.md") > 10
+    assert follower.follow("client.md") > 5

@@ -25,3 +25,8 @@ def test_the_quickstart_does_what_it_says(follower: Reader) -> None:
 def test_the_http_guide_and_the_client_do_what_their_pages_say(follower: Reader) -> None:
     assert follower.follow("http.md") > 10
     assert follower.follow("client.md") > 5
+
+
+def test_an_operator_can_do_what_operations_says(tmp_path: Path) -> None:
+    with reader(tmp_path, PORT=str(free_port()), METRICS=str(free_port())) as found:
+        assert found.follow("operations.md") > 6

@@ -6,7 +6,7 @@ PORT ?= 8080
 DIR ?= demo-data
 CATALOG ?= alphio
 
-.PHONY: demo test lint types contracts unit bench clean
+.PHONY: demo test lint types contracts unit docs bench clean
 
 demo: .venv/.runtime
 	$(BIN)/purser demo --port $(PORT) --dir $(DIR) --catalog $(CATALOG)
@@ -25,6 +25,9 @@ contracts: .venv/.dev
 
 unit: .venv/.dev
 	$(BIN)/pytest $(ARGS)
+
+docs: .venv/.dev
+	$(BIN)/python -m tests.docs.write
 
 bench: .venv/.dev
 	$(BIN)/python -m bench.spends

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import Reader, fits, reader
+from tests.docs.pages import Reader, reader
 from tests.e2e.served import free_port
 
 

@@ -17,6 +17,7 @@ from psp.stripe_events import _FOLLOWED as FOLLOWED
 from tests.docs.catalogue import catalogue_page
 from tests.docs.errors import facts_of, tree
 from tests.docs.pages import RUN, fences, fits
+from tests.docs.routes import everything
 from tests.docs.write import DOCS, PAGES
 from tests.sandbox.processes import ROOT
 
@@ -85,6 +86,26 @@ def test_the_words_are_the_same_on_both_pages_that_have_them() -> None:
         for page in (ROOT / "README.md", DOCS / "picture.md")
     ]
     assert rows[0] == rows[1] and len(rows[0]) > 10
+
+
+def test_every_route_that_a_page_names_is_there() -> None:
+    known = [(resource.method, path) for resource in everything() for path in resource.paths]
+    named = 0
+    for page in WRITTEN:
+        text = page.read_text(encoding="utf-8")
+        for method, path in re.findall(r"`(GET|POST|PUT|DELETE) (/(?:v1|webhooks)/[^`?*\s]*)[`?]", text):
+            named += 1
+            assert any(method == one and is_like(path, other) for one, other in known), f"{page.name}: {method} {path}"
+    assert named > 20
+
+
+def is_like(named: str, path: str) -> bool:
+    """Whether a page's path is this route's, whatever it calls the ids in it."""
+    here, there = named.split("/"), path.split("/")
+    return len(here) == len(there) and all(
+        one == other or "{" in one or ("{" in other and not one.isalpha())
+        for one, other in zip(here, there, strict=True)
+    )
 
 
 class Asked(Mapping[str, str]):

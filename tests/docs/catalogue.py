@@ -24,6 +24,7 @@ from msgspec.inspect import (
 
 from engine.rules.catalog import Catalog
 from engine.rules.descriptions import PLACEHOLDERS, Descriptions
+from engine.rules.money import CREDITS_MAX
 from tests.docs.words import WORDS
 
 INTRODUCTION = """\
@@ -35,7 +36,8 @@ check FILE` reads one and says what is wrong with it and where. Unknown keys are
 contradict each other. The file is read when a process starts: change it, check it, start again. What was quoted or
 sold keeps its old terms.
 
-Money is an integer of minor units (cents for USD), credits are integers. A key with no default must be there.
+Money is an integer of minor units (cents for USD), credits are integers; no integer is larger than 10^15. A key with
+no default must be there.
 
 This page is generated from the types: `make docs` writes it.
 """
@@ -106,7 +108,7 @@ def _value(shape: Any) -> str:
         case LiteralType(values=values):
             return ", ".join(f"`{value}`" for value in values)
         case IntType(ge=least, le=most):
-            return f"integer {least:,} to {most:,}"
+            return f"integer from {least}" if most == CREDITS_MAX else f"integer {least:,} to {most:,}"
         case DictType(value_type=value):
             return f"table of {_value(value)}"
         case StrType(pattern=pattern, max_length=longest):

@@ -6,7 +6,7 @@ PORT ?= 8080
 DIR ?= demo-data
 CATALOG ?= alphio
 
-.PHONY: demo test lint types contracts unit locales bench clean
+.PHONY: demo test lint types contracts unit docs locales bench clean
 
 demo: .venv/.runtime
 	$(BIN)/purser demo --port $(PORT) --dir $(DIR) --catalog $(CATALOG)
@@ -32,6 +32,9 @@ locales: .venv/.dev
 		-o receipts/locales/messages.pot .
 	$(BIN)/pybabel -q update -D receipts -i receipts/locales/messages.pot -d receipts/locales \
 		--no-fuzzy-matching --ignore-obsolete
+
+docs: .venv/.dev
+	$(BIN)/python -m tests.docs.write
 
 bench: .venv/.dev
 	$(BIN)/python -m bench.spends

@@ -10,6 +10,10 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 
 from api.environ import SettingsError
+from engine.store.database import hold_file
+
+BESIDE = ("-wal", "-journal", "-shm")
+"""What SQLite keeps beside a file and reads into whatever stands there next: another database's must not stay."""
 
 
 class NoBackup(Exception):
@@ -43,17 +47,18 @@ def restore(database_url: str, source: Path) -> None:
         _run("pg_restore", url, "--exit-on-error", "--single-transaction", "--no-owner", str(source))
         return
     target = _file_of(url)
-    if target.exists():
-        raise NoBackup(f"{target} is there already: move it away first, nothing was overwritten.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.part")
-    part.unlink(missing_ok=True)
-    try:
-        _copy_sqlite(source, part)
-        _sync(part)
-        part.rename(target)
-    finally:
+    with hold_file(target):
+        for name in (target, *(target.with_name(target.name + end) for end in BESIDE)):
+            if name.exists():
+                raise NoBackup(f"{name} is there already: move it away first, nothing was overwritten.")
+        part = target.with_name(f"{target.name}.part")
         part.unlink(missing_ok=True)
+        try:
+            _copy_sqlite(source, part)
+            _sync(part)
+            part.rename(target)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _file_of(url: URL) -> Path:

@@ -5,46 +5,46 @@ Exit codes: 0 done, 1 the answer is no (an audit that found something, a schema 
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
 import click
-import msgspec
 from rich.console import Console
-from rich.progress import Progress, TextColumn
 from rich.table import Table
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 from sqlmodel import Session
 
 from api.auth import create_key
 from api.cli_care import backup_command, doctor_command, restore_command
+from api.cli_import import import_command
+from api.cli_keys import keys_list_command, keys_revoke_command
+from api.cli_talk import NO
+from api.cli_talk import complaints as _complaints
+from api.cli_talk import counting as _counting
+from api.cli_talk import log_here as _log
+from api.cli_talk import say_json as _say_json
+from api.cli_talk import settings_of_environment as _read_settings
 from api.demo_server import DemoOrder, Ready, run_demo
 from api.environ import SettingsError
 from api.exports import export_month, read_month
-from api.logs import log_to_stderr
 from api.receipt_checks import verify_documents
 from api.reconciling import reconcile_now, reports_text, reports_told
 from api.script import run_script
-from api.server import SchemaOutdated, assembled, check_schema, opened, providers_of, serve, work
-from api.settings import Settings, read_settings
+from api.server import assembled, check_schema, opened, providers_of, serve, work
+from api.settings import read_settings
 from engine.audit import Report
 from engine.audit_many import audit_many
 from engine.catalogs import load_catalog
 from engine.clock import Clock
-from engine.rules.catalog import CatalogError
-from engine.rules.errors import NotFound, Refusal
+from engine.rules.errors import NotFound
 from engine.runtime import Secrets
 from engine.store.credentials import KeyRole
-from engine.store.database import DatabaseLocked, reading
+from engine.store.database import open_reader, reading
 from engine.store.migrations import is_current, upgrade
 from engine.store.tables import AccountRow
 from receipts.render import Renderer
-
-NO = 1
-REFUSED = 2
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -113,24 +113,28 @@ def db_group() -> None:
 
 
 @db_group.command("upgrade")
-def db_upgrade_command() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
+def db_upgrade_command(as_json: bool) -> None:
     """Bring the schema to this version's."""
     _log()
     with _complaints(), opened(read_settings(os.environ)) as db:
         upgrade(db)
-    click.echo("The schema is this version's.")
+    _say_json({"current": True}) if as_json else click.echo("The schema is this version's.")
 
 
 @db_group.command("check")
-def db_check_command() -> None:
-    """Say whether the schema is this version's; exit code 1 if not."""
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON line.")
+def db_check_command(as_json: bool) -> None:
+    """Say whether the schema is this version's, also while a server runs; exit code 1 if not."""
     _log()
-    with _complaints(), opened(read_settings(os.environ)) as db:
-        is_right = is_current(db)
+    with _complaints():
+        is_right = _has_this_schema(read_settings(os.environ).database_url)
+    told = "The schema is this version's."
     if not is_right:
-        click.echo("The schema is another version's, or there is none: run `purser db upgrade`.")
+        told = "The schema is another version's, or there is none: run `purser db upgrade`."
+    _say_json({"current": is_right}) if as_json else click.echo(told)
+    if not is_right:
         sys.exit(NO)
-    click.echo("The schema is this version's.")
 
 
 @main.group("catalog")
@@ -264,56 +268,30 @@ def export_command(name: str, out: Path, as_json: bool) -> None:
     click.echo("\n".join(map(str, made.files)))
 
 
-for _command in (doctor_command, backup_command, restore_command):
+for _command in (doctor_command, backup_command, restore_command, import_command):
     main.add_command(_command)
+for _command in (keys_list_command, keys_revoke_command):
+    keys_group.add_command(_command)
 
 
-@contextmanager
-def _complaints() -> Iterator[None]:
-    """Turn what an operator can mend into one line on stderr and exit code 2."""
+def _has_this_schema(url: str) -> bool:
+    """Whether the database is there with this version's schema; looking makes no file and takes no lock."""
     try:
-        yield
-    except CatalogError as error:
-        _refuse(f"The catalogue can't be used: {error}")
-    except (SettingsError, SchemaOutdated, DatabaseLocked, Refusal, OSError) as error:
-        _refuse(str(error))
-    except DBAPIError as error:
-        _refuse(f"The database does not answer: {error.orig}".strip().splitlines()[0])
-
-
-def _refuse(complaint: str) -> None:
-    click.echo(f"purser: {complaint}", err=True)
-    sys.exit(REFUSED)
-
-
-def _read_settings() -> Settings:
-    with _complaints():
-        return read_settings(os.environ)
-    raise AssertionError("a complaint ends the process")
-
-
-def _log() -> None:
-    log_to_stderr(for_people=sys.stderr.isatty())
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+            return False
+        db = open_reader(url)
+    except (ValueError, ArgumentError) as error:
+        raise SettingsError(f"PURSER_DATABASE_URL can't be used: {error}.") from error
+    try:
+        return is_current(db)
+    finally:
+        db.close()
 
 
 def _check_account(session: Session, account_id: str) -> None:
     if session.get(AccountRow, account_id) is None:
         raise NotFound("account")
-
-
-@contextmanager
-def _counting(doing: str, *, is_shown: bool) -> Iterator[Callable[[int], None]]:
-    """A line on stderr that counts the rows done, where somebody looks at it."""
-    console = Console(stderr=True)
-    columns = TextColumn(f"{doing}: {{task.completed:,.0f}} rows")
-    with Progress(columns, console=console, transient=True, disable=not (is_shown and console.is_terminal)) as bar:
-        task = bar.add_task("audit", total=None)
-        yield lambda rows: bar.update(task, completed=rows)
-
-
-def _say_json(value: object) -> None:
-    click.echo(msgspec.json.encode(value).decode())
-    sys.stdout.flush()
 
 
 def _report(report: Report) -> dict[str, object]:

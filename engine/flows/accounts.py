@@ -64,10 +64,25 @@ def open_account(runtime: Runtime, order: NewAccount, now: datetime) -> OpenedAc
 
     Raises `AccountExists`, `Invalid` for a plan that the catalogue does not have, `IdempotencyMismatch`.
     """
-    plan, has_monthly_credits = _plan(runtime.catalog, order)
-    account_id = order.account_id or new_account_id()
+    account, plan = _drawn_up(runtime.catalog, order, now)
+    try:
+        return transact(runtime.db, lambda session: _open(session, runtime, order, account, plan))
+    except IntegrityError:
+        # The same id or key at the same moment: this time the other's row is seen.
+        return transact(runtime.db, lambda session: _open(session, runtime, order, account, plan))
+
+
+def open_within(session: Session, runtime: Runtime, order: NewAccount, now: datetime) -> OpenedAccount:
+    """The same inside the caller's transaction; nothing is written if it is refused."""
+    account, plan = _drawn_up(runtime.catalog, order, now)
+    return _open(session, runtime, order, account, plan)
+
+
+def _drawn_up(catalog: Catalog, order: NewAccount, now: datetime) -> tuple[Account, Plan | None]:
+    """The account as it would be opened now, and the plan it starts on."""
+    plan, has_monthly_credits = _plan(catalog, order)
     account = Account(
-        account_id=account_id,
+        account_id=order.account_id or new_account_id(),
         email=order.email,
         name=order.name,
         country=order.country,
@@ -77,11 +92,7 @@ def open_account(runtime: Runtime, order: NewAccount, now: datetime) -> OpenedAc
         next_grant_at=period_start(now, 1) if has_monthly_credits else None,
         created_at=now,
     )
-    try:
-        return transact(runtime.db, lambda session: _open(session, runtime, order, account, plan))
-    except IntegrityError:
-        # The same id or key at the same moment: this time the other's row is seen.
-        return transact(runtime.db, lambda session: _open(session, runtime, order, account, plan))
+    return account, plan
 
 
 def _open(session: Session, runtime: Runtime, order: NewAccount, account: Account, plan: Plan | None) -> OpenedAccount:

@@ -65,6 +65,15 @@ def revoke_credential(session: Session, credential_id: str, account_id: str | No
     return _changed(session, statement.values(revoked_at=now)) == 1
 
 
+def operator_keys(session: Session) -> Sequence[CredentialRow]:
+    """The keys of the host and of staff that work, newest first."""
+    return session.exec(
+        select(CredentialRow)
+        .where(col(CredentialRow.account_id).is_(None), col(CredentialRow.revoked_at).is_(None))
+        .order_by(col(CredentialRow.created_at).desc(), col(CredentialRow.credential_id).desc())
+    ).all()
+
+
 def account_keys(session: Session, account_id: str, page: int, limit: int) -> tuple[list[CredentialRow], int]:
     """A page of the account's keys that work, newest first, and how many there are."""
     mine = (

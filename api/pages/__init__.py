@@ -17,7 +17,20 @@ from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
 from api.auth import Action
-from api.pages import billing, confirming, desk, desk_acts, desk_queues, recharging, returning, settings, staff, subscribing, topup, usage
+from api.pages import (
+    billing,
+    confirming,
+    desk,
+    desk_acts,
+    desk_queues,
+    recharging,
+    returning,
+    settings,
+    staff,
+    subscribing,
+    topup,
+    usage,
+)
 from api.pages.assets import asset_handler, read_assets
 from api.pages.frame import Handler, Page, Visit, page_route
 from api.pages.render import Templates

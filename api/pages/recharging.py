@@ -1,5 +1,6 @@
 """The saved cards and auto-recharge on `/account/billing`: forms, and why it fired or did not in plain words."""
 
+import contextlib
 from typing import Any
 
 from litestar import Response
@@ -63,7 +64,10 @@ def shown(visit: Visit, form: Form | None = None) -> dict[str, Any] | None:
 def save(visit: Visit) -> dict[str, Any] | Response[Any] | None:
     """Change auto-recharge; what to show again if that was refused."""
     try:
-        payload = {"enabled": visit.form.get("enabled") == "on", "paymentMethodId": visit.form.get("card") or None}
+        payload: dict[str, object] = {
+            "enabled": visit.form.get("enabled") == "on",
+            "paymentMethodId": visit.form.get("card") or None,
+        }
         threshold = read_credits(visit, "threshold")
         payload |= {"thresholdCredits": None if threshold is None else str(threshold)}
         payload |= {"amountMinor": _minor(visit, "amount"), "monthlyCapMinor": _minor(visit, "cap")}
@@ -82,10 +86,8 @@ def make_default(visit: Visit) -> Response[Any]:
 
 def remove(visit: Visit) -> Response[Any]:
     """Remove a card; one that is gone already is what was wanted."""
-    try:
+    with contextlib.suppress(NotFound):
         cards.delete_method(bare_call(visit, method_id=visit.path["method_id"]))
-    except NotFound:
-        pass
     return see_other("/account/billing?done=removed#cards")
 
 
@@ -99,10 +101,10 @@ def reason_text(reason: str, tongue: Tongue) -> str:
     """`"declined:insufficient_funds"` → `"Your card was declined: not enough money."`."""
     kind, _, code = reason.partition(":")
     if kind == "switched_off_after_decline":
-        return tongue.say(REASONS["off"])
-    if kind in REASONS:
-        return tongue.say(REASONS[kind])
-    return tongue.say(REASONS[f"declined:{decline_kind(code or kind)}"])
+        name = "off"
+    else:
+        name = kind if kind in REASONS else f"declined:{decline_kind(code or kind)}"
+    return tongue.say(REASONS[name])
 
 
 def _form(visit: Visit, now_is: recharge.AutoRechargeAnswer) -> Form:

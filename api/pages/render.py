@@ -1,7 +1,7 @@
 """Templates to responses: one environment, escaped and strict, and the headers that every page carries."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -65,13 +65,17 @@ class Templates:
         if visit.account_id and status < 500:
             with suppress(NotFound):
                 balance = settled_wallet(runtime, visit.account_id, visit.now).available_credits
-        text = self._environment(visit.tongue).get_template(template).render(
-            site=runtime.catalog,
-            words=Words(runtime.catalog, visit.tongue),
-            principal=visit.principal,
-            here=visit.request.url.path,
-            balance_credits=balance,
-            **values,
+        text = (
+            self._environment(visit.tongue)
+            .get_template(template)
+            .render(
+                site=runtime.catalog,
+                words=Words(runtime.catalog, visit.tongue),
+                principal=visit.principal,
+                here=visit.request.url.path,
+                balance_credits=balance,
+                **values,
+            )
         )
         return Response(text, status_code=status, media_type="text/html; charset=utf-8", headers=dict(HEADERS))
 
@@ -97,7 +101,7 @@ def environment(assets: Mapping[str, Asset], tongue: Tongue) -> Environment:
         status_names=words.STATUS_NAMES,
         queue_names=words.QUEUE_NAMES,
     )
-    spoken = {
+    spoken: dict[str, Callable[..., str]] = {
         "day": words.day,
         "moment": words.moment,
         "expiry": words.expiry,

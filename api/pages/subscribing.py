@@ -146,7 +146,9 @@ def _plans_page(visit: Visit, refusal: Refusal | None = None) -> Response[str]:
         currency=runtime.catalog.pricing.currency,
         elsewhere=abilities.manage_url if abilities is not None else None,
         acts=_acts(current) if may else (),
-        may_write=may and (abilities is None or "change" in abilities.may) and (abilities is not None or _sellers(visit)),
+        may_write=may
+        and (abilities is None or "change" in abilities.may)
+        and (abilities is not None or _sellers(visit)),
         status_name=STATUS_NAMES.get(current.status, (current.status, "quiet")),
         names=_names(visit),
         refusal=refusal,

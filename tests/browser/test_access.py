@@ -48,3 +48,10 @@ def test_axe_finds_nothing_where_cards_and_commit_plans_are_offered(
     for path in ("/top-up-credits", "/account/billing", "/account/settings", "/account/usage?days=90"):
         check(window.page, path)
     window.close()
+
+
+def test_axe_does_find_what_is_wrong(chromium: Browser, demo: Demo) -> None:
+    window = Window(chromium, demo)
+    window.page.set_content('<html lang="en"><title>Bad</title><main><input type="text"></main></html>')
+    assert Axe().run(window.page, options=RULES).violations_count == 1
+    window.close()

@@ -181,7 +181,9 @@
 
   amount.addEventListener("input", soon);
   ask.addEventListener("change", (event) => {
-    if (event.target.name === "provider") soon();
+    if (event.target.name !== "provider") return;
+    for (const form of document.querySelectorAll("form.commit")) form.elements.provider.value = chosenProvider();
+    soon();
   });
   ask.addEventListener("submit", (event) => {
     event.preventDefault();

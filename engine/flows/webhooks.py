@@ -199,7 +199,7 @@ def fan_out(runtime: Runtime, now: datetime) -> int:
 
     listen(runtime)
     with reading(runtime.db) as session:
-        if not endpoints.undelivered_events(session, now, 1):
+        if not endpoints.has_undelivered_events(session, now):
             return 0
     return transact(runtime.db, piece)
 

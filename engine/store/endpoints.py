@@ -53,6 +53,14 @@ def delete_endpoint(session: Session, endpoint_id: str) -> None:
     session.execute(delete(WebhookEndpointRow).where(col(WebhookEndpointRow.endpoint_id) == endpoint_id))
 
 
+def has_undelivered_events(session: Session, now: datetime) -> bool:
+    """Whether any event is still to be fanned out; it locks nothing, so that a reading transaction may ask."""
+    due = select(OutboxRow.outbox_id).where(
+        col(OutboxRow.done_at).is_(None), OutboxRow.due_at <= now, OutboxRow.kind == "event"
+    )
+    return session.exec(due.limit(1)).first() is not None
+
+
 def undelivered_events(session: Session, now: datetime, limit: int) -> list[OutboxRow]:
     """Events that were not fanned out yet, oldest first; held by this transaction, passed over by others."""
     return list(

@@ -6,7 +6,7 @@ PORT ?= 8080
 DIR ?= demo-data
 CATALOG ?= alphio
 
-.PHONY: demo test lint types contracts unit docs locales bench clean
+.PHONY: demo test lint types contracts unit docs locales page-locales bench clean
 
 demo: .venv/.runtime
 	$(BIN)/purser demo --port $(PORT) --dir $(DIR) --catalog $(CATALOG)
@@ -53,6 +53,9 @@ bench: .venv/.dev
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@ .venv/.runtime
+
+page-locales: .venv/.runtime  ## take up new phrases of the pages into their catalogues
+	$(BIN)/python -m api.pages.phrases
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

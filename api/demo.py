@@ -7,7 +7,7 @@ even one whose name was made to point at this machine.
 import asyncio
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,12 +24,15 @@ from sqlmodel import Session, col, select
 from api.body import Body, read_body, read_query
 from api.demo_pages import page, stylesheet, wants_html
 from api.instants import instant
+from api.pages.words import money_short
 from api.portal import new_link, new_staff_link
 from engine.clock import Clock
+from engine.rules.catalog import Catalog
 from engine.rules.errors import Invalid, NotFound
+from engine.rules.lots import NEVER
 from engine.rules.periods import period_start
 from engine.runtime import Runtime
-from engine.store import outbox
+from engine.store import balances, outbox
 from engine.store.database import Database, reading, transact
 from engine.store.tables import DemoClockRow, MailRow
 
@@ -151,6 +154,7 @@ async def show_index(demo: DemoOf) -> Response[str]:
     support_url = await asyncio.to_thread(new_staff_link, demo.runtime, "support", SUPPORT_NAME)
     approver_url = await asyncio.to_thread(new_staff_link, demo.runtime, "approver", APPROVER_NAME)
     now = demo.clock.now()
+    expiry = await asyncio.to_thread(_next_expiry, demo, now)
     return page(
         "index.html",
         catalog=demo.runtime.catalog.name,
@@ -164,7 +168,27 @@ async def show_index(demo: DemoOf) -> Response[str]:
         now=now.strftime("%A, %d %B %Y, %H:%M UTC"),
         month_seconds=int((period_start(now, 1) - now).total_seconds()),
         day_seconds=86_400,
+        expiry=expiry.strftime("%d %B %Y, %H:%M UTC") if expiry is not None else None,
+        expiry_seconds=int((expiry - now).total_seconds()) + 1 if expiry is not None else 0,
+        has_plans=bool(demo.runtime.catalog.plans),
+        has_cards=demo.runtime.catalog.saves_cards,
+        preset=money_short(_first_top_up(demo.runtime.catalog), demo.runtime.catalog.pricing.currency),
     )
+
+
+def _next_expiry(demo: Demo, now: datetime) -> datetime | None:
+    """When the customer's next credits expire; `None` if none ever do, or not in one step of the clock."""
+    with reading(demo.runtime.db) as session:
+        view = balances.balance(session, demo.account_id, now)
+    ends = [lot.expires_at for bucket in view.buckets for lot in bucket.lots if lot.expires_at > now] if view else []
+    soon = min(ends, default=NEVER)
+    return soon if soon - now < timedelta(seconds=ADVANCE_SECONDS_MAX) else None
+
+
+def _first_top_up(catalog: Catalog) -> int:
+    """An amount to try first: the middle preset, else the least."""
+    presets = catalog.pricing.presets_minor
+    return presets[len(presets) // 2] if presets else catalog.pricing.min_minor
 
 
 def _form(raw: bytes) -> dict[str, list[str]]:

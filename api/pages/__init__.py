@@ -3,7 +3,8 @@
 ```
 Visit (frame)  one request, read and allowed        words, amounts, charts   values into text and numbers
 Templates (render)  template → response, headers    assets                   files under hashed names
-topup → returning   usage   billing   desk (+ _queues, _acts), staff         the pages themselves
+tongues            the language of a visit          forms                    what was typed, read and shown again
+topup → returning   usage   billing   settings   subscribing   desk (+ _queues, _acts), staff   the pages themselves
 ```
 
 `page_handlers` is all that a server needs; `create_app` takes what it answers.
@@ -16,7 +17,20 @@ from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
 from api.auth import Action
-from api.pages import billing, confirming, desk, desk_acts, desk_queues, returning, staff, topup, usage
+from api.pages import (
+    billing,
+    confirming,
+    desk,
+    desk_acts,
+    desk_queues,
+    recharging,
+    returning,
+    settings,
+    staff,
+    subscribing,
+    topup,
+    usage,
+)
 from api.pages.assets import asset_handler, read_assets
 from api.pages.frame import Handler, Page, Visit, page_route
 from api.pages.render import Templates
@@ -51,10 +65,56 @@ def _customer_pages(renderer: Renderer) -> tuple[Page, ...]:
         get("/account/usage/export", usage.download),
         get("/account/billing", billing.show),
         get("/account/billing/receipts/{file:str}", pdf),
-        get("/account/subscribe", billing.subscribe),
+        *_money_pages(),
+        *_settings_pages(),
         Page(method="GET", path=confirming.PATH, reader="anyone", handler=confirming.show),
         Page(method="POST", path=confirming.PATH, reader="anyone", handler=confirming.confirm),
         Page(method="POST", path="/account/sign-out", reader="anyone", handler=staff.sign_out),
+    )
+
+
+def _money_pages() -> tuple[Page, ...]:
+    def post(path: str, handler: Handler) -> Page:
+        return Page(method="POST", path=path, reader="customer", may="settings.write", handler=handler)
+
+    card = "/account/billing/cards/{method_id:str}"
+    return (
+        post("/account/billing/auto-recharge", billing.save_recharge),
+        post(f"{card}/default", recharging.make_default),
+        post(f"{card}/remove", recharging.remove),
+        post("/account/billing/provider", recharging.portal),
+        Page(
+            method="GET",
+            path=subscribing.PATH,
+            reader="customer",
+            may="settings.read",
+            handler=subscribing.show,
+        ),
+        Page(
+            method="GET",
+            path=f"{subscribing.PATH}/preview",
+            reader="customer",
+            may="settings.write",
+            handler=subscribing.preview,
+        ),
+        post(f"{subscribing.PATH}/change", subscribing.change),
+        post(f"{subscribing.PATH}/{{act:str}}", subscribing.act),
+    )
+
+
+def _settings_pages() -> tuple[Page, ...]:
+    def post(path: str, handler: Handler, may: Action = "settings.write") -> Page:
+        return Page(method="POST", path=f"{settings.PATH}/{path}", reader="customer", may=may, handler=handler)
+
+    return (
+        Page(method="GET", path=settings.PATH, reader="customer", may="settings.read", handler=settings.show),
+        post("profile", settings.save_profile),
+        post("limits", settings.save_limits),
+        post("alerts", settings.save_alerts),
+        post("coupon", settings.redeem, "buy"),
+        post("keys", settings.make_key),
+        post("keys/{key_id:str}", settings.change_key),
+        post("keys/{key_id:str}/revoke", settings.revoke_key),
     )
 
 

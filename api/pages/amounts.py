@@ -2,6 +2,7 @@
 
 import re
 
+from api.pages.tongues import ENGLISH, Tongue
 from api.pages.words import money_short
 from engine.rules.errors import AboveMaximum, BelowMinimum, MalformedAmount, Refusal
 from engine.rules.money import Money, currency_digits
@@ -36,21 +37,44 @@ def plain_amount(amount: Money) -> str:
     return f"{whole}.{part:0{currency_digits(amount.currency)}d}" if part else str(whole)
 
 
-def limit_text(refusal: Refusal, pricing: Pricing) -> str:
+def limit_text(refusal: Refusal, pricing: Pricing, tongue: Tongue = ENGLISH) -> str:
     """A refused amount in words, with the limit it met."""
+    said = tongue.say(refusal.detail)
     if isinstance(refusal, BelowMinimum):
-        return f"{refusal.detail} The minimum is {money_short(pricing.min_minor, pricing.currency)}."
+        least = money_short(pricing.min_minor, pricing.currency, tongue)
+        return f"{said} {tongue.say('The minimum is %(money)s.', money=least)}"
     if isinstance(refusal, AboveMaximum):
-        return f"{refusal.detail} The maximum is {money_short(pricing.max_minor, pricing.currency)}."
-    return refusal.detail
+        most = money_short(pricing.max_minor, pricing.currency, tongue)
+        return f"{said} {tongue.say('The maximum is %(money)s.', money=most)}"
+    return said
 
 
-def hints_of(pricing: Pricing) -> dict[str, str]:
+def hints_of(pricing: Pricing, tongue: Tongue = ENGLISH) -> dict[str, str]:
     """What the script says of an amount before, or instead of, asking."""
     return {
-        "malformed": "Type an amount such as 25 or 25.50.",
-        "least": limit_text(BelowMinimum(0, pricing.min_minor, pricing.currency), pricing),
-        "most": limit_text(AboveMaximum(0, pricing.max_minor, pricing.currency), pricing),
+        "malformed": tongue.say("Type an amount such as 25 or 25.50."),
+        "least": limit_text(BelowMinimum(0, pricing.min_minor, pricing.currency), pricing, tongue),
+        "most": limit_text(AboveMaximum(0, pricing.max_minor, pricing.currency), pricing, tongue),
+    }
+
+
+def phrases_of(tongue: Tongue) -> dict[str, str]:
+    """The phrases that the script fills in itself, and how this language writes numbers."""
+    return {
+        "group": tongue.group,
+        "decimal": tongue.decimal,
+        "isMoneyFirst": "yes" if tongue.is_money_first else "",
+        "badge": tongue.say("Save %(percent)s%%"),
+        "price": tongue.say("%(price)s per %(unit)s"),
+        "upsell": tongue.say("+%(money)s to unlock %(amount)s extra %(unit)s"),
+        "upsellUsd": tongue.say("+%(money)s to unlock %(amount)s extra credit"),
+        "pay": tongue.say("Pay %(money)s"),
+        "payNothing": tongue.say("Pay"),
+        "leaving": tongue.say("Taking you to the checkout…"),
+        "signedOut": tongue.say("You are signed out. Open this page from your link again."),
+        "unreachable": tongue.say(
+            "The price can’t be fetched right now. Check your connection and change the amount again."
+        ),
     }
 
 

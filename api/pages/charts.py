@@ -1,8 +1,10 @@
 """Charts as numbers for SVG: integer coordinates, so that templates draw and never compute."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+
+from engine.rules.lots import BUCKETS
 
 WIDTH = 1000
 """Of the stacked bar and of the daily chart, in user units."""
@@ -24,8 +26,19 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What a day took from one bucket, as a piece of its bar."""
+
+    bucket: str
+    credits: int
+    y: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
 class Bar:
-    """One day of the daily chart; `y` is its top, counted downwards."""
+    """One day of the daily chart; `y` is its top, counted downwards. `parts` fill it from the bottom up, in spend
+    order, where it is known what was taken from which bucket."""
 
     date: date
     credits: int
@@ -33,6 +46,7 @@ class Bar:
     y: int
     width: int
     height: int
+    parts: tuple[Part, ...] = ()
 
 
 def slices(buckets: Sequence[tuple[str, int]]) -> tuple[Slice, ...]:
@@ -49,7 +63,9 @@ def slices(buckets: Sequence[tuple[str, int]]) -> tuple[Slice, ...]:
     return tuple(found)
 
 
-def bars(days: Sequence[tuple[date, int]]) -> tuple[Bar, ...]:
+def bars(
+    days: Sequence[tuple[date, int]], by_bucket: Mapping[date, Mapping[str, int]] | None = None
+) -> tuple[Bar, ...]:
     """One bar a day, the highest `HEIGHT` high; a day on which anything was spent shows at least a line."""
     highest = max((credits for _, credits in days), default=0)
     step = WIDTH // max(1, len(days))
@@ -57,5 +73,20 @@ def bars(days: Sequence[tuple[date, int]]) -> tuple[Bar, ...]:
     found = []
     for place, (day, credits) in enumerate(days):
         height = max(2, credits * HEIGHT // highest) if credits > 0 else 0
-        found.append(Bar(day, credits, place * step, HEIGHT - height, width, height))
+        pieces = _parts(by_bucket.get(day, {}), credits, height) if by_bucket is not None else ()
+        found.append(Bar(day, credits, place * step, HEIGHT - height, width, height, pieces))
+    return tuple(found)
+
+
+def _parts(buckets: Mapping[str, int], credits: int, height: int) -> tuple[Part, ...]:
+    """A bar's pieces, as high as the bar together; none where they do not add up to it."""
+    spent = [(bucket, buckets[bucket]) for bucket in BUCKETS if buckets.get(bucket, 0) > 0]
+    if sum(count for _, count in spent) != credits:
+        return ()
+    found, below, counted = [], 0, 0
+    for bucket, count in spent:
+        counted += count
+        top = counted * height // credits
+        found.append(Part(bucket, count, HEIGHT - top, top - below))
+        below = top
     return tuple(found)

@@ -20,10 +20,13 @@ from litestar.response.base import ASGIResponse
 
 from api.auth import MATRIX, Action, Principal
 from api.pages.render import HEADERS, Templates
+from api.pages.tongues import ENGLISH, Tongue, tongue_of
 from api.problems import KINDS
 from api.scope import Site
 from engine.rules.errors import Forbidden, Invalid, NotFound, Refusal, Unauthenticated
 from engine.runtime import Runtime
+from engine.store.database import reading
+from engine.store.tables import AccountRow
 
 FORM_BYTES_MAX = 32 * 1024
 FIELDS_MAX = 40
@@ -37,7 +40,8 @@ Reader = Literal["customer", "staff", "anyone"]
 class Visit:
     """One request for a page, read and allowed. `now` is the engine's, taken once.
 
-    `query` and `form` hold the last value of each name; `account_id` is empty for staff.
+    `query` and `form` hold the last value of each name; `account_id` is empty for staff. A page speaks its account's
+    language, one without an account the browser's first, and the support desk English.
     """
 
     site: Site
@@ -50,6 +54,7 @@ class Visit:
     path: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     form: Mapping[str, str] = field(default_factory=dict)
+    tongue: Tongue = ENGLISH
 
     @property
     def runtime(self) -> Runtime:
@@ -91,6 +96,7 @@ def page_route(page: Page, templates: Templates) -> HTTPRouteHandler:
         visit = Visit(site, templates, request, page.reader, site.runtime.clock.now())
         try:
             visit = await _enter(page, visit)
+            visit = replace(visit, tongue=await asyncio.to_thread(_tongue, visit))
             if iscoroutinefunction(page.handler):
                 response: Response[Any] = await page.handler(visit)
             else:
@@ -146,6 +152,18 @@ async def _form(request: Request[Any, Any, Any]) -> dict[str, str]:
     except ValueError as error:
         raise Invalid("body", "The form is malformed.") from error
     return dict(pairs)
+
+
+def _tongue(visit: Visit) -> Tongue:
+    """The language of this visit."""
+    if visit.reader == "staff":
+        return ENGLISH
+    if not visit.account_id:
+        wished = visit.request.headers.get("accept-language", "")
+        return tongue_of(wished.partition(",")[0].partition(";")[0].strip())
+    with reading(visit.runtime.db) as session:
+        account = session.get(AccountRow, visit.account_id)
+    return tongue_of(account.locale) if account is not None else ENGLISH
 
 
 def refused_page(visit: Visit, refusal: Refusal) -> Response[str]:

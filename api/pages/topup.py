@@ -9,14 +9,17 @@ from typing import Any
 
 from litestar import Response
 
-from api.pages.amounts import first_amount, hints_of, limit_text, parse_amount, plain_amount
+from api.pages.amounts import first_amount, hints_of, limit_text, parse_amount, phrases_of, plain_amount
 from api.pages.frame import Visit
+from api.pages.tongues import Tongue
 from api.pages.words import Words, money, money_short
 from api.problems import KINDS
 from api.scope import checked_key
-from api.topups import QuoteAnswer, QuoteQuery, quote_for
+from api.topups import NextTier, QuoteAnswer, QuoteQuery, quote_for
 from engine.clock import new_id
 from engine.flows import topups
+from engine.payments import keeps_cards
+from engine.rules.commits import commit_credits
 from engine.rules.errors import (
     AboveMaximum,
     BelowMinimum,
@@ -32,6 +35,7 @@ from engine.rules.errors import (
     WalletNotActive,
 )
 from engine.rules.money import Money, currency_digits
+from engine.rules.plans import CommitPlan
 from engine.rules.quotes import parse_amount_cents
 from engine.rules.return_urls import origin_of
 from engine.store import purchases
@@ -81,11 +85,15 @@ def pay(visit: Visit) -> Response[Any]:
     amount = form.get("amount_minor", "")
     currency = form.get("currency", "")
     provider = form.get("provider") or None
+    commit = visit.runtime.catalog.commit_plan(form.get("commit_plan", ""))
     try:
+        price = Money(parse_amount_cents(amount), currency) if commit is None else commit_price(visit, commit)
         order = topups.CheckoutOrder(
             account_id=visit.account_id,
             actor=visit.actor,
-            amount=Money(parse_amount_cents(amount), currency),
+            amount=price,
+            commit_plan=form.get("commit_plan") or None,
+            save_card="save_card" in form,
             provider=provider,
             quote_token=form.get("quote_token") or None,
             key=checked_key(form.get("view")),
@@ -109,6 +117,17 @@ def leave(visit: Visit) -> Response[Any]:
     if purchase.status not in ("created", "open") or purchase.checkout_url is None:
         return see_other(f"{PATH}/return?purchase={purchase.purchase_id}")
     return visit.page("leave.html", purchase=purchase)
+
+
+def commit_price(visit: Visit, plan: CommitPlan) -> Money:
+    """What a commit plan costs, all of its months together."""
+    return Money(plan.amount_minor, visit.runtime.catalog.pricing.currency)
+
+
+def commit_offers(visit: Visit) -> list[tuple[CommitPlan, int, int]]:
+    """The commit plans with what each gives, base and bonus credits."""
+    catalog = visit.runtime.catalog
+    return [(plan, *commit_credits(plan, catalog.pricing)) for plan in catalog.commit_plans]
 
 
 def own_purchase(visit: Visit, purchase_id: str) -> PurchaseRow:
@@ -156,7 +175,11 @@ def _form_page(
         refusal=refusal,
         view=new_id("view", visit.now),
         pricing=pricing,
-        hints=hints_of(pricing),
+        hints=hints_of(pricing, visit.tongue),
+        phrases=phrases_of(visit.tongue),
+        commits=commit_offers(visit),
+        commit_view=new_id("view", visit.now),
+        keeps_cards=runtime.catalog.saves_cards and any(keeps_cards(runtime.providers[name]) for name in offered),
         digits=currency_digits(pricing.currency),
     )
 
@@ -169,30 +192,36 @@ def _quoted(visit: Visit, choice: Choice) -> tuple[QuoteAnswer | None, str | Non
         ask = QuoteQuery(provider=choice.provider, platform=choice.platform)
         return quote_for(visit.runtime, visit.account_id, amount, ask), None
     except (MalformedAmount, BelowMinimum, AboveMaximum) as refusal:
-        return None, limit_text(refusal, pricing)
+        return None, limit_text(refusal, pricing, visit.tongue)
 
 
 def _facts(visit: Visit, quoted: QuoteAnswer | None) -> dict[str, str | None]:
     """The quote in words: what the script writes too, when the amount changes."""
     if quoted is None:
         return dict.fromkeys(FACTS)
-    words = Words(visit.runtime.catalog)
+    tongue = visit.tongue
+    words = Words(visit.runtime.catalog, tongue)
     near = quoted.next_tier if quoted.next_tier is not None and quoted.next_tier.near else None
     price = words.price_per_credit(quoted.price_per_credit, quoted.currency)
-    unit = visit.runtime.catalog.unit
     return {
         "receive": words.amount(int(quoted.credits)),
         "bonus": words.amount(int(quoted.bonus_credits)) if quoted.bonus_credits != "0" else None,
-        "price": None if words.shows_usd else f"{price} per {unit.singular}",
-        "badge": f"Save {quoted.save_badge}%" if quoted.save_badge else None,
-        "upsell": None
-        if near is None
-        else f"+{money_short(near.add_minor, quoted.currency)} to unlock "
-        f"{words.credits(int(near.extra_credits))} extra {'credit' if words.shows_usd else unit.plural}",
+        "price": None if words.shows_usd else tongue.say("%(price)s per %(unit)s", price=price, unit=words.unit(1)),
+        "badge": tongue.say("Save %(percent)s%%", percent=quoted.save_badge) if quoted.save_badge else None,
+        "upsell": None if near is None else _upsell(words, near, quoted.currency, tongue),
         "fill": None if near is None else str(near.from_minor),
         "after": words.amount(int(quoted.balance_after)),
-        "pay": f"Pay {money(quoted.amount_minor, quoted.currency)}",
+        "pay": tongue.say("Pay %(money)s", money=money(quoted.amount_minor, quoted.currency, tongue)),
     }
+
+
+def _upsell(words: Words, near: NextTier, currency: str, tongue: Tongue) -> str:
+    """What a little more money would unlock."""
+    more = money_short(near.add_minor, currency, tongue)
+    extra = words.credits(int(near.extra_credits))
+    if words.shows_usd:
+        return tongue.say("+%(money)s to unlock %(amount)s extra credit", money=more, amount=extra)
+    return tongue.say("+%(money)s to unlock %(amount)s extra %(unit)s", money=more, amount=extra, unit=words.unit(2))
 
 
 def _platform(text: str | None) -> str:

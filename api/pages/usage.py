@@ -8,14 +8,16 @@ from litestar import Response
 
 from api.pages.charts import Bar, Slice, bars, slices
 from api.pages.frame import Visit
-from api.pages.words import MONTHS, TYPE_NAMES
+from api.pages.tongues import Tongue
+from api.pages.words import TYPE_NAMES
 from api.usage import export
 from engine.flows.expiry import settled_wallet
 from engine.rules.errors import Invalid, NotFound
-from engine.rules.lots import Lot
+from engine.rules.lots import BUCKETS, Lot
 from engine.rules.periods import period_start
 from engine.store import balances, history, usage
 from engine.store.balances import BalanceView
+from engine.store.bucket_use import spent_by_bucket
 from engine.store.database import reading
 
 DAYS = (7, 30, 90)
@@ -48,7 +50,7 @@ def show(visit: Visit) -> Response[str]:
     runtime = visit.runtime
     wallet = settled_wallet(runtime, visit.account_id, visit.now)
     span = int(visit.query.get("days", "30")) if visit.query.get("days", "30") in map(str, DAYS) else 30
-    months = months_until(visit.now)
+    months = months_until(visit.now, visit.tongue)
     month = next((m for m in months if m.key == visit.query.get("month")), None)
     kind = visit.query.get("type", "")
     if kind and kind not in TYPE_NAMES:
@@ -67,6 +69,7 @@ def show(visit: Visit) -> Response[str]:
         "usage.html",
         holdings=held,
         chart=spend_chart(visit, span),
+        buckets=[bucket for bucket in BUCKETS if bucket in runtime.catalog.buckets],
         span=span,
         spans=DAYS,
         statement=statement,
@@ -81,7 +84,7 @@ def show(visit: Visit) -> Response[str]:
 def download(visit: Visit) -> Response[Any]:
     """Every debit, or those of one month, as a file to keep."""
     wanted = visit.query.get("month", "")
-    month = next((m for m in months_until(visit.now) if m.key == wanted), None)
+    month = next((m for m in months_until(visit.now, visit.tongue) if m.key == wanted), None)
     if wanted and month is None:
         raise Invalid("month", "There is no such month here.")
     return export(visit.runtime, visit.account_id, month.start if month else None, month.end if month else None)
@@ -106,24 +109,25 @@ def holdings(visit: Visit, account_id: str) -> Holdings:
 
 
 def spend_chart(visit: Visit, days: int) -> tuple[Bar, ...]:
-    """One bar for each of the last days, today included, oldest first."""
+    """One bar for each of the last days, today included, oldest first; by bucket unless the ledger is too long."""
     today = visit.now.astimezone(timezone.utc).date()
     first = today - timedelta(days=days - 1)
     with reading(visit.runtime.db) as session:
         spent = usage.spent_by_day(session, visit.account_id, first, today)
+        wallet = history.find_wallet(session, visit.account_id)
+        by_bucket = spent_by_bucket(session, wallet, first) if wallet is not None else None
     dates = [first + timedelta(days=n) for n in range(days)]
-    return bars([(date, spent.get(date, 0)) for date in dates])
+    return bars([(date, spent.get(date, 0)) for date in dates], by_bucket)
 
 
-def months_until(now: datetime) -> tuple[Month, ...]:
-    """The last months, this one first."""
+def months_until(now: datetime, tongue: Tongue) -> tuple[Month, ...]:
+    """The last months, this one first, named in this language."""
     here = now.astimezone(timezone.utc)
     oldest = datetime(here.year - MONTHS_BACK // 12, here.month, 1, tzinfo=timezone.utc)
     found = []
     for place in range(MONTHS_BACK, -1, -1):
         start = period_start(oldest, place)
-        name = f"{MONTHS[start.month - 1]} {start.year}"
-        found.append(Month(f"{start:%Y-%m}", name, start, period_start(oldest, place + 1)))
+        found.append(Month(f"{start:%Y-%m}", tongue.month(start), start, period_start(oldest, place + 1)))
     return tuple(found)
 
 

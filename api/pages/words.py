@@ -1,8 +1,8 @@
 """How pages write credits, money, instants and kinds: one place for every word that templates put around a value."""
 
 from datetime import date, datetime, timedelta, timezone
-from decimal import Decimal
 
+from api.pages.tongues import ENGLISH, Tongue
 from engine.flows.proposals import APPROVED_BY
 from engine.rules.catalog import PROVIDER_NAMES, Catalog
 from engine.rules.lots import BUCKET_NAMES, NEVER
@@ -88,14 +88,13 @@ DOCUMENT_NAMES = {
     "payment_confirmation": "Payment confirmation",
 }
 
-MONTHS = "January February March April May June July August September October November December".split()
-
 
 class Words:
     """The words of one catalogue: its unit decides whether credits read as numbers or as US dollars."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, tongue: Tongue = ENGLISH) -> None:
         self._unit = catalog.unit
+        self._tongue = tongue
         self.shows_usd = catalog.unit.display == "usd"
 
     def credits(self, count: int) -> str:
@@ -104,18 +103,23 @@ class Words:
         A fraction of a cent below the last shown place is cut off, towards zero.
         """
         sign = "−" if count < 0 else ""
+        tongue = self._tongue
         if not self.shows_usd:
-            return f"{sign}{abs(count):,}"
+            return f"{sign}{tongue.number(abs(count))}"
         assert self._unit.credits_per_usd is not None
         whole, part = divmod(abs(count) * 1_000_000 // self._unit.credits_per_usd, 1_000_000)
         decimals = f"{part:06d}".rstrip("0").ljust(2, "0")
-        return f"{sign}${whole:,}.{decimals}"
+        return sign + tongue.in_currency(f"{tongue.number(whole)}{tongue.decimal}{decimals}", "USD")
 
     def amount(self, count: int) -> str:
         """Credits with their unit: `"37,500 credits"`, `"1 credit"`, or dollars alone."""
         if self.shows_usd:
             return self.credits(count)
-        return f"{self.credits(count)} {self._unit.singular if abs(count) == 1 else self._unit.plural}"
+        return f"{self.credits(count)} {self.unit(abs(count))}"
+
+    def unit(self, count: int) -> str:
+        """What so many credits are called: translated where the catalogue's words are known ones."""
+        return str(self._tongue.phrases.ngettext(self._unit.singular, self._unit.plural, count))
 
     def signed(self, count: int) -> str:
         """`"+37,500"` or `"−800"`."""
@@ -124,43 +128,45 @@ class Words:
     def price_per_credit(self, text: str, currency: str) -> str:
         """`"0.0080000000"` → `"$0.008"`: no digit that says nothing, at least two decimals."""
         whole, _, decimals = text.partition(".")
-        return _with_currency(f"{whole}.{decimals.rstrip('0').ljust(2, '0')}", currency)
+        places = decimals.rstrip("0").ljust(2, "0")
+        return self._tongue.in_currency(f"{self._tongue.number(int(whole))}{self._tongue.decimal}{places}", currency)
 
 
-def money(minor: int, currency: str) -> str:
+def money(minor: int, currency: str, tongue: Tongue = ENGLISH) -> str:
     """`30000, "USD"` → `"$300.00"`; another currency → `"300.00 EUR"`."""
-    return _with_currency(f"{Decimal(major_text(Money(minor, currency))):,}", currency)
+    whole, _, places = major_text(Money(minor, currency)).partition(".")
+    sign = "−" if whole.startswith("-") else ""
+    text = tongue.number(int(whole.removeprefix("-"))) + (f"{tongue.decimal}{places}" if places else "")
+    return sign + tongue.in_currency(text, currency)
 
 
-def money_short(minor: int, currency: str) -> str:
+def money_short(minor: int, currency: str, tongue: Tongue = ENGLISH) -> str:
     """The same without decimals where they are zeros: `"$300"`."""
     unit = 10 ** currency_digits(currency)
-    return _with_currency(f"{minor // unit:,}", currency) if minor % unit == 0 else money(minor, currency)
+    if minor % unit:
+        return money(minor, currency, tongue)
+    return tongue.in_currency(tongue.number(minor // unit), currency)
 
 
-def _with_currency(text: str, currency: str) -> str:
-    return f"${text}" if currency == "USD" else f"{text} {currency}"
-
-
-def day(at: datetime | date) -> str:
+def day(at: datetime | date, tongue: Tongue = ENGLISH) -> str:
     """`"21 Nov 2026"`, in UTC."""
     if isinstance(at, datetime):
         at = at.astimezone(timezone.utc)
-    return f"{at.day} {MONTHS[at.month - 1][:3]} {at.year}"
+    return tongue.day(at)
 
 
-def moment(at: datetime) -> str:
+def moment(at: datetime, tongue: Tongue = ENGLISH) -> str:
     """`"21 Nov 2026, 03:13 UTC"`."""
-    return f"{day(at)}, {at.astimezone(timezone.utc):%H:%M} UTC"
+    return f"{day(at, tongue)}, {at.astimezone(timezone.utc):%H:%M} UTC"
 
 
-def expiry(at: datetime) -> str:
-    return "Never expires" if at >= NEVER else f"Expires {day(at)}"
+def expiry(at: datetime, tongue: Tongue = ENGLISH) -> str:
+    return tongue.say("Never expires") if at >= NEVER else tongue.say("Expires %(day)s", day=day(at, tongue))
 
 
-def until(at: datetime) -> str:
+def until(at: datetime, tongue: Tongue = ENGLISH) -> str:
     """The same for a column that is headed "Expires"."""
-    return "Never" if at >= NEVER else day(at)
+    return tongue.say("Never") if at >= NEVER else day(at, tongue)
 
 
 def duration(length: timedelta) -> str:
@@ -173,26 +179,26 @@ def provider_name(name: str) -> str:
     return PROVIDER_NAMES.get(name, name)
 
 
-def type_name(name: str) -> str:
-    return TYPE_NAMES.get(name, name)
+def type_name(name: str, tongue: Tongue = ENGLISH) -> str:
+    return tongue.say(TYPE_NAMES.get(name, name))
 
 
-def source_name(name: str) -> str:
-    return SOURCE_NAMES.get(name, name)
+def source_name(name: str, tongue: Tongue = ENGLISH) -> str:
+    return tongue.say(SOURCE_NAMES.get(name, name))
 
 
-def bucket_name(name: str) -> str:
-    return next((words for bucket, words in BUCKET_NAMES.items() if bucket == name), name)
+def bucket_name(name: str, tongue: Tongue = ENGLISH) -> str:
+    return tongue.say(next((words for bucket, words in BUCKET_NAMES.items() if bucket == name), name))
 
 
-def document_name(kind: str) -> str:
-    return DOCUMENT_NAMES.get(kind, kind)
+def document_name(kind: str, tongue: Tongue = ENGLISH) -> str:
+    return tongue.say(DOCUMENT_NAMES.get(kind, kind))
 
 
-def feature_name(name: str) -> str:
+def feature_name(name: str, tongue: Tongue = ENGLISH) -> str:
     """`"api_access"` → `"API access"`."""
     text = " ".join("API" if part == "api" else part for part in name.split("_"))
-    return text[:1].upper() + text[1:]
+    return tongue.say(text[:1].upper() + text[1:])
 
 
 def person(actor: str) -> str:

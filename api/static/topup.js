@@ -13,6 +13,7 @@
   const payButton = pay.querySelector("button");
   const unit = ask.dataset;
   const digits = Number(unit.digits);
+  const say = JSON.parse(unit.say);
   const DEBOUNCE_MS = 250;
   let timer = 0;
   let refresh = 0;
@@ -21,21 +22,29 @@
 
   document.getElementById("update").hidden = true;
 
-  const group = (text) => text.replace(/\B(?=(\d{3})+$)/g, ",");
-  const inCurrency = (text) => (unit.currency === "USD" ? `$${text}` : `${text} ${unit.currency}`);
+  const fillIn = (text, values) =>
+    text.replace(/%\((\w+)\)s|%%/g, (found, name) => (name ? values[name] : "%"));
+  const group = (text) => text.replace(/\B(?=(\d{3})+$)/g, say.group);
+
+  function inCurrency(text) {
+    if (unit.currency !== "USD") return `${text}${say.isMoneyFirst ? " " : "\u00a0"}${unit.currency}`;
+    return say.isMoneyFirst ? `$${text}` : `${text}\u00a0$`;
+  }
 
   function money(minor, isShort) {
     const text = String(minor).padStart(digits + 1, "0");
     const whole = group(text.slice(0, text.length - digits));
     const part = digits ? text.slice(-digits) : "";
-    return inCurrency(part && !(isShort && /^0+$/.test(part)) ? `${whole}.${part}` : whole);
+    return inCurrency(part && !(isShort && /^0+$/.test(part)) ? `${whole}${say.decimal}${part}` : whole);
   }
+
+  const inCurrencyUsd = (text) => (say.isMoneyFirst ? `$${text}` : `${text}\u00a0$`);
 
   function credits(text) {
     if (unit.usd === "no") return group(text);
     const micro = (BigInt(text) * 1000000n) / BigInt(unit.perUsd);
     const part = String(micro % 1000000n).padStart(6, "0").replace(/0+$/, "").padEnd(2, "0");
-    return `$${group(String(micro / 1000000n))}.${part}`;
+    return inCurrencyUsd(`${group(String(micro / 1000000n))}${say.decimal}${part}`);
   }
 
   function withUnit(text) {
@@ -46,7 +55,8 @@
   function perCredit(text) {
     if (unit.usd === "yes") return null;
     const [whole, part = ""] = text.split(".");
-    return `${inCurrency(`${whole}.${part.replace(/0+$/, "").padEnd(2, "0")}`)} per ${unit.singular}`;
+    const places = part.replace(/0+$/, "").padEnd(2, "0");
+    return fillIn(say.price, { price: inCurrency(`${group(whole)}${say.decimal}${places}`), unit: unit.singular });
   }
 
   // The same reading as the server's: commas before groups of three are thousands, else a decimal comma.
@@ -63,7 +73,10 @@
   }
 
   function plain(minor) {
-    return money(minor, true).replace(/[^0-9.]/g, "");
+    const text = String(minor).padStart(digits + 1, "0");
+    const part = digits ? text.slice(-digits) : "";
+    const whole = text.slice(0, text.length - digits);
+    return part && !/^0+$/.test(part) ? `${whole}.${part}` : whole;
   }
 
   const chosenProvider = () => new FormData(ask).get("provider") || "";
@@ -84,7 +97,7 @@
     upsell.hidden = true;
     noOffer.hidden = false;
     payButton.disabled = true;
-    payButton.textContent = "Pay";
+    payButton.textContent = say.payNothing;
     pressed(null);
   }
 
@@ -100,21 +113,24 @@
     offer.hidden = false;
     noOffer.hidden = true;
     write("receive", withUnit(quote.credits));
-    write("badge", quote.saveBadge ? `Save ${quote.saveBadge}%` : "");
+    write("badge", quote.saveBadge ? fillIn(say.badge, { percent: quote.saveBadge }) : "");
     write("bonus", quote.bonusCredits === "0" ? "" : withUnit(quote.bonusCredits));
     write("price", perCredit(quote.pricePerCredit));
     write("after", withUnit(quote.balanceAfter));
     const next = quote.nextTier && quote.nextTier.near ? quote.nextTier : null;
     upsell.hidden = !next;
     if (next) {
-      const what = unit.usd === "yes" ? "credit" : unit.plural;
       upsell.value = next.fromMinor;
-      upsell.textContent = `+${money(next.addMinor, true)} to unlock ${credits(next.extraCredits)} extra ${what}`;
+      upsell.textContent = fillIn(unit.usd === "yes" ? say.upsellUsd : say.upsell, {
+        money: money(next.addMinor, true),
+        amount: credits(next.extraCredits),
+        unit: unit.plural,
+      });
     }
     pay.elements.amount_minor.value = quote.amountMinor;
     pay.elements.provider.value = chosenProvider();
     pay.elements.quote_token.value = quote.quoteToken;
-    payButton.textContent = `Pay ${money(quote.amountMinor, false)}`;
+    payButton.textContent = fillIn(say.pay, { money: money(quote.amountMinor, false) });
     payButton.disabled = false;
     pressed(quote.amountMinor);
     refresh = setTimeout(fetchQuote, (Number(unit.ttl) * 60 - 30) * 1000);
@@ -143,11 +159,11 @@
       const body = await answer.json();
       if (running !== mine || isLeaving) return;
       if (answer.ok) show(body);
-      else if (answer.status === 401) refuse("You are signed out. Open this page from your link again.");
+      else if (answer.status === 401) refuse(say.signedOut);
       else refuse(body.detail);
     } catch (error) {
       if (error.name === "AbortError" || running !== mine) return;
-      refuse("The price can't be fetched right now. Check your connection and change the amount again.");
+      refuse(say.unreachable);
     }
   }
 
@@ -165,7 +181,9 @@
 
   amount.addEventListener("input", soon);
   ask.addEventListener("change", (event) => {
-    if (event.target.name === "provider") soon();
+    if (event.target.name !== "provider") return;
+    for (const form of document.querySelectorAll("form.commit")) form.elements.provider.value = chosenProvider();
+    soon();
   });
   ask.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -179,7 +197,7 @@
     }
     isLeaving = true;
     payButton.setAttribute("aria-disabled", "true");
-    payButton.textContent = "Taking you to the checkout…";
+    payButton.textContent = say.leaving;
   });
   // A page kept by the browser's back button carries a used key: it is loaded afresh.
   window.addEventListener("pageshow", (event) => {

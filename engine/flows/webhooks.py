@@ -192,14 +192,14 @@ def fan_out(runtime: Runtime, now: datetime) -> int:
     """Put the events that are due on their way to whoever listens; how many events."""
 
     def piece(session: Session) -> int:
-        rows = endpoints.undelivered_events(session, now, FAN_OUT_MAX, lock=True)
+        rows = endpoints.undelivered_events(session, now, FAN_OUT_MAX)
         if rows:
             endpoints.fan_out(session, rows, endpoints.all_endpoints(session), now)
         return len(rows)
 
     listen(runtime)
     with reading(runtime.db) as session:
-        if not endpoints.undelivered_events(session, now, 1):
+        if not endpoints.has_undelivered_events(session, now):
             return 0
     return transact(runtime.db, piece)
 

@@ -44,7 +44,9 @@ def test_the_page_shows_what_was_spent_each_day_and_what_expires_soon(paged: Hos
     paged.spend(path, 100)
     shown = paged.client.get("/account/usage?days=7", headers=session_of(paged, "a"))
     assert shown.status_code == 200, shown.text
-    assert "<strong>134 credits</strong> in 7 days, at most 100 credits in one." in shown.text
+    assert "134 credits in 7 days, at most 100 credits in one." in shown.text
+    chart = shown.text.partition('class="chart"')[2].partition("</svg>")[0]
+    assert chart.count('class="bucket-limited_time"') == 2 and "bucket-recharge" not in chart
     calendar = shown.text.partition('id="expiring"')[2].partition("</section>")[0]
     assert "2 Dec 2026, 09:30 UTC" in calendar and "1,100" in calendar and "10,000" not in calendar
 

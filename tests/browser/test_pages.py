@@ -16,6 +16,8 @@ OWN_PAGES = (
     "/account/usage?days=90&type=debit",
     "/account/billing",
     "/account/subscribe",
+    "/account/subscribe?interval=year",
+    "/account/settings",
 )
 STAFF_PAGES = (
     "/support",

@@ -100,3 +100,14 @@ def test_bars_stand_on_the_line_and_the_highest_reaches_the_top() -> None:
     drawn = bars([(first, 0), (first + timedelta(days=1), 1), (first + timedelta(days=2), 10**9)])
     assert [one.height for one in drawn] == [0, 2, HEIGHT]
     assert all(one.y + one.height == HEIGHT for one in drawn)
+
+
+def test_a_day_is_stacked_by_bucket_where_the_parts_make_up_the_whole() -> None:
+    day = date(2026, 11, 1)
+    (bar,) = bars([(day, 100)], {day: {"recharge": 25, "limited_time": 75, "monthly": 0}})
+    assert [(part.bucket, part.credits) for part in bar.parts] == [("limited_time", 75), ("recharge", 25)]
+    assert sum(part.height for part in bar.parts) == bar.height == HEIGHT
+    assert [part.y + part.height for part in bar.parts] == [HEIGHT, bar.parts[0].y]
+    (unknown,) = bars([(day, 100)], {day: {"recharge": 25}})
+    assert unknown.parts == () and unknown.height == HEIGHT
+    assert bars([(day, 100)])[0].parts == ()

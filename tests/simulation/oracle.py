@@ -140,7 +140,8 @@ class Oracle:
             bought.paid_by = verdict.paid_by.object_id
             outcomes = self.memory.post(self._grants(bought), now)
             if any(isinstance(outcome, Refusal) for outcome in outcomes):
-                verdict = p.Verdict("quarantined", False, None, 0, 0, "refused")
+                status = "refunded" if verdict.status == "refunded" else "quarantined"
+                verdict = p.Verdict(status, False, None, 0, 0, "refused")
             else:
                 bought.landed_at = now
         if bought.landed_at is not None:

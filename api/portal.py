@@ -159,6 +159,8 @@ RESOURCES: tuple[Resource[Any], ...] = (
         handler=open_door,
         asks=PortalBody,
         status=303,
+        refuses=(Invalid, NotFound),
+        also={410: "A page in words: the link was used or is too old."},
         summary="The one-time link itself: a browser session and a redirect.",
     ),
 )

@@ -192,7 +192,7 @@ def fan_out(runtime: Runtime, now: datetime) -> int:
     """Put the events that are due on their way to whoever listens; how many events."""
 
     def piece(session: Session) -> int:
-        rows = endpoints.undelivered_events(session, now, FAN_OUT_MAX)
+        rows = endpoints.undelivered_events(session, now, FAN_OUT_MAX, lock=True)
         if rows:
             endpoints.fan_out(session, rows, endpoints.all_endpoints(session), now)
         return len(rows)

@@ -53,17 +53,15 @@ def delete_endpoint(session: Session, endpoint_id: str) -> None:
     session.execute(delete(WebhookEndpointRow).where(col(WebhookEndpointRow.endpoint_id) == endpoint_id))
 
 
-def undelivered_events(session: Session, now: datetime, limit: int) -> list[OutboxRow]:
-    """Events that were not fanned out yet, oldest first; held by this transaction, passed over by others."""
-    return list(
-        session.exec(
-            select(OutboxRow)
-            .where(col(OutboxRow.done_at).is_(None), OutboxRow.due_at <= now, OutboxRow.kind == "event")
-            .order_by(col(OutboxRow.due_at), col(OutboxRow.outbox_id))
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        ).all()
+def undelivered_events(session: Session, now: datetime, limit: int, *, lock: bool = False) -> list[OutboxRow]:
+    """Events that were not fanned out yet, oldest first; with `lock` held by this transaction, passed over by others."""
+    statement = (
+        select(OutboxRow)
+        .where(col(OutboxRow.done_at).is_(None), OutboxRow.due_at <= now, OutboxRow.kind == "event")
+        .order_by(col(OutboxRow.due_at), col(OutboxRow.outbox_id))
+        .limit(limit)
     )
+    return list(session.exec(statement.with_for_update(skip_locked=True) if lock else statement).all())
 
 
 def fan_out(session: Session, rows: Sequence[OutboxRow], endpoints: Sequence[WebhookEndpointRow], at: datetime) -> None:

@@ -54,7 +54,7 @@ def delete_endpoint(session: Session, endpoint_id: str) -> None:
 
 
 def undelivered_events(session: Session, now: datetime, limit: int, *, lock: bool = False) -> list[OutboxRow]:
-    """Events that were not fanned out yet, oldest first; with `lock` held by this transaction, passed over by others."""
+    """Events that were not fanned out yet, oldest first; with `lock` held by this transaction and skipped by others."""
     statement = (
         select(OutboxRow)
         .where(col(OutboxRow.done_at).is_(None), OutboxRow.due_at <= now, OutboxRow.kind == "event")

@@ -121,7 +121,7 @@ def test_who_spends_and_then_takes_the_money_back_owes_it(desk: Desk) -> None:
     purchase = desk.buy(path, 2_000)
     assert host.spend(path, before + 2_000).status_code == 201
     payment = desk.provider.requests[f"cs_{purchase}"]
-    desk.deliver(desk.provider.say("refund", "re_1", "succeeded", 2_000, request=payment, payment=f"pi_{purchase}"))
+    desk.deliver(desk.provider.say("refund", "re_1", "succeeded", 2_000, parent=f"pi_{purchase}", request=payment))
     balance = host.balance(path)
     assert (balance["balanceCredits"], balance["debtCredits"]) == ("0", "2000")
     assert_problem(host.spend(path, 1), 403, "WALLET-002")

@@ -6,8 +6,8 @@ kept with the request's idempotency key: so that request, sent again, is answere
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Annotated, Any
+from datetime import datetime, timezone
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -22,7 +22,7 @@ from api.transactions import Pagination, View
 from engine.clock import new_id
 from engine.flows.limits import change_key
 from engine.rules.commands import fingerprint_of
-from engine.rules.errors import IdempotencyMismatch, NotFound, Unauthenticated, WalletNotActive
+from engine.rules.errors import IdempotencyMismatch, Invalid, NotFound, Unauthenticated, WalletNotActive
 from engine.runtime import Runtime
 from engine.store import books, credentials, history, replies
 from engine.store.credentials import Credential
@@ -34,14 +34,21 @@ PURPOSE = "api keys"
 SCOPES = tuple(sorted(action for action, roles in MATRIX.items() if "account" in roles))
 """What an account's key may do, as the matrix says."""
 
+Scope = Literal["read", "buy", "settings.read"]
+
 
 KeyName = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"\A[^\x00-\x1f\x7f]*\Z")]
 
 
 class ApiKeyBody(LimitsBody, frozen=True, kw_only=True):
-    """A name to tell keys apart by, and limits for what is spent with this key, on top of its account's."""
+    """A name to tell keys apart by, and limits for what is spent with this key, on top of its account's.
+
+    A key works until `expiresAt`, if it has one, and for all that an account's key may do, or for its `scopes` alone.
+    """
 
     name: KeyName
+    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+    scopes: Annotated[tuple[Scope, ...], Meta(min_length=1, max_length=3)] | None = None
 
 
 class ApiKeyChange(LimitsBody, frozen=True, kw_only=True):
@@ -64,6 +71,8 @@ class ApiKeyView(View, frozen=True, kw_only=True):
     name: str
     hint: str
     limits: KeyLimits
+    scopes: tuple[str, ...]
+    expires_at: datetime | None
     created_at: datetime
     last_used_at: datetime | None
 
@@ -121,13 +130,18 @@ def _make(session: Session, call: Call[ApiKeyBody]) -> _Made:
     if page is None:
         raise NotFound("account")
     limits = () if daily is None and per_call is None else (daily, per_call)
-    fingerprint = fingerprint_of(OPERATION, (name, *limits))
+    scopes = None if call.ask.scopes is None else " ".join(sorted(set(call.ask.scopes)))
+    ends_at = _end(call.ask.expires_at)
+    narrowed = () if scopes is None and ends_at is None else (scopes, ends_at)
+    fingerprint = fingerprint_of(OPERATION, (name, *limits, *narrowed))
     if call.key is not None:
         kept = replies.find(session, account_id, OPERATION, call.key, fingerprint)
         if kept is not None:
             return _made_before(session, runtime, account_id, msgspec.json.decode(kept.answer, type=_Kept))
     if page.wallet.status == "closed":
         raise WalletNotActive(page.wallet.status)
+    if ends_at is not None and ends_at <= now:
+        raise Invalid("expiresAt", "It lies in the past.")
     # From here it must succeed.
     salt = new_token()
     key = derived_key(runtime.catalog.key_prefix, salt, runtime.secrets.signing(PURPOSE))
@@ -141,12 +155,21 @@ def _make(session: Session, call: Call[ApiKeyBody]) -> _Made:
         created_at=now,
         daily_limit_credits=daily,
         per_call_limit_credits=per_call,
+        expires_at=ends_at,
+        scopes=scopes,
     )
     credentials.add_credential(session, credential)
     if call.key is not None:
         answer = msgspec.json.encode(_Kept(credential.credential_id, salt)).decode()
         replies.keep(session, account_id, OPERATION, call.key, fingerprint, 201, answer, now)
     return _Made(_new_key(credential, key), is_replay=False)
+
+
+def _end(at: datetime | None) -> datetime | None:
+    try:
+        return None if at is None else at.astimezone(timezone.utc)
+    except OverflowError as error:
+        raise Invalid("expiresAt", "It is too far away; leave it out for a key that does not end.") from error
 
 
 def _made_before(session: Session, runtime: Runtime, account_id: str, kept: _Kept) -> _Made:
@@ -166,6 +189,8 @@ def _new_key(row: Credential | CredentialRow, key: str) -> NewApiKey:
         name=row.name,
         hint=row.hint,
         limits=_limits(row),
+        scopes=_scopes(row),
+        expires_at=row.expires_at,
         created_at=row.created_at,
         last_used_at=None,
         key=key,
@@ -178,9 +203,15 @@ def _key_view(row: CredentialRow) -> ApiKeyView:
         name=row.name,
         hint=row.hint,
         limits=_limits(row),
+        scopes=_scopes(row),
+        expires_at=row.expires_at,
         created_at=row.created_at,
         last_used_at=row.last_used_at,
     )
+
+
+def _scopes(row: Credential | CredentialRow) -> tuple[str, ...]:
+    return SCOPES if row.scopes is None else tuple(row.scopes.split())
 
 
 def _limits(row: Credential | CredentialRow) -> KeyLimits:
@@ -197,7 +228,7 @@ def list_keys(call: Call[PageQuery]) -> Answer:
     with reading(call.runtime.db) as session:
         if history.find_wallet(session, call.account_id) is None:
             raise NotFound("account")
-        rows, total = credentials.account_keys(session, call.account_id, ask.page, ask.limit)
+        rows, total = credentials.account_keys(session, call.account_id, ask.page, ask.limit, call.runtime.clock.now())
     views = tuple(map(_key_view, rows))
     return Answer(ApiKeysAnswer(api_keys=views, pagination=Pagination(page=ask.page, limit=ask.limit, total=total)))
 
@@ -232,7 +263,7 @@ async def verify_key(call: Call[VerifyBody]) -> Answer:
         VerifiedKey(
             account_id=principal.account_id,
             api_key_id=principal.credential_id,
-            scopes=SCOPES,
+            scopes=_scopes(row),
             limits=_limits(row),
         )
     )

@@ -20,6 +20,7 @@ from api import (
     grants,
     health,
     holds,
+    identities,
     limits,
     portal,
     profile,
@@ -39,8 +40,10 @@ from api import (
 )
 from api.auth import Keyring
 from api.front import Front
+from api.oidc import TokenReader
 from api.openapi import openapi_resource
 from api.problems import exception_handlers
+from api.rates import Rates
 from api.scope import Resource, Site, route
 from api.settings import Settings
 from engine.runtime import Runtime
@@ -70,6 +73,7 @@ RESOURCES: tuple[Resource[Any], ...] = (
     *subscriptions.RESOURCES,
     *entitlements.RESOURCES,
     *api_keys.RESOURCES,
+    *identities.RESOURCES,
     *profile.RESOURCES,
     *cards.RESOURCES,
     *recharge.RESOURCES,
@@ -87,7 +91,8 @@ def create_app(
 
     `app.state.site` holds the runtime, the settings and the keyring. The caller closes the runtime.
     """
-    site = Site(runtime, settings, Keyring(runtime))
+    tokens = None if settings.oidc is None else TokenReader(settings.oidc)
+    site = Site(runtime, settings, Keyring(runtime, tokens, Rates(settings.rates)))
     resources: list[Resource[Any]] = [*RESOURCES, *(extra for extra in extra_handlers if isinstance(extra, Resource))]
     resources.append(openapi_resource(resources, runtime.catalog))
     handlers: list[ControllerRouterHandler] = [route(resource, site) for resource in resources]

@@ -1,4 +1,4 @@
-"""Who is asking, and what they may do: bearer keys, portal cookies, and the matrix of SPEC §10 as data.
+"""Who is asking, and what they may do: bearer keys, session tokens, portal cookies, and who may what as data.
 
 A verified key is remembered in this process for `REMEMBER_SECONDS`, so that a spend pays no database read for it.
 Revoking through `Keyring.revoke` forgets it here in the same step, a lookup that is under way included: the next
@@ -7,6 +7,7 @@ request is refused. Another process on the same database notices within `REMEMBE
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -15,12 +16,14 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from api.keys import STAFF_PREFIXES, hashes_of, is_key, is_token, new_key
+from api.oidc import TokenReader, is_session_token
 from api.plain import AnyRequest
+from api.rates import Rates, RateSettings
 from engine.clock import monotonic, new_id, real_now
 from engine.rules.errors import Forbidden, Unauthenticated
 from engine.rules.return_urls import origin_of
 from engine.runtime import Runtime
-from engine.store import credentials
+from engine.store import credentials, identities
 from engine.store.credentials import Credential, KeyRole
 from engine.store.database import reading, transact
 from engine.store.tables import CredentialRow
@@ -48,16 +51,22 @@ REMEMBER_SECONDS = 5.0
 LAST_USED_STEP = timedelta(minutes=1)
 REMEMBERED_MAX = 10_000
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+Shown = Literal["key", "token", "cookie"]
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who a request comes from. `account_id` binds it to one account; `None` is the operator's side."""
+    """Who a request comes from. `account_id` binds it to one account; `None` is the operator's side.
+
+    `scopes` narrows what the role may do; `None` does not. `is_session`: a browser or an app with a session token.
+    """
 
     role: Role
     credential_id: str
     name: str
     account_id: str | None
+    scopes: frozenset[str] | None = None
+    is_session: bool = False
 
     @property
     def actor(self) -> str:
@@ -66,18 +75,25 @@ class Principal:
 
     def check_may(self, action: Action) -> None:
         """Raise `Forbidden` unless the matrix allows it."""
-        if self.role not in MATRIX[action]:
+        if self.role not in MATRIX[action] or (self.scopes is not None and action not in self.scopes):
             raise Forbidden("This credential may not do that.")
 
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
+    """What was found, for how long it is believed, and when it ends: a session in real time, a key in the engine's."""
+
     principal: Principal
     until: float
-    expires_at: datetime | None
+    session_ends_at: datetime | None
+    key_ends_at: datetime | None = None
 
-    def is_fresh(self) -> bool:
-        return self.until > monotonic() and (self.expires_at is None or self.expires_at > real_now())
+    def is_fresh(self, runtime: Runtime) -> bool:
+        return (
+            self.until > monotonic()
+            and (self.session_ends_at is None or self.session_ends_at > real_now())
+            and (self.key_ends_at is None or self.key_ends_at > runtime.clock.now())
+        )
 
 
 class Keyring:
@@ -86,8 +102,11 @@ class Keyring:
     Keys are remembered under a fast hash with a key of this process, never as they are.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, tokens: TokenReader | None = None, rates: Rates | None = None) -> None:
         self._runtime = runtime
+        self._tokens = tokens
+        self.rates = rates or Rates(RateSettings())
+        self._good: set[bytes] = set()
         self._remembered: dict[bytes, _Remembered] = {}
         self._process_key = token_bytes(32)
         self._revocations = 0
@@ -96,7 +115,8 @@ class Keyring:
         self.cookie_name = "__Host-purser" if runtime.base_url.startswith("https://") else "purser"
 
     async def principal_of(self, request: AnyRequest) -> Principal:
-        """The bearer's principal, else the portal cookie's; `Unauthenticated` without either.
+        """The bearer's principal, else the portal cookie's; `Unauthenticated` without either, `RateLimited` if it asks
+        too often.
 
         A cookie comes with every request a browser makes, so methods that change something also need an `Origin`
         (or `Referer`) of our own, else `Forbidden`.
@@ -104,13 +124,14 @@ class Keyring:
         shown = request.headers.getall("authorization", [])
         if shown:
             scheme, _, key = shown[0].partition(" ")
-            if len(shown) > 1 or scheme.lower() != "bearer" or not is_key(key.strip()):
+            form = self._form_of(key.strip())
+            if len(shown) > 1 or scheme.lower() != "bearer" or form is None:
                 raise Unauthenticated("The Authorization header holds no key of this service.")
-            return await self._known(key.strip(), is_cookie=False)
+            return self._counted(request, await self._known(key.strip(), form, request))
         token = request.cookies.get(self.cookie_name, "")
         if not is_token(token):
             raise Unauthenticated("A key is needed: Authorization: Bearer KEY.")
-        principal = await self._known(token, is_cookie=True)
+        principal = self._counted(request, await self._known(token, "cookie", request))
         if request.method not in SAFE_METHODS:
             self.check_origin(request)
         return principal
@@ -119,7 +140,20 @@ class Keyring:
         """Whom a key stands for that somebody else was shown; `Unauthenticated` if it is none of ours."""
         if not is_key(key):
             raise Unauthenticated("This is no key of this service.")
-        return await self._known(key, is_cookie=False)
+        return await self._known(key, "key", None)
+
+    def _form_of(self, text: str) -> Shown | None:
+        if is_key(text):
+            return "key"
+        return "token" if self._tokens is not None and is_session_token(text) else None
+
+    def _counted(self, request: AnyRequest, principal: Principal) -> Principal:
+        """Count this request against the credential's quota; staff with a key have none."""
+        if principal.account_id is not None or principal.is_session:
+            self.rates.count(request, principal.credential_id, is_host=False)
+        elif principal.role == "service":
+            self.rates.count(request, principal.credential_id, is_host=True)
+        return principal
 
     def check_origin(self, request: AnyRequest) -> None:
         """Raise `Forbidden` unless the request comes from one of our own pages."""
@@ -131,36 +165,63 @@ class Keyring:
         if not is_ours:
             raise Forbidden("A browser session may change things only from this service's own pages.")
 
-    async def _known(self, secret: str, *, is_cookie: bool) -> Principal:
+    async def _known(self, secret: str, form: Shown, request: AnyRequest | None) -> Principal:
+        """Whom a secret stands for. One that never was right here counts as a try of the request's address first."""
         name = blake2b(secret.encode(), key=self._process_key, digest_size=32).digest()
         seen = self._remembered.get(name)
-        if seen is not None and seen.is_fresh():
+        if seen is not None and seen.is_fresh(self._runtime):
             return seen.principal
+        tries = None if name in self._good else request
+        if tries is not None:
+            self.rates.count_try(tries)
         revocations = self._revocations
-        hashes = hashes_of(secret, self._runtime.secrets)
-        found = await asyncio.to_thread(self._look_up, hashes, is_cookie)
+        found = await asyncio.to_thread(self._look_up, secret, form)
         if found is None:
             raise Unauthenticated("This key or session is unknown, revoked or over.")
+        if tries is not None:
+            self.rates.forgive_try(tries)
         self._remember(name, found, revocations)
         return found.principal
 
-    def _look_up(self, hashes: tuple[str, ...], is_cookie: bool) -> _Remembered | None:
+    def _look_up(self, secret: str, form: Shown) -> _Remembered | None:
+        if form == "token":
+            return self._person(secret)
+        hashes = hashes_of(secret, self._runtime.secrets)
+        return self._session(hashes) if form == "cookie" else self._key(hashes)
+
+    def _session(self, hashes: tuple[str, ...]) -> _Remembered | None:
         until = monotonic() + REMEMBER_SECONDS
         with reading(self._runtime.db) as session:
-            if is_cookie:
-                portal = credentials.find_portal_session(session, hashes, real_now())
-                if portal is None:
-                    return None
-                who = Principal(
-                    _role(portal.role), f"portal-{portal.token_hash[:12]}", portal.subject, portal.account_id
-                )
-                return _Remembered(who, until, portal.expires_at)
-            row = credentials.find_credential(session, hashes)
-            if row is None:
-                return None
+            portal = credentials.find_portal_session(session, hashes, real_now(), self._runtime.clock.now())
+        if portal is None:
+            return None
+        name = f"portal-{portal.token_hash[:12]}"
+        who = Principal(_role(portal.role), name, portal.subject, portal.account_id, is_session=True)
+        return _Remembered(who, until, portal.expires_at)
+
+    def _key(self, hashes: tuple[str, ...]) -> _Remembered | None:
+        until = monotonic() + REMEMBER_SECONDS
+        with reading(self._runtime.db) as session:
+            row = credentials.find_credential(session, hashes, self._runtime.clock.now())
+        if row is None:
+            return None
         if row.role == "account":
             self._note_use(row)
-        return _Remembered(Principal(_role(row.role), row.credential_id, row.name, row.account_id), until, None)
+        scopes = None if row.scopes is None else frozenset(row.scopes.split())
+        who = Principal(_role(row.role), row.credential_id, row.name, row.account_id, scopes)
+        return _Remembered(who, until, None, row.expires_at)
+
+    def _person(self, token: str) -> _Remembered | None:
+        """Whom the host bound to the issuer's name for a token's holder: never by anything else that a token says."""
+        assert self._tokens is not None, "without an issuer no text has a token's form"
+        until = monotonic() + REMEMBER_SECONDS
+        person = self._tokens.read(token)
+        with reading(self._runtime.db) as session:
+            row = identities.find_identity(session, person.issuer, person.subject)
+        if row is None:
+            return None
+        who = Principal(_role(row.role), row.identity_id, row.subject, row.account_id, is_session=True)
+        return _Remembered(who, until, person.ends_at)
 
     def _note_use(self, row: CredentialRow) -> None:
         """Keep when an account's key was last used, to the minute: a write a minute, however busy it is."""
@@ -175,6 +236,9 @@ class Keyring:
                 return
             if len(self._remembered) >= REMEMBERED_MAX:
                 self._remembered.clear()
+            if len(self._good) >= REMEMBERED_MAX:
+                self._good.clear()
+            self._good.add(name)
             self._remembered[name] = found
 
     def revoke(self, credential_id: str, account_id: str | None = None) -> bool:
@@ -193,7 +257,14 @@ class Keyring:
             self._remembered.clear()
 
 
-def create_key(runtime: Runtime, role: KeyRole, name: str, account_id: str | None = None) -> str:
+def create_key(
+    runtime: Runtime,
+    role: KeyRole,
+    name: str,
+    account_id: str | None = None,
+    scopes: Sequence[Action] | None = None,
+    expires_at: datetime | None = None,
+) -> str:
     """Make a key and answer it: the only time it can be read. Blocks.
 
     Account keys need the account; the others have none, and stand for a named person or service.
@@ -202,6 +273,8 @@ def create_key(runtime: Runtime, role: KeyRole, name: str, account_id: str | Non
         raise ValueError("account keys, and only they, belong to an account")
     if not name or len(name) > 100 or not name.isprintable():
         raise ValueError("a key's name is 1 to 100 printable characters")
+    if scopes is not None and not all(role in MATRIX.get(scope, ()) for scope in scopes):
+        raise ValueError("a key's scopes are among what its role may do")
     key = new_key(runtime.catalog.key_prefix if role == "account" else STAFF_PREFIXES[role])
     now = runtime.clock.now()
     credential = Credential(
@@ -212,6 +285,8 @@ def create_key(runtime: Runtime, role: KeyRole, name: str, account_id: str | Non
         name=name,
         hint=key[-4:],
         created_at=now,
+        expires_at=expires_at,
+        scopes=None if scopes is None else " ".join(sorted(scopes)),
     )
     transact(runtime.db, lambda session: credentials.add_credential(session, credential))
     return key

@@ -1,24 +1,35 @@
-"""The short way in: what the framework would do for the hottest resources, and no more.
+"""The short way in: what the framework would do for the hottest resources, and the headers on every way out.
 
 A request for a resource that `is_hot`, shown with one bearer key and a body of known length, is matched, let in, read
 and answered here, by the same keyring, readers, handler and problems as by the framework (`api/scope.py`). Anything
-else goes on to the framework, so what is odd is refused in one place only.
+else goes on to the framework, so what is odd is refused in one place only. Every answer leaves with `SAFE_HEADERS`,
+and with what its credential's rate limit says.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from api.plain import PlainRequest
 from api.problems import MEDIA_TYPE, respond, respond_to_bug
+from api.rates import SCOPE_KEY
 from api.scope import Resource, Site, encoded, enter
 from engine.rules.errors import Refusal
 
 OWN = "/v1/billing/"
 NAMED = "/v1/accounts/"
 JSON_TYPE = "application/json"
+SAFE_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "cross-origin-resource-policy": "same-origin",
+}
+"""On every answer that does not say otherwise itself, as pages do (`api/pages/render.py`)."""
+
+HTTPS_ONLY = {"strict-transport-security": "max-age=31536000"}
 
 
 class Front:
@@ -30,12 +41,15 @@ class Front:
         self._prefix = site.runtime.catalog.error_prefix
         hot = [resource for resource in resources if resource.is_hot]
         assert all("{" not in resource.path and not resource.path.startswith("/") for resource in hot)
+        safe = SAFE_HEADERS | (HTTPS_ONLY if site.settings.is_https else {})
+        self._safe = [(name.encode(), value.encode()) for name, value in safe.items()]
         self._hot: dict[tuple[str, str], Resource[Any]] = {
             (resource.method, resource.path): resource for resource in hot
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
+            send = self._sealed(scope, send)
             found = self._match(scope)
             if found is not None and _is_plain(scope["headers"], found[0].body_bytes_max):
                 resource, path_params = found
@@ -44,6 +58,21 @@ class Front:
                 await _send(send, status, headers, body)
                 return
         await self._behind(scope, receive, send)
+
+    def _sealed(self, scope: HTTPScope, send: Send) -> Send:
+        """`send`, with the headers that keep browsers safe and those that tell of rates on each answer's start."""
+
+        async def seal(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                shown = list(message["headers"])
+                names = {name for name, _ in shown}
+                shown.extend(pair for pair in self._safe if pair[0] not in names)
+                rate: Mapping[str, str] = cast(dict[str, Any], scope).get(SCOPE_KEY, {})
+                shown.extend((name.encode(), value.encode()) for name, value in rate.items())
+                message["headers"] = shown
+            await send(message)
+
+        return seal
 
     def _match(self, scope: HTTPScope) -> tuple[Resource[Any], dict[str, Any]] | None:
         path = scope["path"]

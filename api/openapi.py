@@ -57,7 +57,15 @@ EXAMPLES: tuple[e.Refusal, ...] = (
 )
 """One of every refusal, as it is answered."""
 
-ALWAYS: tuple[type[e.Refusal], ...] = (e.Invalid, e.NotFound, e.Unauthenticated, e.Forbidden, e.Unavailable)
+ALWAYS: tuple[type[e.Refusal], ...] = (
+    e.Invalid,
+    e.NotFound,
+    e.Unauthenticated,
+    e.Forbidden,
+    e.RateLimited,
+    e.Unavailable,
+)
+ID = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}([.]pdf)?$"}
 PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "code"],
@@ -108,8 +116,7 @@ def _operation(
     resource: Resource[Any], path: str, named: dict[Any, Any], components: dict[str, Any], prefix: str
 ) -> dict[str, object]:
     parameters: list[dict[str, object]] = [
-        {"name": _camel(name), "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in _PARAMETER.findall(path)
+        {"name": _camel(name), "in": "path", "required": True, "schema": ID} for name in _PARAMETER.findall(path)
     ]
     if resource.key != "none":
         parameters.append(
@@ -138,6 +145,7 @@ def _operation(
     if resource.waits is not None:
         waits = {"application/json": {"schema": named[resource.waits]}}
         responses["202"] = {"description": "Kept: a person decides first.", "content": waits}
+    responses |= {str(status): {"description": words} for status, words in resource.also.items()}
     operation["responses"] = responses | _refusals(refuses, prefix)
     operation["security"] = [] if resource.may is None else [{"key": []}]
     return operation

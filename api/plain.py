@@ -40,9 +40,10 @@ class PlainQuery:
 class PlainRequest:
     """One request of a hot resource; it was shown with a bearer key, so it has no cookies."""
 
-    __slots__ = ("_receive", "cookies", "headers", "method", "path_params", "query_params")
+    __slots__ = ("_receive", "cookies", "headers", "method", "path_params", "query_params", "scope")
 
     def __init__(self, scope: HTTPScope, receive: Receive, path_params: dict[str, Any]) -> None:
+        self.scope = scope
         self.method: str = scope["method"]
         self.headers = PlainHeaders(scope["headers"])
         self.query_params = PlainQuery(scope.get("query_string", b""))

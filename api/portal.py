@@ -89,7 +89,9 @@ def open_door(call: Call[PortalBody]) -> Response[str]:
     if used is None:
         return Response(_GONE, status_code=410, media_type="text/html", headers=_QUIET)
     session_token = new_token()
-    opened = portal_session(runtime, session_token, "session", used.role, used.subject, used.account_id)
+    opened = portal_session(
+        runtime, session_token, "session", used.role, used.subject, used.account_id, used.credential_id
+    )
     transact(runtime.db, lambda session: credentials.add_portal_session(session, opened))
     target = call.ask.return_to
     home = HOME if used.account_id is not None else STAFF_HOME
@@ -117,9 +119,15 @@ def is_own_path(path: str) -> bool:
 
 
 def portal_session(
-    runtime: Runtime, token: str, kind: Literal["link", "session"], role: str, subject: str, account_id: str | None
+    runtime: Runtime,
+    token: str,
+    kind: Literal["link", "session"],
+    role: str,
+    subject: str,
+    account_id: str | None,
+    credential_id: str | None = None,
 ) -> PortalSession:
-    """A link or session that begins now, of real time."""
+    """A link or session that begins now, of real time; one opened with a key works no longer than that key."""
     now = real_now()
     return PortalSession(
         token_hash=hashes_of(token, runtime.secrets)[0],
@@ -129,6 +137,7 @@ def portal_session(
         account_id=account_id,
         created_at=now,
         expires_at=now + (LINK_LIFE if kind == "link" else SESSION_LIFE),
+        credential_id=credential_id,
     )
 
 
@@ -150,6 +159,8 @@ RESOURCES: tuple[Resource[Any], ...] = (
         handler=open_door,
         asks=PortalBody,
         status=303,
+        refuses=(Invalid, NotFound),
+        also={410: "A page in words: the link was used or is too old."},
         summary="The one-time link itself: a browser session and a redirect.",
     ),
 )

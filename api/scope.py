@@ -22,6 +22,7 @@ RESOURCES = (Resource(method="POST", path="checkout", may="buy", handler=checkou
 * `asks` is the JSON body's shape (for GET and DELETE: the query's), or `bytes` for the raw body; it arrives as
   `call.ask`. Ids in paths arrive in `call.path`, already known to look like ids.
 * `key` says whether `Idempotency-Key` is read: `required`, `optional` or `none`; it arrives as `call.key`.
+* `also` names further statuses that are no problems in the form of RFC 9457, such as a page in words.
 * `waits` is the shape of the 202 of a resource that may also answer "a person decides first".
 * A handler answers an `Answer` or a Litestar `Response`, or raises a refusal. `async def` runs on the event loop and
   must never block.
@@ -121,6 +122,7 @@ class Resource(Generic[T]):
     refuses: tuple[type[Refusal], ...] = field(default=())
     summary: str = ""
     waits: object = None
+    also: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from api.environ import Reader, SettingsError
+from api.oidc import OidcSettings
 from api.provider_settings import (
     LOOPBACK,
     AppleSettings,
@@ -23,18 +24,12 @@ from api.provider_settings import (
     read_paddle,
     read_stripe,
 )
+from api.rates import RateSettings
 from engine.rules.return_urls import origin_of
 
 __all__ = ["Settings", "SettingsError", "read_settings"]
 
 SECRET_KEY_CHARS_MIN = 32
-
-
-@dataclass(frozen=True, slots=True)
-class OidcSettings:
-    issuer: str
-    audience: str
-    jwks_url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +54,7 @@ class Settings:
     moonpay: MoonPaySettings | None
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None
+    rates: RateSettings = field(default_factory=RateSettings)
 
     @property
     def is_https(self) -> bool:
@@ -93,6 +89,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         moonpay=read_moonpay(read),
         metrics_host=read.text("METRICS_HOST") or "127.0.0.1",
         metrics_port=_metrics_port(read.text("METRICS_PORT")),
+        rates=_rates(read),
     )
 
 
@@ -149,4 +146,32 @@ def _oidc(read: Reader) -> OidcSettings | None:
     found = read.group(("OIDC_ISSUER", "OIDC_AUDIENCE", "OIDC_JWKS_URL"))
     if found is None:
         return None
+    for name in ("OIDC_ISSUER", "OIDC_JWKS_URL"):
+        parts = urlsplit(found[name])
+        is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+        if not is_safe or not parts.hostname or "@" in parts.netloc or parts.fragment:
+            raise SettingsError(f"PURSER_{name} is an https URL: whoever can change what it says signs anybody in.")
     return OidcSettings(found["OIDC_ISSUER"], found["OIDC_AUDIENCE"], found["OIDC_JWKS_URL"])
+
+
+def _rates(read: Reader) -> RateSettings:
+    """Requests a minute: of an account's key or a session, of a service key, and tries with unknown keys."""
+    default = RateSettings()
+    return RateSettings(
+        accounts=_quota(read, "RATE_LIMIT", default.accounts),
+        services=_quota(read, "RATE_LIMIT_SERVICE", default.services),
+        failures=_quota(read, "RATE_LIMIT_FAILURES", default.failures),
+        proxies=_number("TRUSTED_PROXIES", read.text("TRUSTED_PROXIES") or "0", 9),
+    )
+
+
+def _quota(read: Reader, name: str, default: int | None) -> int | None:
+    """A quota a minute; 0 is no limit."""
+    text = read.text(name)
+    return default if text is None else _number(name, text, 1_000_000) or None
+
+
+def _number(name: str, text: str, most: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,7}", text, re.ASCII) or int(text) > most:
+        raise SettingsError(f"PURSER_{name} is a number from 0 to {most}, not {text!r}.")
+    return int(text)

@@ -15,18 +15,20 @@ from engine.store.database import reading, transact
 
 
 def sign_in(visit: Visit) -> Response[Any]:
-    """A session in the name of the key's holder, for as long as a customer's; the key itself is kept nowhere."""
+    """A session in the name of the key's holder, for as long as a customer's and no longer than the key works."""
     key = visit.form.get("key", "").strip()
     runtime = visit.runtime
     found = None
     if is_key(key):
+        visit.site.keyring.rates.count_try(visit.request)
         with reading(runtime.db) as session:
-            found = credentials.find_credential(session, hashes_of(key, runtime.secrets))
+            found = credentials.find_credential(session, hashes_of(key, runtime.secrets), visit.now)
     if found is None or found.role not in MATRIX["support"]:
         problem = "That is not the key of a support agent, an approver or an admin."
         return visit.page("sign_in.html", 401, problem=problem, order_id=None)
+    visit.site.keyring.rates.forgive_try(visit.request)
     token = new_token()
-    opened = portal_session(runtime, token, "session", found.role, found.name, None)
+    opened = portal_session(runtime, token, "session", found.role, found.name, None, found.credential_id)
     transact(runtime.db, lambda session: credentials.add_portal_session(session, opened))
     response = see_other(STAFF_HOME)
     response.cookies.append(session_cookie(visit.site.keyring, runtime, token))

@@ -57,7 +57,7 @@ def change_key(
         if account_id not in books.lock_wallets(session, [account_id], now):
             raise NotFound("account")
         key = credentials.get_account_key(session, account_id, api_key_id)
-        if key is None or key.revoked_at is not None:
+        if key is None or key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
             raise NotFound("API key")
         if name is not None:
             key.name = name

@@ -196,8 +196,8 @@ class CouponUsedUp(Refusal):
 class RateLimited(Refusal):
     code = "RATE-001"
 
-    def __init__(self, retry_after_seconds: int) -> None:
-        super().__init__("Too many tries; try again later.", retryAfterSeconds=retry_after_seconds)
+    def __init__(self, retry_after_seconds: int, what: str = "tries") -> None:
+        super().__init__(f"Too many {what}; try again later.", retryAfterSeconds=retry_after_seconds)
 
 
 class TopUpNotInPlan(Refusal):

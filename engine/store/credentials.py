@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import CursorResult, Update, func, update
+from sqlalchemy import ColumnElement, CursorResult, Update, exists, func, or_, update
 from sqlmodel import Session, col, select
 
 from engine.store.tables import CredentialRow, PortalSessionRow
@@ -18,7 +18,10 @@ KeyRole = Literal["service", "account", "support", "approver", "admin", "auditor
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A key as stored; `hint` is its last four characters. `account_id` stands on account keys only."""
+    """A key as stored; `hint` is its last four characters. `account_id` stands on account keys only.
+
+    It works until `expires_at`, and for the actions that `scopes` lists (words with blanks between) if it lists any.
+    """
 
     key_hash: str
     credential_id: str
@@ -29,6 +32,8 @@ class Credential:
     created_at: datetime
     daily_limit_credits: int | None = None
     per_call_limit_credits: int | None = None
+    expires_at: datetime | None = None
+    scopes: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +47,22 @@ class PortalSession:
     account_id: str | None
     created_at: datetime
     expires_at: datetime
+    credential_id: str | None = None
 
 
 def add_credential(session: Session, credential: Credential) -> None:
     session.add(CredentialRow(**{name: getattr(credential, name) for name in credential.__slots__}))
 
 
-def find_credential(session: Session, hashes: Sequence[str]) -> CredentialRow | None:
-    """The key with one of these hashes, unless it was revoked."""
-    return session.exec(
-        select(CredentialRow).where(col(CredentialRow.key_hash).in_(hashes), col(CredentialRow.revoked_at).is_(None))
-    ).first()
+def find_credential(session: Session, hashes: Sequence[str], now: datetime) -> CredentialRow | None:
+    """The key with one of these hashes, unless it was revoked or its end has come."""
+    return session.exec(select(CredentialRow).where(col(CredentialRow.key_hash).in_(hashes), *_works(now))).first()
+
+
+def _works(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """That a key was not revoked and did not end."""
+    ends = col(CredentialRow.expires_at)
+    return col(CredentialRow.revoked_at).is_(None), or_(ends.is_(None), ends > now)
 
 
 def revoke_credential(session: Session, credential_id: str, account_id: str | None, now: datetime) -> bool:
@@ -74,12 +84,14 @@ def operator_keys(session: Session) -> Sequence[CredentialRow]:
     ).all()
 
 
-def account_keys(session: Session, account_id: str, page: int, limit: int) -> tuple[list[CredentialRow], int]:
+def account_keys(
+    session: Session, account_id: str, page: int, limit: int, now: datetime
+) -> tuple[list[CredentialRow], int]:
     """A page of the account's keys that work, newest first, and how many there are."""
     mine = (
         col(CredentialRow.account_id) == account_id,
         col(CredentialRow.role) == "account",
-        col(CredentialRow.revoked_at).is_(None),
+        *_works(now),
     )
     total = session.exec(select(func.count()).select_from(CredentialRow).where(*mine)).one()
     newest = (col(CredentialRow.created_at).desc(), col(CredentialRow.credential_id).desc())
@@ -126,13 +138,21 @@ def use_link(session: Session, hashes: Sequence[str], now: datetime) -> PortalSe
     return session.exec(select(PortalSessionRow).where(col(PortalSessionRow.token_hash).in_(hashes))).one()
 
 
-def find_portal_session(session: Session, hashes: Sequence[str], now: datetime) -> PortalSessionRow | None:
-    """The browser session with one of these hashes, until its end."""
+def find_portal_session(
+    session: Session, hashes: Sequence[str], now: datetime, engine_now: datetime
+) -> PortalSessionRow | None:
+    """The browser session with one of these hashes, until its end or that of the key it was opened with.
+
+    `now` is real time, by which sessions end; keys end by the engine's.
+    """
+    opener = col(PortalSessionRow.credential_id)
+    works = exists().where(col(CredentialRow.credential_id) == opener, *_works(engine_now))
     return session.exec(
         select(PortalSessionRow).where(
             col(PortalSessionRow.token_hash).in_(hashes),
             PortalSessionRow.kind == "session",
             PortalSessionRow.expires_at > now,
+            or_(opener.is_(None), works),
         )
     ).first()
 

@@ -1,7 +1,7 @@
 """A whole Purser behind HTTP, and a host's backend that calls it with its service key."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -121,8 +121,10 @@ def new_runtime(db: Database, clock: FakeClock, catalog: str, base_url: str = BA
     )
 
 
-def new_app(runtime: Runtime, extra: Sequence[Resource[Any]] = ()) -> Litestar:
-    settings = read_settings({"PURSER_SECRET_KEY": SECRET, "PURSER_BASE_URL": runtime.base_url})
+def new_app(
+    runtime: Runtime, extra: Sequence[Resource[Any]] = (), environ: Mapping[str, str] | None = None
+) -> Litestar:
+    settings = read_settings({"PURSER_SECRET_KEY": SECRET, "PURSER_BASE_URL": runtime.base_url, **(environ or {})})
     return create_app(runtime, settings, extra)
 
 

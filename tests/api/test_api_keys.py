@@ -42,7 +42,7 @@ def test_a_key_is_shown_once_and_works(host: Host, path: str) -> None:
     answer = host.post(f"{path}/api-keys", NAMES, key="k")
     made = answer.json()
     assert answer.status_code == 201 and is_key(made["key"]) and made["key"].startswith("alp_sk_")
-    assert made.keys() == {"id", "name", "hint", "limits", "createdAt", "lastUsedAt", "key"}
+    assert made.keys() == {"id", "name", "hint", "limits", "scopes", "expiresAt", "createdAt", "lastUsedAt", "key"}
     assert (made["name"], made["hint"], made["lastUsedAt"]) == ("laptop", made["key"][-4:], None)
     assert made["key"] not in kept(host) and made["key"][:-4] not in kept(host)
     listed = host.get(f"{path}/api-keys").json()

@@ -6,6 +6,7 @@ service, or exists before an account is known, stands in `GLOBAL_TABLES` and now
 """
 
 from engine.store.tables.access import CredentialRow as CredentialRow
+from engine.store.tables.access import IdentityRow as IdentityRow
 from engine.store.tables.access import PortalSessionRow as PortalSessionRow
 from engine.store.tables.alerts import AlertMarkRow as AlertMarkRow
 from engine.store.tables.alerts import AlertSettingsRow as AlertSettingsRow

@@ -1,4 +1,4 @@
-"""Credentials and portal sessions; secrets are stored hashed."""
+"""Credentials, portal sessions and people of an OIDC issuer; secrets are stored hashed."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from engine.store.tables.base import Base, big, one_of
 
 
 class CredentialRow(Base, table=True):
-    """A key: its keyed hash, whom it stands for, what it may do."""
+    """A key: its keyed hash, whom it stands for, what it may do: all of its role, or the `scopes` named alone."""
 
     __tablename__ = "credentials"
     __table_args__ = (
@@ -28,10 +28,15 @@ class CredentialRow(Base, table=True):
     revoked_at: datetime | None = None
     daily_limit_credits: int | None = big(nullable=True)
     per_call_limit_credits: int | None = big(nullable=True)
+    expires_at: datetime | None = None
+    scopes: str | None = None
 
 
 class PortalSessionRow(Base, table=True):
-    """A one-time link or the browser session it opened, by the hash of its token."""
+    """A one-time link or the browser session it opened, by the hash of its token.
+
+    `credential_id` is the key that it was opened with: it works no longer than that key does.
+    """
 
     __tablename__ = "portal_sessions"
     __table_args__ = (one_of("kind", "link", "session"),)
@@ -43,3 +48,17 @@ class PortalSessionRow(Base, table=True):
     created_at: datetime
     expires_at: datetime
     used_at: datetime | None = None
+    credential_id: str | None = None
+
+
+class IdentityRow(Base, table=True):
+    """A person whom the host bound to an account, as their OIDC issuer names them."""
+
+    __tablename__ = "identities"
+    __table_args__ = (one_of("role", "owner", "member"),)
+    issuer: str = Field(primary_key=True)
+    subject: str = Field(primary_key=True)
+    identity_id: str = Field(unique=True)
+    account_id: str = Field(max_length=64, index=True)
+    role: str
+    created_at: datetime

@@ -20,6 +20,7 @@ GLOBAL_TABLES = frozenset(
         "coupon_uses",
         "credentials",
         "portal_sessions",
+        "identities",
         "store_purchases",
         "store_cursors",
         "webhook_endpoints",

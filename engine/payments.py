@@ -110,6 +110,15 @@ class SubscriptionChange:
     idempotency_key: str
 
 
+@dataclass(frozen=True, slots=True)
+class Prorated:
+    """What a provider would charge for a change now, in minor units, and what it carries to the next invoice: below
+    zero what it then owes the customer, above it what was too little to charge alone."""
+
+    due_now_minor: int
+    carried_minor: int
+
+
 class ProviderRefused(Exception):
     """The provider said no, for good: `code` and `detail` are its own words."""
 
@@ -230,3 +239,10 @@ class SubscriptionProvider(PaymentProvider, Protocol):
     def subscription(self, reference: str) -> tuple[ProviderFact, ...]:
         """The subscription and its newest invoices, fetched by its reference or by the checkout that began it."""
         ...
+
+
+@runtime_checkable
+class ProratingProvider(SubscriptionProvider, Protocol):
+    """A rail that reckons itself what a change now costs: its word is what a preview shows."""
+
+    def preview_change(self, change: SubscriptionChange) -> Prorated: ...

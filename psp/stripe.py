@@ -9,22 +9,25 @@ somebody else's. `stripe_events.py` says which bytes are an event, `stripe_facts
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from typing import TypeGuard
 
 import stripe
 from stripe.params.checkout import SessionCreateParams
 
 from engine.payments import (
+    Act,
     Checkout,
     CheckoutRequest,
     Event,
     Fact,
+    Prorated,
+    ProviderFact,
     ProviderRefused,
-    ProviderUnreachable,
     RefundRequest,
+    SubscriptionChange,
+    SubscriptionRequest,
 )
 from psp.stripe_events import Pointed, pointer, verified_event
 from psp.stripe_facts import (
@@ -37,6 +40,9 @@ from psp.stripe_facts import (
     session_payment,
     stripe_minor,
 )
+from psp.stripe_subscriptions import StripeSubscriptions
+from psp.stripe_wire import asking as _asking
+from psp.stripe_wire import seen_at as _seen_at
 
 EXPIRY_MARGIN = timedelta(seconds=120)
 """Stripe wants a session to live at least 30 minutes by its own clock, counted from when the request is handled.
@@ -44,7 +50,6 @@ Our sessions live exactly that long, so a slow request, a retry or a clock that 
 The session may outlive our row by this much; money that arrives then is credited as any late payment is."""
 
 _KEY = re.compile(r"(?:sk|rk)_(live|test)_\w+", re.ASCII)
-_LATER = frozenset({401, 403, 408, 409, 425, 429})
 
 LOCALES = {
     tag.lower(): tag
@@ -91,6 +96,7 @@ class Stripe:
             max_network_retries=2,
             http_client=stripe.RequestsClient(timeout=timeout_seconds),
         )
+        self._subscriptions = StripeSubscriptions(self._client)
 
     def start_checkout(self, request: CheckoutRequest) -> Checkout:
         """A hosted Checkout Session for one purchase; the same request and key answer the same session."""
@@ -106,7 +112,7 @@ class Stripe:
         """The event in these raw bytes, signed with one of our secrets; raises `WebhookRefused`."""
         return verified_event(headers, body, self._secrets, now)
 
-    def facts(self, event: Event) -> tuple[Fact, ...]:
+    def facts(self, event: Event) -> tuple[ProviderFact, ...]:
         """The objects a verified event is about, as they stand now; empty for what is not ours or not followed.
 
         Raises `ProviderUnreachable` to be asked again, and `ProviderRefused` where Stripe knows no such object,
@@ -116,14 +122,35 @@ class Stripe:
         if pointed is None:
             return ()
         kind, object_id = pointed
-        tell: dict[Pointed, Callable[[str], tuple[Fact, ...]]] = {
-            "session": self.payment,
+        tell: dict[Pointed, Callable[[str], tuple[ProviderFact, ...]]] = {
+            "session": self._by_session,
             "payment_intent": self._payment_by_intent,
             "charge": self._refunds_by_charge,
             "refund": self._refunds_by_refund,
             "dispute": self._dispute,
+            "subscription": self._subscriptions.told,
+            "invoice": self._subscriptions.by_invoice,
         }
         return tell[kind](object_id)
+
+    def start_subscription(self, request: SubscriptionRequest) -> Checkout:
+        """A hosted Checkout Session that begins a subscription."""
+        return self._subscriptions.start(request, _locale(request.locale), EXPIRY_MARGIN)
+
+    def preview_change(self, change: SubscriptionChange) -> Prorated:
+        """What a change now would cost, by Stripe's own proration."""
+        return self._subscriptions.preview(change)
+
+    def change_subscription(self, change: SubscriptionChange) -> tuple[ProviderFact, ...]:
+        """Another plan, now or with the next period, once per idempotency key."""
+        return self._subscriptions.change(change)
+
+    def act_on_subscription(self, reference: str, act: Act, idempotency_key: str) -> tuple[ProviderFact, ...]:
+        return self._subscriptions.act(reference, act, idempotency_key)
+
+    def subscription(self, reference: str) -> tuple[ProviderFact, ...]:
+        """The subscription and its newest invoices, fetched by its id or by that of its checkout."""
+        return self._subscriptions.told(reference)
 
     def payment(self, session_id: str) -> tuple[Fact, ...]:
         """The payment of a Checkout Session, fetched; empty where the session is not one of ours."""
@@ -133,6 +160,18 @@ class Stripe:
             )
         return session_payment(session.to_dict(), _seen_at(session))
 
+    def _by_session(self, session_id: str) -> tuple[ProviderFact, ...]:
+        """The payment of a Checkout Session, or the subscription that began with it."""
+        with _asking():
+            session = self._client.v1.checkout.sessions.retrieve(
+                session_id, {"expand": ["payment_intent.latest_charge"]}
+            )
+        told = session.to_dict()
+        if told["mode"] != "subscription":
+            return session_payment(told, _seen_at(session))
+        reference = told.get("subscription")
+        return self._subscriptions.told(reference) if reference else ()
+
     def refund(self, request: RefundRequest) -> tuple[Fact, ...]:
         """Give money back, once per `reversal_id` however often it is asked.
 
@@ -141,7 +180,7 @@ class Stripe:
         """
         with _asking():
             intent = self._client.v1.payment_intents.retrieve(request.payment_id).to_dict()
-        if not is_for(intent, request.purchase_id):
+        if not is_for(intent, request.purchase_id) and not self._is_of_subscriber(intent, request.account_id):
             raise ProviderRefused(
                 "payment_of_another_purchase", f"{request.payment_id} does not pay {request.purchase_id}."
             )
@@ -162,6 +201,16 @@ class Stripe:
                 {"idempotency_key": request.idempotency_key},
             )
         return (refund_fact(refund.to_dict(), intent, _seen_at(refund)),)
+
+    def _is_of_subscriber(self, intent: Json, account_id: str) -> bool:
+        """Whether a payment intent pays an invoice of a subscription of this account."""
+        return self._subscriptions.marks_of_intent(intent["id"]).get("purser_account") == account_id
+
+    def _is_known(self, intent: Json | None) -> TypeGuard[Json]:
+        """Whether a payment intent pays a purchase of ours, or an invoice of a subscription of ours."""
+        if intent is None:
+            return False
+        return is_ours(intent) or bool(self._subscriptions.marks_of_intent(intent["id"]))
 
     def _payment_by_intent(self, intent_id: str) -> tuple[Fact, ...]:
         """A payment by its intent: told by the session that owns it, or by itself where none does."""
@@ -186,7 +235,7 @@ class Stripe:
 
     def _refunds_of(self, intent: Json | None) -> tuple[Fact, ...]:
         """Every refund of a payment, one fact each: `amount_refunded` is a running total and never used."""
-        if not is_ours(intent):
+        if not self._is_known(intent):
             return ()
         with _asking():
             page = self._client.v1.refunds.list({"payment_intent": intent["id"], "limit": 100})
@@ -199,7 +248,7 @@ class Stripe:
             answer = self._client.v1.disputes.retrieve(dispute_id, {"expand": ["payment_intent"]})
         dispute = answer.to_dict()
         intent = dispute.get("payment_intent")
-        return (dispute_fact(dispute, intent, _seen_at(answer)),) if is_ours(intent) else ()
+        return (dispute_fact(dispute, intent, _seen_at(answer)),) if self._is_known(intent) else ()
 
 
 def _session_params(request: CheckoutRequest) -> SessionCreateParams:
@@ -248,30 +297,3 @@ def _locale(tag: str | None) -> str:
         if found is not None:
             return found
     return "auto"
-
-
-def _seen_at(answer: stripe.StripeObject) -> int:
-    """When Stripe gave this answer, by its own clock, in Unix seconds."""
-    response = answer.last_response
-    date = response.headers.get("date") if response is not None else None
-    if date is None:
-        raise ProviderUnreachable("The answer has no Date, so it can't be put in order with others.")
-    return int(parsedate_to_datetime(date).timestamp())
-
-
-@contextmanager
-def _asking() -> Iterator[None]:
-    """Stripe's errors as ours, around one request.
-
-    For good is only what says no to this very request. A key that is wrong or may not do this (401, 403) is
-    the operator's to mend, so the same request is asked again later; and an idempotency key that named other
-    parameters means that something was done under it, which is not a no either.
-    """
-    try:
-        yield
-    except stripe.StripeError as error:
-        status = error.http_status or 0
-        is_no = 400 <= status < 500 and status not in _LATER and not isinstance(error, stripe.IdempotencyError)
-        if is_no:
-            raise ProviderRefused(error.code or f"http_{status}", error.user_message or "") from error
-        raise ProviderUnreachable(f"Stripe, HTTP {status or 'none'}: {error.user_message}") from error

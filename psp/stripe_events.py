@@ -19,7 +19,7 @@ PAST_SECONDS = 300
 FUTURE_SECONDS = 60
 """How far a webhook's timestamp may lie from now, either way (SPEC §4)."""
 
-Pointed = Literal["session", "payment_intent", "charge", "refund", "dispute"]
+Pointed = Literal["session", "payment_intent", "charge", "refund", "dispute", "subscription", "invoice"]
 
 _SIGNED_AT = re.compile(r"t=([0-9]{1,12})")
 _ID = re.compile(r"\w{1,255}", re.ASCII)
@@ -42,6 +42,18 @@ _FOLLOWED: dict[str, Pointed] = {
     "charge.dispute.closed": "dispute",
     "charge.dispute.funds_withdrawn": "dispute",
     "charge.dispute.funds_reinstated": "dispute",
+    "customer.subscription.created": "subscription",
+    "customer.subscription.updated": "subscription",
+    "customer.subscription.deleted": "subscription",
+    "customer.subscription.paused": "subscription",
+    "customer.subscription.resumed": "subscription",
+    "customer.subscription.trial_will_end": "subscription",
+    "invoice.finalized": "invoice",
+    "invoice.paid": "invoice",
+    "invoice.payment_failed": "invoice",
+    "invoice.payment_action_required": "invoice",
+    "invoice.voided": "invoice",
+    "invoice.marked_uncollectible": "invoice",
 }
 
 

@@ -32,9 +32,11 @@ import stripe
 import stripe.params as params
 import stripe.params.checkout as checkout_params
 
+from tests.psp import stripe_billing_doors as billing
+from tests.psp.stripe_billing import StripeBilling
 from tests.psp.stripe_contract import read_params
 from tests.psp.stripe_objects import Json
-from tests.psp.stripe_world import StripeSaysNo, StripeWorld, _utc_now
+from tests.psp.stripe_world import StripeSaysNo, _utc_now
 
 _KINDS: dict[str, tuple[str, type]] = {
     "checkout/sessions": ("checkout.session", checkout_params.SessionRetrieveParams),
@@ -42,11 +44,11 @@ _KINDS: dict[str, tuple[str, type]] = {
     "charges": ("charge", params.ChargeRetrieveParams),
     "refunds": ("refund", params.RefundRetrieveParams),
     "disputes": ("dispute", params.DisputeRetrieveParams),
-}
+} | billing.KINDS
 _LISTS: dict[str, type] = {
     "checkout/sessions": checkout_params.SessionListParams,
     "refunds": params.RefundListParams,
-}
+} | billing.LISTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class _Trouble:
     hang_seconds: float
 
 
-class FakeStripe(StripeWorld):
+class FakeStripe(StripeBilling):
     """`requests` is what was asked; `base_url` is where."""
 
     def __init__(
@@ -196,6 +198,10 @@ class FakeStripe(StripeWorld):
                 return self.told(self.make_refund(_read(params.RefundCreateParams, request.given)))
             given = _read(checkout_params.SessionCreateParams, request.given)
             return self.told(self.make_session(given, self.base_url))
+        if request.method == "POST":
+            made = billing.posted(self, collection, object_id, lambda kind: _read(kind, request.given))
+            if made is not None:
+                return self.told(made)
         if request.method == "GET" and object_id is not None and collection in _KINDS:
             kind, retrieve = _KINDS[collection]
             given = _read(retrieve, request.given)
@@ -206,7 +212,8 @@ class FakeStripe(StripeWorld):
 
     def _listed(self, collection: str, given: Json) -> Json:
         fields = {k: v for k, v in given.items() if k in ("payment_intent", "charge")}
-        found = self.every(_KINDS[collection][0], **fields)
+        is_billing = collection in billing.LISTS
+        found = billing.found(self, collection, given) if is_billing else self.every(_KINDS[collection][0], **fields)
         if "starting_after" in given:
             ids = [item["id"] for item in found]
             found = found[ids.index(given["starting_after"]) + 1 :]
@@ -220,6 +227,15 @@ class FakeStripe(StripeWorld):
         expanded = dict(stripe_object)
         for path in paths:
             first, _, rest = path.partition(".")
+            if (expanded["object"], path) == ("invoice", "payments"):
+                data = self.payments_of(expanded["id"])
+                expanded["payments"] = {
+                    "object": "list",
+                    "data": data,
+                    "has_more": False,
+                    "url": "/v1/invoice_payments",
+                }
+                continue
             if first not in expanded:
                 raise StripeSaysNo(400, None, f"This property cannot be expanded ({path}).")
             value = expanded[first]

@@ -24,6 +24,7 @@ from engine.flows import (
     refunds,
     store_polls,
     stores,
+    subscription_closing,
     subscription_reads,
     unclaimed,
     webhooks,
@@ -83,6 +84,11 @@ def finish_store_purchase(runtime: Runtime, account_id: str, payload: Payload) -
     stores.finish_purchase(runtime, account_id, payload["purchaseId"])
 
 
+def close_subscription(runtime: Runtime, account_id: str, payload: Payload) -> None:
+    """Outbox kind `subscription_close`."""
+    subscription_closing.close_subscription(runtime, account_id, payload["subscriptionId"])
+
+
 class Jobs:
     """The job loop. `handlers` adds kinds of outbox rows that an outer ring does, such as `mail`.
 
@@ -98,6 +104,7 @@ class Jobs:
             "payment_check": check_payment,
             "late_payment_check": check_late_payment,
             "store_finish": finish_store_purchase,
+            "subscription_close": close_subscription,
             **(handlers or {}),
         }
         self._nightly = Nightly(runtime)

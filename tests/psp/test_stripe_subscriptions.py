@@ -238,3 +238,15 @@ def test_a_trial_costs_nothing_and_gives_its_own_credits(
     assert [p["amountMinor"] for p in mira.payments()] == [4_900]
     assert mira.is_clean()
     mira.runtime.group.close()
+
+
+def test_a_closed_accounts_subscription_is_cancelled_at_stripe(mira: StripeCustomer) -> None:
+    mira.begin("pro")
+    assert mira.change("base")["pendingPlan"] == "base"
+    admin = mira.host.new_key("admin", name="Kim")
+    answer = mira.host.post("/v1/admin/accounts/sub1/close", {"reason": "asked by mail"}, bearer=admin)
+    assert answer.status_code == 200
+    mira.hear()
+    assert mira.fake.get(mira.reference, "subscription")["cancel_at_period_end"] is True
+    mira.wait(days=31)
+    assert (mira.fake.get(mira.reference, "subscription")["status"], len(mira.payments())) == ("canceled", 1)

@@ -143,6 +143,12 @@ def amount_due(invoice: Json) -> Money:
     return from_stripe(max(0, invoice["amount_due"] - tax), invoice["currency"])
 
 
+def is_covering(invoice: Json) -> bool:
+    """Whether an invoice pays for a whole period of a plan of ours, not for a part of one."""
+    line = _telling_line(invoice)
+    return line is not None and not _is_part(line)
+
+
 def _pending(subscription: Json, now: Sold) -> Sold | None:
     """What a schedule of ours has planned after this period."""
     schedule = subscription.get("schedule")

@@ -27,7 +27,15 @@ from engine.payments import (
 from engine.rules.money import Money
 from engine.rules.subscriptions import Terms
 from psp.stripe_facts import Json, stripe_minor
-from psp.stripe_subscription_facts import amount_due, invoice_fact, item_of, marks_of, product_id, subscription_fact
+from psp.stripe_subscription_facts import (
+    amount_due,
+    invoice_fact,
+    is_covering,
+    item_of,
+    marks_of,
+    product_id,
+    subscription_fact,
+)
 from psp.stripe_wire import asking, seen_at
 
 NEWEST = 3
@@ -241,10 +249,10 @@ class StripeSubscriptions:
         return reference
 
     def _paid_last(self, reference: str) -> Json | None:
-        """The newest invoice that was paid."""
+        """The newest invoice that was paid and pays for a whole period."""
         with asking():
-            page = self._client.v1.invoices.list({"subscription": reference, "status": "paid", "limit": 1})
-        return page.data[0].to_dict() if page.data else None
+            page = self._client.v1.invoices.list({"subscription": reference, "status": "paid", "limit": 10})
+        return next((told for told in (each.to_dict() for each in page.data) if is_covering(told)), None)
 
     def _is_done(self, subscription: Json, key: str) -> bool:
         """Whether this key's change was made: by now the answer alone is missing."""

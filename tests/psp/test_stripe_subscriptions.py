@@ -250,3 +250,29 @@ def test_a_closed_accounts_subscription_is_cancelled_at_stripe(mira: StripeCusto
     assert mira.fake.get(mira.reference, "subscription")["cancel_at_period_end"] is True
     mira.wait(days=31)
     assert (mira.fake.get(mira.reference, "subscription")["status"], len(mira.payments())) == ("canceled", 1)
+
+
+def test_a_pause_after_an_upgrade_still_ends_with_what_was_paid(mira: StripeCustomer) -> None:
+    mira.begin("base")
+    mira.wait(days=10)
+    mira.change("pro")
+    now = mira.act("pause")
+    assert (now["status"], now["currentPeriodStart"]) == ("paused", "2026-11-02T09:30:00Z")
+    paused = mira.host.post(f"{mira.path}/subscription/change", {"plan": "elite"})
+    assert_problem(paused, 503, "UNAVAILABLE")
+    mira.wait(days=21)
+    assert mira.subscription()["plan"] == "free" and len(mira.payments()) == 2
+
+
+def test_support_gives_a_subscription_payment_back_through_stripe(mira: StripeCustomer) -> None:
+    mira.begin("pro")
+    purchase = mira.payments()[0]
+    support = mira.host.new_key("support", name="Ada")
+    where = f"/v1/support/purchases/{purchase['id']}/reversals"
+    answer = mira.host.post(where, {"reason": "asked at once"}, bearer=support)
+    assert answer.status_code == 202, answer.text
+    mira.hear()
+    assert [refund["amount"] for refund in mira.fake.every("refund")] == [4_900]
+    assert (mira.monthly(), mira.payments()[0]["status"]) == (100, "refunded")
+    mira.bring(mira.fake.events)
+    assert mira.monthly() == 100 and len(mira.fake.every("refund")) == 1

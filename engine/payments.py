@@ -19,6 +19,7 @@ from engine.rules.facts import ProviderFact as ProviderFact
 from engine.rules.facts import RefundState as RefundState
 from engine.rules.facts import SubscriptionFact as SubscriptionFact
 from engine.rules.money import Money
+from engine.rules.store_renewals import Renewal
 from engine.rules.stores import Sighting, Usage
 from engine.rules.subscriptions import Act as Act
 from engine.rules.subscriptions import Terms
@@ -184,10 +185,12 @@ class RefundQuestion:
 
 @dataclass(frozen=True, slots=True)
 class StoreNews:
-    """What an event of a store says: purchases as they stand, or a question; neither for what we do not follow."""
+    """What an event of a store says: purchases as they stand, a subscription's payment, or a question; none of them
+    for what we do not follow."""
 
     sightings: tuple[Sighting, ...] = ()
     question: RefundQuestion | None = None
+    renewal: Renewal | None = None
 
 
 @runtime_checkable

@@ -29,6 +29,7 @@ from engine.flows import (
     send_back,
     store_polls,
     stores,
+    subscription_closing,
     subscription_reads,
     unclaimed,
     webhooks,
@@ -108,6 +109,11 @@ def detach_card(runtime: Runtime, account_id: str, payload: Payload) -> None:
     cards.tell_provider(runtime, account_id, payload["methodId"])
 
 
+def close_subscription(runtime: Runtime, account_id: str, payload: Payload) -> None:
+    """Outbox kind `subscription_close`."""
+    subscription_closing.close_subscription(runtime, account_id, payload["subscriptionId"])
+
+
 class Jobs:
     """The job loop. `handlers` adds kinds of outbox rows that an outer ring does, such as `mail`.
 
@@ -127,6 +133,7 @@ class Jobs:
             "recharge": look_at_wallet,
             "charge": send_charge,
             "detach_card": detach_card,
+            "subscription_close": close_subscription,
             **(handlers or {}),
         }
         self._nightly = Nightly(runtime)

@@ -20,6 +20,7 @@ from engine.rules.facts import ProviderFact as ProviderFact
 from engine.rules.facts import RefundState as RefundState
 from engine.rules.facts import SubscriptionFact as SubscriptionFact
 from engine.rules.money import Money
+from engine.rules.store_renewals import Renewal
 from engine.rules.stores import Sighting, Usage
 from engine.rules.subscriptions import Act as Act
 from engine.rules.subscriptions import Terms
@@ -116,6 +117,15 @@ class SubscriptionChange:
     idempotency_key: str
 
 
+@dataclass(frozen=True, slots=True)
+class Prorated:
+    """What a provider would charge for a change now, in minor units, and what it carries to the next invoice: below
+    zero what it then owes the customer, above it what was too little to charge alone."""
+
+    due_now_minor: int
+    carried_minor: int
+
+
 class ProviderRefused(Exception):
     """The provider said no, for good: `code` and `detail` are its own words."""
 
@@ -181,10 +191,12 @@ class RefundQuestion:
 
 @dataclass(frozen=True, slots=True)
 class StoreNews:
-    """What an event of a store says: purchases as they stand, or a question; neither for what we do not follow."""
+    """What an event of a store says: purchases as they stand, a subscription's payment, or a question; none of them
+    for what we do not follow."""
 
     sightings: tuple[Sighting, ...] = ()
     question: RefundQuestion | None = None
+    renewal: Renewal | None = None
 
 
 @runtime_checkable
@@ -329,3 +341,10 @@ def keeps_cards(provider: PaymentProvider) -> TypeGuard[CardProvider]:
 def can_be_polled(provider: PaymentProvider) -> TypeGuard[PolledProvider]:
     """Whether this rail's provider lists its events."""
     return hasattr(provider, "poll")
+
+
+@runtime_checkable
+class ProratingProvider(SubscriptionProvider, Protocol):
+    """A rail that reckons itself what a change now costs: its word is what a preview shows."""
+
+    def preview_change(self, change: SubscriptionChange) -> Prorated: ...

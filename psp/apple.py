@@ -14,6 +14,7 @@ import requests
 from appstoreserverlibrary.api_client import APIException, AppStoreServerAPIClient, GetTransactionHistoryVersion
 from appstoreserverlibrary.models.ConsumptionRequest import ConsumptionRequest
 from appstoreserverlibrary.models.DeliveryStatus import DeliveryStatus
+from appstoreserverlibrary.models.JWSTransactionDecodedPayload import JWSTransactionDecodedPayload
 from appstoreserverlibrary.models.NotificationHistoryRequest import NotificationHistoryRequest
 from appstoreserverlibrary.models.RefundPreference import RefundPreference
 from appstoreserverlibrary.models.ResponseBodyV2DecodedPayload import ResponseBodyV2DecodedPayload
@@ -31,9 +32,12 @@ from engine.payments import (
     StoreNews,
 )
 from engine.rules.errors import Invalid, WebhookRefused
+from engine.rules.store_renewals import Renewal
 from engine.rules.stores import MILLI_PERCENT, Sighting, Usage
 from psp.apple_facts import FOLLOWED, is_for_credits, transaction_sighting
 from psp.apple_signed import ENVIRONMENTS, EnvironmentName, NotGenuine, SignedData, check_not_future
+from psp.apple_subscription_facts import FOLLOWED as RENEWALS
+from psp.apple_subscription_facts import is_subscription, renewal_of
 
 _LATER = frozenset({401, 403, 408, 429})
 FIELD = "signedTransaction"
@@ -122,10 +126,13 @@ class Apple:
         try:
             told = self._signed.notification(msgspec.json.decode(event.payload, type=Body).signed_payload)
             info = told.data.signedTransactionInfo if told.data else None
-            if told.rawNotificationType not in FOLLOWED or info is None:
+            kind = told.rawNotificationType
+            if info is None or kind not in FOLLOWED | RENEWALS:
                 return StoreNews()
             transaction = self._signed.transaction(info)
-            if not is_for_credits(transaction):
+            if kind in RENEWALS and is_subscription(transaction):
+                return StoreNews(renewal=self._renewal(told, transaction))
+            if kind not in FOLLOWED or not is_for_credits(transaction):
                 return StoreNews()
             is_reversed = told.rawNotificationType == "REFUND_REVERSED"
             sighting = transaction_sighting(transaction, self.is_live, is_reversed=is_reversed)
@@ -135,6 +142,13 @@ class Apple:
         if told.rawNotificationType == "CONSUMPTION_REQUEST":
             question = RefundQuestion(sighting.object_id, None, sighting.object_id, needs_consent=True)
         return StoreNews((sighting,), question)
+
+    def _renewal(self, told: ResponseBodyV2DecodedPayload, transaction: JWSTransactionDecodedPayload) -> Renewal:
+        assert told.data is not None
+        signed = told.data.signedRenewalInfo
+        info = self._signed.renewal_info(signed) if signed else None
+        signed_at = told.signedDate or transaction.signedDate or 0
+        return renewal_of(transaction, info, told.data.rawStatus, signed_at, self.is_live)
 
     def answer(self, question: RefundQuestion, usage: Usage) -> None:
         """Tell Apple the share that was used, and what we would do: refund what was not."""

@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 
 import jwt
 from appstoreserverlibrary.models.Environment import Environment
+from appstoreserverlibrary.models.JWSRenewalInfoDecodedPayload import JWSRenewalInfoDecodedPayload
 from appstoreserverlibrary.models.JWSTransactionDecodedPayload import JWSTransactionDecodedPayload
 from appstoreserverlibrary.models.ResponseBodyV2DecodedPayload import ResponseBodyV2DecodedPayload
 from appstoreserverlibrary.signed_data_verifier import (
@@ -68,6 +69,10 @@ class SignedData:
     def transaction(self, signed: str, *, is_new: bool = False) -> JWSTransactionDecodedPayload:
         """A transaction's payload, under the same terms."""
         return self._verified(signed, is_new, lambda verifier: verifier.verify_and_decode_signed_transaction(signed))
+
+    def renewal_info(self, signed: str) -> JWSRenewalInfoDecodedPayload:
+        """What a subscription will do next, valid at the time it was signed."""
+        return self._verified(signed, False, lambda verifier: verifier.verify_and_decode_renewal_info(signed))
 
     def _verified(self, signed: str, is_new: bool, decode: Callable[[SignedDataVerifier], T]) -> T:
         roots = self._roots or [_pinned_root(signed, self._pinned)]

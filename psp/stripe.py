@@ -11,11 +11,13 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TypeGuard
 
 import stripe
 from stripe.params.checkout import SessionCreateParams
 
 from engine.payments import (
+    Act,
     ChargeRequest,
     Checkout,
     CheckoutRequest,
@@ -23,8 +25,12 @@ from engine.payments import (
     Event,
     Fact,
     Polled,
+    Prorated,
+    ProviderFact,
     ProviderRefused,
     RefundRequest,
+    SubscriptionChange,
+    SubscriptionRequest,
 )
 from psp import stripe_cards, stripe_polling
 from psp.stripe_asking import asking, seen_at
@@ -43,6 +49,7 @@ from psp.stripe_facts import (
     stripe_minor,
     warning_fact,
 )
+from psp.stripe_subscriptions import StripeSubscriptions
 
 EXPIRY_MARGIN = timedelta(seconds=120)
 """Stripe wants a session to live at least 30 minutes by its own clock, counted from when the request is handled.
@@ -99,6 +106,7 @@ class Stripe:
             max_network_retries=2,
             http_client=stripe.RequestsClient(timeout=timeout_seconds),
         )
+        self._subscriptions = StripeSubscriptions(self._client)
 
     def start_checkout(self, request: CheckoutRequest) -> Checkout:
         """A hosted Checkout Session for one purchase; the same request and key answer the same session."""
@@ -115,7 +123,7 @@ class Stripe:
         """The event in these raw bytes, signed with one of our secrets; raises `WebhookRefused`."""
         return verified_event(headers, body, self._secrets, now)
 
-    def facts(self, event: Event) -> tuple[Fact, ...]:
+    def facts(self, event: Event) -> tuple[ProviderFact, ...]:
         """The objects a verified event is about, as they stand now; empty for what is not ours or not followed.
 
         Raises `ProviderUnreachable` to be asked again, and `ProviderRefused` where Stripe knows no such object,
@@ -125,15 +133,36 @@ class Stripe:
         if pointed is None:
             return ()
         kind, object_id = pointed
-        tell: dict[Pointed, Callable[[str], tuple[Fact, ...]]] = {
-            "session": self.payment,
+        tell: dict[Pointed, Callable[[str], tuple[ProviderFact, ...]]] = {
+            "session": self._by_session,
             "payment_intent": self._payment_by_intent,
             "charge": self._refunds_by_charge,
             "refund": self._refunds_by_refund,
             "dispute": self._dispute,
             "early_fraud_warning": self._early_fraud_warning,
+            "subscription": self._subscriptions.told,
+            "invoice": self._subscriptions.by_invoice,
         }
         return tell[kind](object_id) if kind in tell else ()
+
+    def start_subscription(self, request: SubscriptionRequest) -> Checkout:
+        """A hosted Checkout Session that begins a subscription."""
+        return self._subscriptions.start(request, _locale(request.locale), EXPIRY_MARGIN)
+
+    def preview_change(self, change: SubscriptionChange) -> Prorated:
+        """What a change now would cost, by Stripe's own proration."""
+        return self._subscriptions.preview(change)
+
+    def change_subscription(self, change: SubscriptionChange) -> tuple[ProviderFact, ...]:
+        """Another plan, now or with the next period, once per idempotency key."""
+        return self._subscriptions.change(change)
+
+    def act_on_subscription(self, reference: str, act: Act, idempotency_key: str) -> tuple[ProviderFact, ...]:
+        return self._subscriptions.act(reference, act, idempotency_key)
+
+    def subscription(self, reference: str) -> tuple[ProviderFact, ...]:
+        """The subscription and its newest invoices, fetched by its id or by that of its checkout."""
+        return self._subscriptions.told(reference)
 
     def payment(self, session_id: str) -> tuple[Fact, ...]:
         """The payment of a Checkout Session, fetched; empty where the session is not one of ours."""
@@ -143,6 +172,18 @@ class Stripe:
             )
         return session_payment(session.to_dict(), seen_at(session))
 
+    def _by_session(self, session_id: str) -> tuple[ProviderFact, ...]:
+        """The payment of a Checkout Session, or the subscription that began with it."""
+        with asking():
+            session = self._client.v1.checkout.sessions.retrieve(
+                session_id, {"expand": [f"payment_intent.{part}" for part in PAYMENT_PARTS]}
+            )
+        told = session.to_dict()
+        if told["mode"] != "subscription":
+            return session_payment(told, seen_at(session))
+        reference = told.get("subscription")
+        return self._subscriptions.told(reference) if reference else ()
+
     def refund(self, request: RefundRequest) -> tuple[Fact, ...]:
         """Give money back, once per `reversal_id` however often it is asked.
 
@@ -151,7 +192,7 @@ class Stripe:
         """
         with asking():
             intent = self._client.v1.payment_intents.retrieve(request.payment_id).to_dict()
-        if not is_for(intent, request.purchase_id):
+        if not is_for(intent, request.purchase_id) and not self._is_of_subscriber(intent, request.account_id):
             raise ProviderRefused(
                 "payment_of_another_purchase", f"{request.payment_id} does not pay {request.purchase_id}."
             )
@@ -205,6 +246,16 @@ class Stripe:
     def poll(self, cursor: str | None, now: datetime) -> Polled:
         return stripe_polling.poll(self._client, cursor, now)
 
+    def _is_of_subscriber(self, intent: Json, account_id: str) -> bool:
+        """Whether a payment intent pays an invoice of a subscription of this account."""
+        return self._subscriptions.marks_of_intent(intent["id"]).get("purser_account") == account_id
+
+    def _is_known(self, intent: Json | None) -> TypeGuard[Json]:
+        """Whether a payment intent pays a purchase of ours, or an invoice of a subscription of ours."""
+        if intent is None:
+            return False
+        return is_ours(intent) or bool(self._subscriptions.marks_of_intent(intent["id"]))
+
     def _payment_by_intent(self, intent_id: str) -> tuple[Fact, ...]:
         """A payment by its intent: told by the session that owns it, or by itself where none does."""
         with asking():
@@ -232,7 +283,7 @@ class Stripe:
 
     def _refunds_of(self, intent: Json | None, price: Price | None = None) -> tuple[Fact, ...]:
         """Every refund of a payment, one fact each: `amount_refunded` is a running total and never used."""
-        if not is_ours(intent):
+        if not self._is_known(intent):
             return ()
         price = price or self._price(intent)
         with asking():
@@ -248,7 +299,7 @@ class Stripe:
             )
         dispute = answer.to_dict()
         intent = dispute.get("payment_intent")
-        if not is_ours(intent):
+        if not self._is_known(intent):
             return ()
         told = dispute_fact(dispute, intent, self._price(intent), seen_at(answer))
         return (told, *self._warnings_of(intent))
@@ -258,7 +309,7 @@ class Stripe:
             answer = self._client.v1.radar.early_fraud_warnings.retrieve(warning_id, {"expand": ["payment_intent"]})
         warning = answer.to_dict()
         intent = warning.get("payment_intent")
-        if not is_ours(intent):
+        if not self._is_known(intent):
             return ()
         return (warning_fact(warning, intent, self._price(intent), seen_at(answer)),)
 

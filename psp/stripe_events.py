@@ -20,7 +20,16 @@ FUTURE_SECONDS = 60
 """How far a webhook's timestamp may lie from now, either way (SPEC §4)."""
 
 Pointed = Literal[
-    "session", "payment_intent", "charge", "refund", "dispute", "early_fraud_warning", "payment_method", "customer"
+    "session",
+    "payment_intent",
+    "charge",
+    "refund",
+    "dispute",
+    "early_fraud_warning",
+    "payment_method",
+    "customer",
+    "subscription",
+    "invoice",
 ]
 
 _SIGNED_AT = re.compile(r"t=([0-9]{1,12})")
@@ -49,6 +58,18 @@ _FOLLOWED: dict[str, Pointed] = {
     "radar.early_fraud_warning.updated": "early_fraud_warning",
     "payment_method.detached": "payment_method",
     "customer.deleted": "customer",
+    "customer.subscription.created": "subscription",
+    "customer.subscription.updated": "subscription",
+    "customer.subscription.deleted": "subscription",
+    "customer.subscription.paused": "subscription",
+    "customer.subscription.resumed": "subscription",
+    "customer.subscription.trial_will_end": "subscription",
+    "invoice.finalized": "invoice",
+    "invoice.paid": "invoice",
+    "invoice.payment_failed": "invoice",
+    "invoice.payment_action_required": "invoice",
+    "invoice.voided": "invoice",
+    "invoice.marked_uncollectible": "invoice",
 }
 
 _SAID_BY_OTHERS = ("charge.refunded", "charge.refund.updated", "payment_intent.requires_action")

@@ -114,7 +114,7 @@ def session_payment(session: Json, seen_at: int) -> tuple[Fact, ...]:
             kind="payment",
             object_id=intent.get("id") or session["id"],
             state=state,
-            amount=_money((session["amount_subtotal"] or 0) - discount_minor, session["currency"]),
+            amount=from_stripe((session["amount_subtotal"] or 0) - discount_minor, session["currency"]),
             version=_PAYMENT_RANK[state] * _RANK_STEP + seen_at,
             live=session["livemode"],
             purchase_id=marks["purser_purchase"],
@@ -138,7 +138,7 @@ def intent_payment(intent: Json, seen_at: int) -> tuple[Fact, ...]:
             kind="payment",
             object_id=intent["id"],
             state=state,
-            amount=_money(amount_minor, intent["currency"]),
+            amount=from_stripe(amount_minor, intent["currency"]),
             version=_PAYMENT_RANK[state] * _RANK_STEP + seen_at,
             live=intent["livemode"],
             purchase_id=marks["purser_purchase"],
@@ -159,11 +159,11 @@ def refund_fact(refund: Json, intent: Json, price: Price, seen_at: int) -> Fact:
         kind="refund",
         object_id=refund["id"],
         state=state,
-        amount=_money(price.net_of(refund["amount"]), price.currency),
+        amount=from_stripe(price.net_of(refund["amount"]), price.currency),
         version=_REFUND_RANK[state] * _RANK_STEP + seen_at,
         live=intent["livemode"],
         parent_id=intent["id"],
-        purchase_id=_marks(intent)["purser_purchase"],
+        purchase_id=_marks(intent).get("purser_purchase"),
         account_id=_marks(intent).get("purser_account"),
         own_reference=_marks(refund).get("purser_reversal"),
     )
@@ -182,11 +182,11 @@ def dispute_fact(dispute: Json, intent: Json, price: Price, seen_at: int) -> Fac
         kind="dispute",
         object_id=dispute["id"],
         state=state,
-        amount=_money(price.net_of(_disputed_minor(dispute, price)), price.currency),
+        amount=from_stripe(price.net_of(_disputed_minor(dispute, price)), price.currency),
         version=2 * counted_at + (state != "inquiry"),
         live=dispute["livemode"],
         parent_id=intent["id"],
-        purchase_id=_marks(intent)["purser_purchase"],
+        purchase_id=_marks(intent).get("purser_purchase"),
         account_id=_marks(intent).get("purser_account"),
     )
 
@@ -198,7 +198,7 @@ def warning_fact(warning: Json, intent: Json, price: Price, seen_at: int) -> Fac
         kind="dispute",
         object_id=warning["id"],
         state="prevented" if is_over else "warning",
-        amount=_money(price.net_minor, price.currency),
+        amount=from_stripe(price.net_minor, price.currency),
         version=2 * (seen_at + (_CLOSED_LEAD_SECONDS if is_over else 0)) + is_over,
         live=warning["livemode"],
         parent_id=intent["id"],
@@ -296,6 +296,7 @@ def _marks(stripe_object: Json) -> dict[str, str]:
     return stripe_object.get("metadata") or {}
 
 
-def _money(stripe_minor: int, currency: str) -> Money:
+def from_stripe(stripe_minor: int, currency: str) -> Money:
+    """What Stripe counts, as an amount."""
     code = currency.upper()
     return Money(stripe_minor // 100 if code in _HUNDREDFOLD else stripe_minor, code)

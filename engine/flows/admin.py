@@ -9,6 +9,7 @@ from sqlmodel import Session
 
 from engine import book
 from engine.flows import proposals as flow
+from engine.flows import subscription_closing
 from engine.rules.commands import AdminDebit, Command, Expire, Grant, Posted, SetStatus, Status, Void, fingerprint_of
 from engine.rules.errors import NotFound, Refusal
 from engine.rules.ledger import Page
@@ -118,6 +119,8 @@ def _change(session: Session, runtime: Runtime, order: StatusOrder) -> None:
     change = SetStatus(account_id=order.account_id, actor=order.actor, status=order.status)
     posted = _posted(session, runtime, change)
     forfeited = -sum(row.amount_credits for row in posted.transactions if row.type == "forfeit")
+    if order.status == "closed":
+        subscription_closing.end_all(session, order.account_id, now)
     facts: dict[str, object] = {"forfeitedCredits": str(forfeited)} if order.status == "closed" else {}
     outbox.note_act(
         session, order.account_id, order.actor, ACTIONS[order.status], order.account_id, order.reason, facts, now

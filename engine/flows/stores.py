@@ -15,6 +15,7 @@ from sqlmodel import Session
 from engine.clock import new_id
 from engine.flows.converge import apply_facts
 from engine.flows.store_customers import token_of
+from engine.flows.store_renewals import take_renewal
 from engine.payments import Event, ProviderRefused, ProviderUnreachable, RefundQuestion, Store
 from engine.rules.catalog import PROVIDER_NAMES
 from engine.rules.commands import fingerprint_of
@@ -208,6 +209,8 @@ def take_news(runtime: Runtime, store: Store, event: Event, mark: Callable[[Sess
     we follow is not marked: the answer is an empty text.
     """
     news = store.news(event)
+    if news.renewal is not None:
+        return take_renewal(runtime, store, news.renewal, mark)
     if not news.sightings and news.question is None:
         return ""
     last = len(news.sightings) - 1 if news.question is None else -1

@@ -105,8 +105,8 @@ def _merge(
     """
     if fact.state == "incomplete":
         return
-    if fact.version < row.version or (fact.version == row.version and fact.state != "ended"):
-        return
+    if fact.version < row.version or (fact.version == row.version and row.state == "ended"):
+        return  # of two sightings of one moment the later counts, unless the first said that it is over
     if fact.live != provider.is_live:
         row.problem = "the subscription's mode is not this service's"
         return

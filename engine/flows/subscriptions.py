@@ -6,8 +6,9 @@ key, or by the provider's own events.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import msgspec
 from sqlmodel import Session
@@ -17,6 +18,8 @@ from engine.flows import receive
 from engine.flows.subscription_reads import Current, Live, current, find_live, read_current, settle_account
 from engine.flows.subscription_start import StartOrder, check_start, check_wallet, first_terms, start
 from engine.payments import (
+    Prorated,
+    ProratingProvider,
     ProviderFact,
     ProviderRefused,
     ProviderUnreachable,
@@ -41,6 +44,8 @@ from engine.runtime import Runtime
 from engine.store import books, replies, subscriptions
 from engine.store.database import reading, transact
 from engine.store.tables import ReplyRow
+
+T = TypeVar("T")
 
 ASKED, DONE = 202, 200
 """How a kept answer tells that the provider is being asked from one that stands."""
@@ -83,7 +88,23 @@ def preview(runtime: Runtime, order: StartOrder) -> Change:
         session.add(row)
 
     transact(runtime.db, hold)
-    return _reckon(live, wanted, now)
+    return _as_charged(runtime, live, wanted, now.replace(microsecond=0))
+
+
+def _as_charged(runtime: Runtime, live: Live, wanted: Terms, at: datetime) -> Change:
+    """The change as its provider would charge it, where the provider reckons that itself."""
+    would = _reckon(live, wanted, at)
+    provider = runtime.providers.get(live.row.provider)
+    is_prorated = would.how == "now" and wanted is not live.terms and live.row.state != "trialing"
+    if not is_prorated or not isinstance(provider, ProratingProvider):
+        return would
+    told: Prorated = _ask(lambda: provider.preview_change(SubscriptionChange(_reference(live), wanted, True, at, "")))
+    return replace(
+        would,
+        due_now_minor=told.due_now_minor,
+        credit_now_minor=max(0, -told.carried_minor),
+        next_amount_minor=max(0, wanted.price_minor + told.carried_minor),
+    )
 
 
 def change(runtime: Runtime, order: StartOrder) -> Answered:
@@ -184,11 +205,12 @@ def _reckon(live: Live, wanted: Terms, at: datetime) -> Change:
 
 
 def _instant(live: Live, wanted: Terms, now: datetime) -> datetime:
-    """The instant a change is reckoned from: that of its preview, if it was shown lately in the same period."""
+    """The instant a change is reckoned from: that of its preview, if it was shown lately in the same period. In whole
+    seconds, as providers count."""
     shown = live.row.previewed_at
     if shown is None or live.row.previewed != _name(wanted) or shown < live.row.period_start_at:
-        return now
-    return shown if now - shown <= timedelta(minutes=PREVIEW_MINUTES) else now
+        return now.replace(microsecond=0)
+    return (shown if now - shown <= timedelta(minutes=PREVIEW_MINUTES) else now).replace(microsecond=0)
 
 
 def _name(terms: Terms) -> str:
@@ -243,7 +265,7 @@ def _keep(session: Session, keyed: _Keyed, name: str, now: datetime) -> str:
     return kept.answer
 
 
-def _ask(asking: Callable[[], tuple[ProviderFact, ...]]) -> tuple[ProviderFact, ...]:
+def _ask(asking: Callable[[], T]) -> T:
     try:
         return asking()
     except ProviderUnreachable as error:

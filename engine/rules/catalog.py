@@ -33,7 +33,7 @@ from engine.rules.money import CREDITS_MAX, share_down
 from engine.rules.plans import CUSTOM_CREDITS, CommitPlan, Plan, PlanPrice, SubscriptionRules, check_plans
 from engine.rules.pricing import Pricing, Tier, major_unit
 from engine.rules.sellers import Address, Demo, Seller, Tax, TaxRate
-from engine.rules.store_products import StoreProduct, check_store_products
+from engine.rules.store_products import PlanProduct, StoreProduct, check_plan_products, check_store_products
 
 __all__ = [
     "CUSTOM_CREDITS",
@@ -181,6 +181,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     holds: HoldRules = msgspec.field(default_factory=HoldRules)
     coupons: tuple[Coupon, ...] = ()
     store_products: tuple[StoreProduct, ...] = ()
+    plan_products: tuple[PlanProduct, ...] = ()
     descriptions: Descriptions = msgspec.field(default_factory=Descriptions)
     seller: Seller
     tax: Tax
@@ -193,6 +194,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         _check_top_up(self)
         _check_coupons(self)
         check_store_products(self.store_products, (rail.name for rail in self.providers), self.pricing)
+        check_plan_products(self.plan_products, (rail.name for rail in self.providers), self.plans)
         _check_commit_plans(self)
         _check_auto_recharge(self)
 

@@ -5,7 +5,8 @@ from typing import Literal
 
 import msgspec
 
-from engine.rules.fields import Positive, Text, check_unique
+from engine.rules.fields import Identifier, Interval, Positive, Text, check_unique
+from engine.rules.plans import Plan
 from engine.rules.pricing import Pricing
 
 StoreName = Literal["apple", "google"]
@@ -22,6 +23,28 @@ class StoreProduct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     product_id: Text
     amount_minor: Positive
     credits: Positive | None = None
+
+
+class PlanProduct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A subscription as the store knows it, and the plan by which interval it sells."""
+
+    provider: StoreName
+    product_id: Text
+    plan: Identifier
+    interval: Interval
+
+
+def check_plan_products(products: Iterable[PlanProduct], offered: Iterable[str], plans: Iterable[Plan]) -> None:
+    """Each stands there once, on a rail that is offered, and its plan is sold by its interval."""
+    products, rails, by_id = tuple(products), set(offered), {plan.id: plan for plan in plans}
+    check_unique("plan product", (f"{product.provider}:{product.product_id}" for product in products))
+    for product in products:
+        name = f"plan product {product.product_id!r}"
+        if product.provider not in rails:
+            raise ValueError(f"{name} is sold by {product.provider}, which providers does not offer")
+        plan = by_id.get(product.plan)
+        if plan is None or plan.price_minor(product.interval) is None:
+            raise ValueError(f"{name} sells {product.plan!r} by {product.interval}, which no plan has a price for")
 
 
 def check_store_products(products: Iterable[StoreProduct], offered: Iterable[str], pricing: Pricing) -> None:

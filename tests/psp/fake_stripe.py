@@ -33,6 +33,8 @@ import stripe.params as params
 import stripe.params.checkout as checkout_params
 import stripe.params.radar as radar_params
 
+from tests.psp import stripe_billing_doors as billing
+from tests.psp.stripe_billing import StripeBilling
 from tests.psp.stripe_contract import read_params
 from tests.psp.stripe_objects import Json
 from tests.psp.stripe_wallets import CardWorld
@@ -45,11 +47,11 @@ _KINDS: dict[str, tuple[str, type]] = {
     "refunds": ("refund", params.RefundRetrieveParams),
     "disputes": ("dispute", params.DisputeRetrieveParams),
     "radar/early_fraud_warnings": ("radar.early_fraud_warning", radar_params.EarlyFraudWarningRetrieveParams),
-}
+} | billing.KINDS
 _LISTS: dict[str, type] = {
     "checkout/sessions": checkout_params.SessionListParams,
     "refunds": params.RefundListParams,
-}
+} | billing.LISTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class _Trouble:
     hang_seconds: float
 
 
-class FakeStripe(CardWorld):
+class FakeStripe(CardWorld, StripeBilling):
     """`requests` is what was asked; `base_url` is where."""
 
     def __init__(
@@ -204,6 +206,10 @@ class FakeStripe(CardWorld):
                 return self.told(self.make_refund(_read(params.RefundCreateParams, request.given)))
             given = _read(checkout_params.SessionCreateParams, request.given)
             return self.told(self.make_session(given, self.base_url))
+        if request.method == "POST":
+            made = billing.posted(self, collection, object_id, lambda kind: _read(kind, request.given))
+            if made is not None:
+                return self.told(made)
         if request.method == "GET" and object_id is not None and collection in _KINDS:
             kind, retrieve = _KINDS[collection]
             given = _read(retrieve, request.given)
@@ -214,7 +220,8 @@ class FakeStripe(CardWorld):
 
     def _listed(self, collection: str, given: Json) -> Json:
         fields = {k: v for k, v in given.items() if k in ("payment_intent", "charge")}
-        found = self.every(_KINDS[collection][0], **fields)
+        is_billing = collection in billing.LISTS
+        found = billing.found(self, collection, given) if is_billing else self.every(_KINDS[collection][0], **fields)
         if "starting_after" in given:
             ids = [item["id"] for item in found]
             found = found[ids.index(given["starting_after"]) + 1 :]
@@ -228,6 +235,15 @@ class FakeStripe(CardWorld):
         expanded = dict(stripe_object)
         for path in paths:
             first, _, rest = path.partition(".")
+            if (expanded["object"], path) == ("invoice", "payments"):
+                data = self.payments_of(expanded["id"])
+                expanded["payments"] = {
+                    "object": "list",
+                    "data": data,
+                    "has_more": False,
+                    "url": "/v1/invoice_payments",
+                }
+                continue
             if first not in expanded:
                 raise StripeSaysNo(400, None, f"This property cannot be expanded ({path}).")
             value = expanded[first]

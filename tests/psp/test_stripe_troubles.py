@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import stripe
 
-from engine.payments import Checkout, CheckoutRequest, Fact, ProviderRefused, ProviderUnreachable, RefundRequest
+from engine.payments import Checkout, CheckoutRequest, ProviderFact, ProviderRefused, ProviderUnreachable, RefundRequest
 from engine.rules.money import Money
 from psp.stripe import Stripe
 from tests.psp.fake_stripe import FakeStripe
@@ -105,7 +105,7 @@ def test_what_may_yet_be_done_is_unreachable_for_every_call(
     event = sent(fake, last_event(fake, "checkout.session.completed"), rail)
     session_id = last_event(fake, "checkout.session.completed")["data"]["object"]["id"]
     hasty = a_rail(fake, timeout_seconds=0.2)
-    calls: list[Callable[[], Checkout | tuple[Fact, ...]]] = [
+    calls: list[Callable[[], Checkout | tuple[ProviderFact, ...]]] = [
         lambda: hasty.start_checkout(an_order("pay_2")),
         lambda: hasty.refund(refund_request(payment_id)),
         lambda: hasty.facts(event),

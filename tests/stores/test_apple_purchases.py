@@ -204,8 +204,8 @@ def test_a_product_that_the_catalogue_lacks_is_parked_and_waits(shop: Shop) -> N
         assert [row.object_id for row in stores.unclaimed(session, 10)] == [number]
 
 
-@pytest.mark.parametrize("type_", ["SUBSCRIBED", "DID_RENEW", "EXPIRED", "TEST", "SOMETHING_NEW"])
-def test_what_is_not_about_a_purchase_is_kept_and_ignored(shop: Shop, type_: str) -> None:
+@pytest.mark.parametrize("type_", ["PRICE_INCREASE", "CONSUMPTION_REQUEST", "TEST", "SOMETHING_NEW"])
+def test_what_is_neither_about_a_purchase_nor_a_payment_is_kept_and_ignored(shop: Shop, type_: str) -> None:
     world = shop.apple.world
     number = world.buy(shop.token(), type="Auto-Renewable Subscription") if type_ != "TEST" else None
     shop.notify_apple(world.notify(type_, number))

@@ -1,0 +1,88 @@
+"""Closing an account cancels its subscriptions at their provider, once it can be asked; suspending leaves them."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlmodel import select
+
+from engine.store.database import Database, reading
+from engine.store.tables import OutboxRow, SandboxSubscriptionRow
+from tests.api.subscriber import Subscriber, subscriber
+from tests.engine.support import FakeClock
+
+
+@pytest.fixture
+def mira(db: Database, clock: FakeClock) -> Iterator[Subscriber]:
+    made = subscriber(db, clock)
+    yield made
+    assert made.is_clean()
+    made.runtime.group.close()
+
+
+def order(mira: Subscriber, act: str) -> None:
+    admin = mira.host.new_key("admin", name="Kim")
+    answer = mira.host.post(f"/v1/admin/accounts/sub1/{act}", {"reason": "asked by mail"}, bearer=admin)
+    assert answer.status_code == 200, answer.text
+    mira.jobs.run_due()
+
+
+def at_provider(mira: Subscriber) -> list[tuple[str, bool]]:
+    with reading(mira.runtime.db) as session:
+        rows = session.exec(select(SandboxSubscriptionRow)).all()
+    return [(row.state, row.cancel_at_period_end) for row in rows]
+
+
+def waiting(mira: Subscriber) -> int:
+    with reading(mira.runtime.db) as session:
+        rows = session.exec(select(OutboxRow).where(OutboxRow.kind == "subscription_close")).all()
+    return sum(row.done_at is None for row in rows)
+
+
+def test_a_closed_accounts_subscription_is_cancelled_and_never_charged_again(mira: Subscriber) -> None:
+    mira.subscribe("pro")
+    order(mira, "close")
+    assert at_provider(mira) == [("active", True)] and waiting(mira) == 0
+    order(mira, "close")
+    assert waiting(mira) == 0, "closed already: nothing is asked again"
+    mira.wait(days=31)
+    mira.play("renew")
+    assert at_provider(mira) == [("ended", True)] and len(mira.payments()) == 1
+
+
+def test_a_provider_that_is_down_is_asked_until_it_answers(mira: Subscriber) -> None:
+    mira.subscribe("pro")
+    mira.sandbox.is_down = True
+    order(mira, "close")
+    assert waiting(mira) == 1
+    mira.sandbox.is_down = False
+    mira.sandbox.answers_lost = 1
+    mira.wait(minutes=5)
+    mira.wait(minutes=5)
+    assert at_provider(mira) == [("active", True)] and waiting(mira) == 0
+
+
+def test_a_checkout_that_is_paid_after_the_close_is_cancelled_too(mira: Subscriber) -> None:
+    begun = mira.change("pro", "month")
+    order(mira, "close")
+    assert at_provider(mira) == [("incomplete", False)] and waiting(mira) == 1
+    mira.press(begun["checkoutUrl"], "pay")
+    assert [payment["status"] for payment in mira.payments()] == ["review"]
+    mira.wait(hours=2)
+    assert at_provider(mira) == [("active", True)] and waiting(mira) == 0
+
+
+def test_what_ended_or_was_cancelled_is_not_asked_for_again(mira: Subscriber) -> None:
+    mira.subscribe("pro")
+    mira.act("cancel")
+    before = mira.sandbox.posted[:]
+    order(mira, "close")
+    assert waiting(mira) == 0 and mira.sandbox.posted == before
+
+
+def test_a_suspended_account_keeps_its_subscription_and_what_it_pays_for(mira: Subscriber) -> None:
+    mira.subscribe("pro")
+    order(mira, "suspend")
+    assert at_provider(mira) == [("active", False)]
+    mira.wait(days=30)
+    mira.play("renew")
+    assert mira.monthly() == 10_000 and len(mira.payments()) == 2

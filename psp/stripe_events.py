@@ -72,7 +72,23 @@ _FOLLOWED: dict[str, Pointed] = {
     "invoice.marked_uncollectible": "invoice",
 }
 
-_SAID_BY_OTHERS = ("charge.refunded", "charge.refund.updated", "payment_intent.requires_action")
+_SAID_BY_OTHERS = (
+    "charge.refunded",
+    "charge.refund.updated",
+    "payment_intent.requires_action",
+    "payment_intent.processing",
+    "refund.failed",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
+    "customer.subscription.created",
+    "customer.subscription.paused",
+    "customer.subscription.resumed",
+    "customer.subscription.trial_will_end",
+    "invoice.finalized",
+    "invoice.payment_action_required",
+    "invoice.voided",
+    "invoice.marked_uncollectible",
+)
 POLLED = tuple(kind for kind in _FOLLOWED if kind not in _SAID_BY_OTHERS)
 """The types asked for when Stripe's own list is read: at most twenty, and those left out have others that say so."""
 

@@ -36,7 +36,11 @@ def path(host: Host) -> str:
 def shown(answer: Response) -> tuple[object, ...]:
     """What a client sees, but for what differs from moment to moment and what the front adds to either way."""
     body = answer.json() if answer.text else None
-    headers = [pair for pair in answer.headers.multi_items() if pair not in SAFE_HEADERS.items()]
+    headers = [
+        (name, value)
+        for name, value in answer.headers.multi_items()
+        if name not in SAFE_HEADERS and not name.startswith("ratelimit")
+    ]
     return answer.status_code, sorted(headers), body
 
 

@@ -7,14 +7,13 @@ Refusals are values in the answer; only a database error raises, and then nothin
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlmodel import Session
-
 from engine.rules.commands import Command, Outcome
 from engine.rules.decisions import Terms, decide_all
 from engine.store import books
+from engine.store.pens import AnySession
 
 
-def post(session: Session, commands: Sequence[Command], terms: Terms, now: datetime) -> list[Outcome]:
+def post(session: AnySession, commands: Sequence[Command], terms: Terms, now: datetime) -> list[Outcome]:
     """Carry out the commands in order, each all or nothing; outcomes stand in the same order."""
     pages = books.load(session, commands, now)
     outcomes = decide_all(pages, commands, terms)

@@ -20,7 +20,7 @@ from engine.meter import Meter
 from engine.rules.commands import Command, Outcome
 from engine.rules.decisions import Terms
 from engine.rules.errors import Unavailable
-from engine.store.database import Database, transact, writing_by_letter
+from engine.store.database import Database, transact_by_letter
 from engine.waiting import Waiter
 
 SWITCH_SECONDS = 0.0005
@@ -140,9 +140,7 @@ class _Lane:
         commands = [command for command, _ in batch]
         started = 0.0 if self.meter is None else monotonic()
         try:
-            outcomes = transact(
-                self._db, lambda session: book.post(session, commands, self._terms, self._now()), writing_by_letter
-            )
+            outcomes = transact_by_letter(self._db, lambda pen: book.post(pen, commands, self._terms, self._now()))
         except Unavailable as gone:
             for _, waiter in batch:
                 waiter.set_exception(gone)

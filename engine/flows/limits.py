@@ -10,7 +10,8 @@ from engine.rules.errors import NotFound
 from engine.runtime import Runtime
 from engine.store import books, credentials
 from engine.store.bulk import update_rows
-from engine.store.database import transact, writing, writing_by_letter
+from engine.store.database import transact, transact_by_letter
+from engine.store.pens import Pen
 from engine.store.tables import CredentialRow
 
 
@@ -29,7 +30,7 @@ Change = int | None | Literal["keep"]
 def change_limits(runtime: Runtime, account_id: str, daily: Change, per_call: Change, now: datetime) -> Limits:
     """Change what is not to be kept; both limits as they are then. `NotFound` without such an account."""
 
-    def change(session: Session) -> Limits:
+    def change(session: Pen) -> Limits:
         page = books.lock_wallets(session, [account_id], now).get(account_id)
         if page is None:
             raise NotFound("account")
@@ -42,7 +43,7 @@ def change_limits(runtime: Runtime, account_id: str, daily: Change, per_call: Ch
         update_rows(session, "wallets", ("account_id",), columns, [row])
         return limits
 
-    return transact(runtime.db, change, writing_by_letter)
+    return transact_by_letter(runtime.db, change)
 
 
 def change_key(
@@ -69,4 +70,4 @@ def change_key(
         session.flush()
         return key
 
-    return transact(runtime.db, change, writing)
+    return transact(runtime.db, change)

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlmodel import Session
-
 from engine.rules.alerts import next_warning
 from engine.rules.commands import Command, Grant, Spend, reach
 from engine.rules.ledger import Page, Wallet, pages_in_order, seq_in
@@ -19,6 +17,7 @@ from engine.store.bulk import Row, Rows, ask_first, ask_rows, insert_rows, selec
 from engine.store.holds import add_due, add_holds, ask_holds, pinned, save_holds
 from engine.store.key_uses import add_keys, save_key_uses
 from engine.store.messages import save_messages
+from engine.store.pens import AnySession
 from engine.store.triggers import ask_recharges
 from engine.store.usage import save_usage
 from engine.store.values import LOT as LOT
@@ -91,7 +90,7 @@ def _wanted_by(commands: Sequence[Command]) -> _Wanted:
     return wanted
 
 
-def load(session: Session, commands: Sequence[Command], now: datetime) -> dict[str, Page]:
+def load(session: AnySession, commands: Sequence[Command], now: datetime) -> dict[str, Page]:
     """Lock the wallets the commands name and load a page for each that exists, by account id.
 
     The lock is asked for first; what comes after are statements of their own, so they see what it protects, even
@@ -124,12 +123,12 @@ def load(session: Session, commands: Sequence[Command], now: datetime) -> dict[s
     return pages
 
 
-def lock_wallets(session: Session, account_ids: Iterable[str], now: datetime) -> dict[str, Page]:
+def lock_wallets(session: AnySession, account_ids: Iterable[str], now: datetime) -> dict[str, Page]:
     """Take the wallets' locks in id order, in one statement; every flow does this before it reads anything else."""
     return _pages_of(_ask_wallets(session, account_ids)(), now)
 
 
-def _ask_wallets(session: Session, account_ids: Iterable[str]) -> Rows:
+def _ask_wallets(session: AnySession, account_ids: Iterable[str]) -> Rows:
     return ask_rows(session, "wallets", WALLET, ("account_id",), [(a,) for a in account_ids], lock=True)
 
 
@@ -143,17 +142,17 @@ def _pages_of(rows: Iterable[Row], now: datetime) -> dict[str, Page]:
     return pages
 
 
-def _ask_transactions(session: Session, keys: tuple[str, ...], wanted: set[Row], where: str = "") -> Rows:
+def _ask_transactions(session: AnySession, keys: tuple[str, ...], wanted: set[Row], where: str = "") -> Rows:
     return ask_rows(session, "transactions", TRANSACTION, keys, list(wanted), where=where)
 
 
-def ask_by_id(session: Session, wanted: Iterable[Row]) -> Rows:
+def ask_by_id(session: AnySession, wanted: Iterable[Row]) -> Rows:
     """The rows that stand where accounts' transaction ids say: whether one is the row of that id is for the caller."""
     places = {(account_id, seq_in(transaction_id)) for account_id, transaction_id in wanted}
     return _ask_transactions(session, ("account_id", "seq"), {place for place in places if place[1] is not None})
 
 
-def _ask_open(session: Session, owners: Sequence[str], after: Sequence[datetime], limit: int) -> Rows:
+def _ask_open(session: AnySession, owners: Sequence[str], after: Sequence[datetime], limit: int) -> Rows:
     """The first open lots of each account that expire after an instant, in spend order."""
     where = "is_open AND expires_at > {0}"
     bounds = [(instant,) for instant in after]
@@ -169,7 +168,7 @@ def _add_lots(pages: dict[str, Page], rows: Iterable[Row]) -> None:
             page.stored[lot.lot_id] = _lot_rare(lot)
 
 
-def _add_answers(session: Session, pages: dict[str, Page], rows: Iterable[Row]) -> None:
+def _add_answers(session: AnySession, pages: dict[str, Page], rows: Iterable[Row]) -> None:
     """The rows that answered a key before: its first row says how many follow it."""
     for first in map(transaction_of, rows):
         assert first.operation is not None and first.idempotency_key is not None
@@ -186,7 +185,7 @@ def _add_campaigns(pages: dict[str, Page], rows: Iterable[Row]) -> None:
         pages[row.account_id].campaigns[row.reference_id] = row
 
 
-def _add_debits(session: Session, pages: dict[str, Page], spends: Iterable[Row], reversals: Iterable[Row]) -> None:
+def _add_debits(session: AnySession, pages: dict[str, Page], spends: Iterable[Row], reversals: Iterable[Row]) -> None:
     """Spends to be reversed, what was reversed of them before, and the lots they drew from."""
     lots: set[Row] = set()
     captured: set[Row] = set()
@@ -206,7 +205,7 @@ def _add_debits(session: Session, pages: dict[str, Page], spends: Iterable[Row],
     add_holds(pages, ask_holds(session, captured)())
 
 
-def _add_open(session: Session, pages: dict[str, Page], demand: dict[str, int], rows: list[Row]) -> None:
+def _add_open(session: AnySession, pages: dict[str, Page], demand: dict[str, int], rows: list[Row]) -> None:
     """Live lots in spend order until they cover the demand or none is left, a few more each round."""
     limit = FIRST_LOTS
     while rows:
@@ -240,7 +239,7 @@ def _live_credits(lots: Iterable[Row], at: datetime) -> int:
     return sum(row[REMAINING] for row in lots if row[EXPIRES] > at)
 
 
-def _add_due(session: Session, pages: dict[str, Page]) -> None:
+def _add_due(session: AnySession, pages: dict[str, Page]) -> None:
     """Lots past their expiry, and when the next one comes after them."""
     due = [page for page in pages.values() if page.wallet.next_expiry_at <= page.at]
     owners = [page.wallet.account_id for page in due]
@@ -255,7 +254,7 @@ def _add_due(session: Session, pages: dict[str, Page]) -> None:
         pages[account_id].later_expiry = expires_at
 
 
-def save(session: Session, pages: Iterable[Page]) -> None:
+def save(session: AnySession, pages: Iterable[Page]) -> None:
     """Write what the batch changed: one row a wallet, one a lot, one a transaction, one a day and provider."""
     changed = [page for page in pages_in_order(pages) if page.is_changed]
     ask_recharges(session, changed)
@@ -269,7 +268,7 @@ def save(session: Session, pages: Iterable[Page]) -> None:
     save_messages(session, changed)
 
 
-def _save_wallets(session: Session, changed: Iterable[Page]) -> None:
+def _save_wallets(session: AnySession, changed: Iterable[Page]) -> None:
     moved: list[Row] = []
     rare: list[Row] = []
     for page in changed:
@@ -285,7 +284,7 @@ def _save_wallets(session: Session, changed: Iterable[Page]) -> None:
     update_rows(session, "wallets", ("account_id",), WALLET_MOVES + WALLET_RARE, rare)
 
 
-def _save_lots(session: Session, changed: Iterable[Page]) -> None:
+def _save_lots(session: AnySession, changed: Iterable[Page]) -> None:
     new: list[Row] = []
     moved: list[Row] = []
     rare: list[Row] = []

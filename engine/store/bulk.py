@@ -12,11 +12,9 @@ from functools import cache, lru_cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection
-from sqlmodel import Session
 
 from engine.store import statements
-from engine.store.database import driver_errors, letter_of
+from engine.store.pens import AnySession, Pen, pen_of
 from engine.store.statements import Kind
 
 Row = tuple[Any, ...]
@@ -24,41 +22,41 @@ Rows = Callable[[], list[Row]]
 """The answer to a statement; called once."""
 
 
-def insert_rows(session: Session, table: str, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
+def insert_rows(session: AnySession, table: str, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
     """Insert all rows or none; a violated constraint raises."""
     if not rows:
         return
-    connection = session.connection()
+    pen = pen_of(session)
     kinds = statements.kinds_of(table, columns)
-    if _is_sqlite(connection):
-        _run_each(connection, statements.insert_row(table, columns, "?"), _to_sqlite(kinds, rows))
+    if pen.is_sqlite:
+        pen.run_each(statements.insert_row(table, columns, "?"), _to_sqlite(kinds, rows))
     elif len(rows) == 1:
-        _run(connection, statements.insert_row(table, columns, "%s"), _texts(kinds, rows[0]))
+        pen.run(statements.insert_row(table, columns, "%s"), _texts(kinds, rows[0]))
     else:
-        _run(connection, statements.insert_on_postgresql(table, columns), _arrays(kinds, rows))
+        pen.run(statements.insert_on_postgresql(table, columns), _arrays(kinds, rows))
 
 
 def update_rows(
-    session: Session, table: str, keys: tuple[str, ...], columns: tuple[str, ...], rows: Sequence[Row]
+    session: AnySession, table: str, keys: tuple[str, ...], columns: tuple[str, ...], rows: Sequence[Row]
 ) -> None:
     """Set `columns` on the row each key names; a row is its key values, then its new values."""
     if not rows:
         return
-    connection = session.connection()
+    pen = pen_of(session)
     kinds = statements.kinds_of(table, keys + columns)
     width = len(keys)
-    if _is_sqlite(connection):
+    if pen.is_sqlite:
         turned = [(*row[width:], *row[:width]) for row in _to_sqlite(kinds, rows)]
-        _run_each(connection, statements.update_row(table, keys, columns, "?"), turned)
+        pen.run_each(statements.update_row(table, keys, columns, "?"), turned)
     elif len(rows) == 1:
         texts = _texts(kinds, rows[0])
-        _run(connection, statements.update_row(table, keys, columns, "%s"), texts[width:] + texts[:width])
+        pen.run(statements.update_row(table, keys, columns, "%s"), texts[width:] + texts[:width])
     else:
-        _run(connection, statements.update_on_postgresql(table, keys, columns), _arrays(kinds, rows))
+        pen.run(statements.update_on_postgresql(table, keys, columns), _arrays(kinds, rows))
 
 
 def add_rows(
-    session: Session, table: str, keys: tuple[str, ...], sums: tuple[str, ...], latest: str, rows: Sequence[Row]
+    session: AnySession, table: str, keys: tuple[str, ...], sums: tuple[str, ...], latest: str, rows: Sequence[Row]
 ) -> None:
     """Add to the sums of the rows that the keys name, making those that are not there; each key stands once.
 
@@ -69,26 +67,26 @@ def add_rows(
     width, end = len(keys), len(keys) + len(sums)
     gains = [row for row in rows if min(row[width:end]) >= 0]
     losses = [row for row in rows if min(row[width:end]) < 0]
-    connection = session.connection() if rows else None
+    pen = pen_of(session) if rows else None
     for found, on_sqlite, on_postgresql in (
         (gains, statements.upsert_on_sqlite, statements.upsert_on_postgresql),
         (losses, statements.add_on_sqlite, statements.add_on_postgresql),
     ):
         if not found:
             continue
-        assert connection is not None
+        assert pen is not None
         kinds = statements.kinds_of(table, columns)
-        if _is_sqlite(connection):
+        if pen.is_sqlite:
             turned = _to_sqlite(kinds, found)
             if found is losses:
                 turned = [(*row[width:], *row[:width]) for row in turned]
-            _run_each(connection, on_sqlite(table, keys, sums, latest), turned)
+            pen.run_each(on_sqlite(table, keys, sums, latest), turned)
         else:
-            _run(connection, on_postgresql(table, keys, sums, latest), _arrays(kinds, found))
+            pen.run(on_postgresql(table, keys, sums, latest), _arrays(kinds, found))
 
 
 def select_rows(
-    session: Session,
+    session: AnySession,
     table: str,
     columns: tuple[str, ...],
     keys: tuple[str, ...],
@@ -102,7 +100,7 @@ def select_rows(
 
 
 def ask_rows(
-    session: Session,
+    session: AnySession,
     table: str,
     columns: tuple[str, ...],
     keys: tuple[str, ...],
@@ -117,21 +115,19 @@ def ask_rows(
     """
     if not wanted:
         return list
-    connection = session.connection()
+    pen = pen_of(session)
     kinds = statements.kinds_of(table, keys)
     distinct = sorted(set(wanted))
-    if _is_sqlite(connection):
+    if pen.is_sqlite:
         statement = statements.select_on_sqlite(table, columns, keys, where)
-        return _ask(connection, statement, _json(kinds, distinct), statements.kinds_of(table, columns))
+        return _ask(pen, statement, _json(kinds, distinct), statements.kinds_of(table, columns))
     if len(distinct) == 1:
-        return _ask(connection, statements.select_row(table, columns, keys, where, lock), _texts(kinds, distinct[0]))
-    return _ask(
-        connection, statements.select_on_postgresql(table, columns, keys, where, lock), _arrays(kinds, distinct)
-    )
+        return _ask(pen, statements.select_row(table, columns, keys, where, lock), _texts(kinds, distinct[0]))
+    return _ask(pen, statements.select_on_postgresql(table, columns, keys, where, lock), _arrays(kinds, distinct))
 
 
 def select_first(
-    session: Session,
+    session: AnySession,
     table: str,
     columns: tuple[str, ...],
     owners: Sequence[str],
@@ -146,7 +142,7 @@ def select_first(
 
 
 def ask_first(
-    session: Session,
+    session: AnySession,
     table: str,
     columns: tuple[str, ...],
     owners: Sequence[str],
@@ -163,25 +159,25 @@ def ask_first(
     """
     if not owners:
         return list
-    connection = session.connection()
+    pen = pen_of(session)
     bound_kinds = tuple(map(_kind_of, bounds[0]))
     wanted = [(owner, *bound) for owner, bound in zip(owners, bounds, strict=True)]
-    if _is_sqlite(connection):
+    if pen.is_sqlite:
         statement = statements.first_on_sqlite(table, columns, len(bound_kinds), where, order, limit)
-        return _ask(connection, statement, _json(("text", *bound_kinds), wanted), statements.kinds_of(table, columns))
+        return _ask(pen, statement, _json(("text", *bound_kinds), wanted), statements.kinds_of(table, columns))
     if len(wanted) == 1:
         statement = statements.first_of_one(table, columns, len(bound_kinds), where, order, limit)
-        return _ask(connection, statement, _texts(("text", *bound_kinds), wanted[0]))
+        return _ask(pen, statement, _texts(("text", *bound_kinds), wanted[0]))
     statement = statements.first_on_postgresql(table, columns, bound_kinds, where, order, limit)
-    return _ask(connection, statement, _arrays(("text", *bound_kinds), wanted))
+    return _ask(pen, statement, _arrays(("text", *bound_kinds), wanted))
 
 
 def select_window(
-    session: Session, table: str, columns: tuple[str, ...], keys: tuple[str, ...], after: Row, limit: int
+    session: AnySession, table: str, columns: tuple[str, ...], keys: tuple[str, ...], after: Row, limit: int
 ) -> list[Row]:
     """The next `limit` rows in key order after a key: how a whole table is read in pieces."""
-    connection = session.connection()
-    is_sqlite = _is_sqlite(connection)
+    pen = pen_of(session)
+    is_sqlite = pen.is_sqlite
     places = ", ".join(("?" if is_sqlite else "%s") for _ in keys)
     names = ", ".join(keys)
     statement = (
@@ -189,40 +185,20 @@ def select_window(
         f"ORDER BY {names} LIMIT {limit}"
     )
     if not is_sqlite:
-        return _ask(connection, statement, _texts(statements.kinds_of(table, keys), after))()
+        return _ask(pen, statement, _texts(statements.kinds_of(table, keys), after))()
     bound = _to_sqlite(statements.kinds_of(table, keys), [after])[0]
-    return _ask(connection, statement, bound, statements.kinds_of(table, columns))()
+    return _ask(pen, statement, bound, statements.kinds_of(table, columns))()
 
 
-def _is_sqlite(connection: Connection) -> bool:
-    return connection.dialect.name == "sqlite"
-
-
-def _run(connection: Connection, statement: str, values: Sequence[Any]) -> Rows:
-    """Run one statement, or write it to the letter; its rows, if it has any."""
-    letter = letter_of(connection)
-    with driver_errors(connection, statement):
-        if letter is not None:
-            return letter.write(statement, values)
-        cursor = connection.connection.cursor()
-        cursor.execute(statement, values)
-        return lambda: list(cursor.fetchall())
-
-
-def _run_each(connection: Connection, statement: str, rows: Sequence[Row]) -> None:
-    with driver_errors(connection, statement):
-        connection.connection.cursor().executemany(statement, rows)
-
-
-def _ask(
-    connection: Connection, statement: str, values: Sequence[Any], sqlite_kinds: tuple[Kind, ...] | None = None
-) -> Rows:
+def _ask(pen: Pen, statement: str, values: Sequence[Any], sqlite_kinds: tuple[Kind, ...] | None = None) -> Rows:
     """Ask for rows; with `sqlite_kinds`, the columns' kinds, SQLite's texts and numbers become values again."""
-    fetch = _run(connection, statement, values)
+    fetch = pen.run(statement, values)
 
     def rows() -> list[Row]:
-        with driver_errors(connection, statement):
+        try:
             found = fetch()
+        except pen.errors as error:
+            raise pen.explained(error, statement) from error
         return found if sqlite_kinds is None else _from_sqlite(sqlite_kinds, found)
 
     return rows

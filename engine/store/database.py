@@ -15,12 +15,12 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, TypeVar
 
-from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy import Engine, PoolProxiedConnection, QueuePool, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -30,7 +30,7 @@ from sqlmodel import Session
 
 from engine import clock
 from engine.rules.errors import Unavailable
-from engine.store.letters import Letter
+from engine.store.pens import Pen, has_left, pen_of
 
 T = TypeVar("T")
 
@@ -171,45 +171,45 @@ def _open_postgresql(url: str, deadline_seconds: float, pool_size: int) -> Datab
 @contextmanager
 def writing(db: Database) -> Iterator[Session]:
     """One transaction: commits when the block ends, rolls back when it raises."""
-    with Session(db.writer, expire_on_commit=False) as session, _watched(db, session.connection()):
+    with Session(db.writer, expire_on_commit=False) as session, _watched(db, pen_of(session)):
         yield session
         session.commit()
 
 
 @contextmanager
-def writing_by_letter(db: Database) -> Iterator[Session]:
+def writing_by_letter(db: Database) -> Iterator[Pen]:
     """`writing` for statements of `engine/store/bulk.py` alone: on PostgreSQL they travel together (`letters.py`).
 
-    What a statement of the block changes or raises is known when an answer is fetched, or at the commit.
+    What a statement of the block changes or raises is known when an answer is fetched, or at the commit. A block that
+    raises leaves its connection to the pool, which rolls it back.
     """
-    if db.is_sqlite:
-        with writing(db) as session:
-            yield session
-        return
-    with db.letters.connect() as connection, _watched(db, connection):
-        info = connection.info
-        driver: Any = connection.connection.driver_connection
-        letter = info["letter"] = Letter(driver, info.setdefault("prepared", {}))
-        try:
-            with Session(connection, expire_on_commit=False) as session:
-                yield session
-                with driver_errors(connection, "COMMIT"):
-                    letter.commit()
-                session.commit()
-        finally:
-            del info["letter"]
+    lent = _lent(db.letters)
+    try:
+        pen = Pen(db.letters, lent, lent.invalidate)
+        with _watched(db, pen):
+            pen.begin(lent.info.setdefault("prepared", {}))
+            yield pen
+            pen.commit()
+    finally:
+        lent.close()
 
 
-def letter_of(connection: Connection) -> Letter | None:
-    """The letter that this connection's statements are written to, if they are."""
-    return connection.info.get("letter")
+def _lent(engine: Engine) -> PoolProxiedConnection:
+    """A connection of the pool, without a transaction of SQLAlchemy's around it."""
+    driver = engine.dialect.loaded_dbapi
+    try:
+        return engine.raw_connection()
+    except driver.Error as error:
+        raise DBAPIError.instance(
+            "connect", None, error, driver.Error, connection_invalidated=True, dialect=engine.dialect
+        ) from error
 
 
 @contextmanager
 def reading(db: Database) -> Iterator[Session]:
     """One snapshot, however many statements; nothing is written. `Unavailable` if the database is gone."""
     try:
-        with Session(db.reader, expire_on_commit=False) as session, _watched(db, session.connection()):
+        with Session(db.reader, expire_on_commit=False) as session, _watched(db, pen_of(session)):
             yield session
             session.expunge_all()  # rows read stay readable after the rollback
             session.rollback()
@@ -252,59 +252,53 @@ def shared_snapshot(db: Database, session: Session) -> str | None:
     return str(session.connection().exec_driver_sql("SELECT pg_export_snapshot()").scalar_one())
 
 
-def transact(
-    db: Database, work: Callable[[Session], T], opened: Callable[[Database], AbstractContextManager[Session]] = writing
-) -> T:
+def transact(db: Database, work: Callable[[Session], T]) -> T:
     """Run `work` in a transaction and commit, again from the start while the database asks for it.
 
     Raises `Unavailable` after the deadline or when the connection is lost: then nothing was stored, or the
     request's idempotency key tells. Refusals and bugs pass through, rolled back.
     """
+
+    def attempt() -> T:
+        with writing(db) as session:
+            return work(session)
+
+    return _again(db, attempt)
+
+
+def transact_by_letter(db: Database, work: Callable[[Pen], T]) -> T:
+    """`transact` for statements of `engine/store/bulk.py` alone."""
+
+    def attempt() -> T:
+        with writing_by_letter(db) as pen:
+            return work(pen)
+
+    return _again(db, attempt)
+
+
+def _again(db: Database, attempt: Callable[[], T]) -> T:
     ends = clock.monotonic() + db.deadline_seconds
-    attempt = 0
+    tries = 0
     while True:
         try:
-            with opened(db) as session:
-                return work(session)
+            return attempt()
         except PoolTimeout as error:
             raise Unavailable("The database is busy; try again.") from error
         except DBAPIError as error:
             if is_gone(error):
                 raise Unavailable("The database does not answer; try again.") from error
-            lost_a_race = getattr(error.orig, "sqlstate", None) == UNIQUE_VIOLATION and attempt == 0
+            lost_a_race = getattr(error.orig, "sqlstate", None) == UNIQUE_VIOLATION and tries == 0
             if not (is_retryable(error) or lost_a_race):
                 raise
             if clock.monotonic() > ends:
                 raise Unavailable("The database is busy; try again.") from error
-            attempt += 1
-            clock.sleep(min(0.25, 0.002 * 2**attempt) * (0.5 + random.random()))
-
-
-@contextmanager
-def driver_errors(connection: Connection, statement: str) -> Iterator[None]:
-    """Raise what the driver raises as SQLAlchemy would, and drop a connection that is lost, its idle like with it."""
-    dialect = connection.dialect
-    driver = dialect.loaded_dbapi
-    try:
-        yield
-    except driver.Error as error:
-        is_lost = dialect.is_disconnect(error, connection.connection.dbapi_connection, None) or _has_left(error)
-        if is_lost:
-            connection.invalidate(error)
-            connection.engine.dispose()
-        raise DBAPIError.instance(
-            statement, None, error, driver.Error, connection_invalidated=is_lost, dialect=dialect
-        ) from error
-
-
-def _has_left(error: BaseException | None) -> bool:
-    """Whether PostgreSQL said goodbye: it is shutting down, was restarted, or ended this connection."""
-    return str(getattr(error, "sqlstate", None) or "").startswith(("08", "57P"))
+            tries += 1
+            clock.sleep(min(0.25, 0.002 * 2**tries) * (0.5 + random.random()))
 
 
 def _note_goodbye(context: ExceptionContext) -> None:
     """One goodbye is every idle connection's: the whole pool is made anew, so a restart is met once, not once each."""
-    if _has_left(context.original_exception):
+    if has_left(context.original_exception):
         context.is_disconnect = True
 
 
@@ -321,19 +315,18 @@ def is_gone(error: DBAPIError) -> bool:
     if error.connection_invalidated or isinstance(error, InterfaceError):
         return True
     if getattr(error.orig, "sqlstate", None) is not None:
-        return _has_left(error.orig)
+        return has_left(error.orig)
     message = str(error.orig)
     return isinstance(error, OperationalError) and ("connection" in message or "server" in message)
 
 
 @contextmanager
-def _watched(db: Database, connection: Connection) -> Iterator[None]:
+def _watched(db: Database, pen: Pen) -> Iterator[None]:
     """Cut the connection when the block outlives the deadline: no time-out of the driver sees a frozen server."""
     if db.watchdog is None:
         yield
         return
-    driver: Any = connection.connection.driver_connection
-    token = db.watchdog.watch(driver.fileno(), clock.monotonic() + db.deadline_seconds)
+    token = db.watchdog.watch(pen.driver.fileno(), clock.monotonic() + db.deadline_seconds)
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 from engine.rules.holds import Hold, Part
 from engine.rules.ledger import Page
 from engine.store.bulk import Row, Rows, ask_first, ask_rows, insert_rows, select_rows, update_rows
+from engine.store.pens import AnySession
 from engine.store.tables import HoldRow
 
 HOLD = (
@@ -55,7 +56,7 @@ def hold_of(row: Row) -> Hold:
     return Hold(*values)
 
 
-def ask_holds(session: Session, wanted: Iterable[Row]) -> Rows:
+def ask_holds(session: AnySession, wanted: Iterable[Row]) -> Rows:
     """The holds of these accounts and ids, open or not."""
     return ask_rows(session, "holds", HOLD, ("account_id", "hold_id"), list(wanted))
 
@@ -67,7 +68,7 @@ def add_holds(pages: dict[str, Page], rows: Iterable[Row]) -> None:
             page.holds[row[1]] = hold_of(row)
 
 
-def add_due(session: Session, pages: dict[str, Page]) -> None:
+def add_due(session: AnySession, pages: dict[str, Page]) -> None:
     """Holds past their end, and when the next one ends after them."""
     due = [page for page in pages.values() if page.wallet.next_hold_expiry_at <= page.at]
     owners = [page.wallet.account_id for page in due]
@@ -92,7 +93,7 @@ def pinned(pages: dict[str, Page]) -> list[Row]:
     ]
 
 
-def save_holds(session: Session, changed: Sequence[Page]) -> None:
+def save_holds(session: AnySession, changed: Sequence[Page]) -> None:
     """Write the holds that a batch made or changed."""
     new: list[Row] = []
     moved: list[Row] = []

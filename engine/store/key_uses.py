@@ -2,17 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 
-from sqlmodel import Session
-
 from engine.rules.ledger import KeyUse, Page
 from engine.store.bulk import Row, ask_rows, insert_rows, update_rows
+from engine.store.pens import AnySession
 
 LIMITS = ("account_id", "credential_id", "revoked_at", "daily_limit_credits", "per_call_limit_credits")
 USE = ("account_id", "api_key_id", "day", "credits_spent")
 IS_KEY = "role = 'account'"
 
 
-def add_keys(session: Session, pages: dict[str, Page], named: Iterable[Row]) -> None:
+def add_keys(session: AnySession, pages: dict[str, Page], named: Iterable[Row]) -> None:
     """Load the keys that the batch names, and those that made the holds and debits it reaches."""
     wanted = {*named}
     for account_id, page in pages.items():
@@ -31,7 +30,7 @@ def add_keys(session: Session, pages: dict[str, Page], named: Iterable[Row]) -> 
         key.spent_credits = key.stored_credits = spent
 
 
-def save_key_uses(session: Session, changed: Sequence[Page]) -> None:
+def save_key_uses(session: AnySession, changed: Sequence[Page]) -> None:
     """Write what each key has spent on the page's day, where the batch changed it."""
     new: list[Row] = []
     moved: list[Row] = []

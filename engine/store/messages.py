@@ -3,18 +3,18 @@
 from collections.abc import Iterable
 
 import msgspec
-from sqlmodel import Session
 
 from engine.clock import new_id
 from engine.rules.ledger import Page
 from engine.store.bulk import Row, insert_rows
+from engine.store.pens import AnySession
 
 COLUMNS = ("account_id", "outbox_id", "kind", "payload", "due_at", "attempts", "created_at")
 PREFIXES = {"event": "evt", "notice": "out"}
 _encoder = msgspec.json.Encoder()
 
 
-def save_messages(session: Session, pages: Iterable[Page]) -> None:
+def save_messages(session: AnySession, pages: Iterable[Page]) -> None:
     """Write the messages of all pages; mostly there are none."""
     rows: list[Row] = []
     for page in pages:

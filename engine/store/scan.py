@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import text
 from sqlmodel import Session
@@ -20,8 +20,8 @@ from engine.rules.lots import BUCKETS, Lot
 from engine.rules.usage import DayUse
 from engine.store import books
 from engine.store.bulk import Row, select_rows
-from engine.store.database import driver_errors
 from engine.store.holds import HOLD, hold_of
+from engine.store.pens import pen_of
 
 T = TypeVar("T")
 CREATED = books.TRANSACTION.index("created_at")
@@ -78,23 +78,22 @@ def key_window(session: Session, span: Span, after: Row, limit: int) -> list[Row
 
 
 def _window(session: Session, columns: Sequence[str], span: Span, after: Row, limit: int) -> list[Row]:
-    connection = session.connection()
-    is_sqlite = _is_sqlite(session)
-    place = "?" if is_sqlite else "%s"
+    pen = pen_of(session)
+    place = "?" if pen.is_sqlite else "%s"
     until = "" if span.end is None else f"AND account_id < {place} "
     statement = (
         f"SELECT {', '.join(columns)} FROM transactions WHERE (account_id, seq) > ({place}, {place}) {until}"  # noqa: S608
         f"ORDER BY account_id, seq LIMIT {limit}"
     )
     values = (*after, *(() if span.end is None else (span.end,)))
-    driver: Any = connection.connection
-    with driver_errors(connection, statement):
-        cursor = driver.cursor() if is_sqlite else driver.cursor(binary=True)
-        try:
-            cursor.execute(statement, values)
-            return list(cursor.fetchall())
-        finally:
-            cursor.close()
+    cursor = pen.driver.cursor() if pen.is_sqlite else pen.driver.cursor(binary=True)
+    try:
+        cursor.execute(statement, values)
+        return list(cursor.fetchall())
+    except pen.errors as error:
+        raise pen.explained(error, statement) from error
+    finally:
+        cursor.close()
 
 
 def _is_sqlite(session: Session) -> bool:

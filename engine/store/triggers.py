@@ -2,18 +2,17 @@
 
 from collections.abc import Iterable
 
-from sqlmodel import Session
-
 from engine.clock import new_id
 from engine.rules.ledger import Page
 from engine.store.bulk import insert_rows
+from engine.store.pens import AnySession
 
 OUTBOX = ("account_id", "outbox_id", "kind", "payload", "due_at", "attempts", "created_at")
 RECHARGE = "recharge"
 """The kind of the outbox row that has `flows/recharge.py` look at a wallet."""
 
 
-def ask_recharges(session: Session, changed: Iterable[Page]) -> None:
+def ask_recharges(session: AnySession, changed: Iterable[Page]) -> None:
     """One outbox row for each armed wallet that a batch leaves low, and the wallet is armed no longer.
 
     Whoever answers the row arms the wallet again, so a hundred spends below the threshold ask once.

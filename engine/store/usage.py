@@ -10,6 +10,7 @@ from sqlmodel import Session
 from engine.rules.ledger import Page
 from engine.rules.usage import DayUse, change_of_use
 from engine.store.bulk import Row, add_rows
+from engine.store.pens import AnySession
 from engine.store.tables import Base
 
 KEYS = ("account_id", "day", "provider_id")
@@ -17,7 +18,7 @@ SUMS = ("credits_spent", "call_count")
 _TABLE = Base.metadata.tables["usage_daily"]
 
 
-def save_usage(session: Session, pages: Iterable[Page]) -> None:
+def save_usage(session: AnySession, pages: Iterable[Page]) -> None:
     """Add what a batch spent to its days, and take off what it reversed: one row a wallet, day and provider."""
     rows: list[Row] = []
     for page in pages:

@@ -7,13 +7,13 @@ import pytest
 from psycopg.errors import NotNullViolation
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from sqlmodel import Session
 
 from engine import book
 from engine.rules.commands import Command, Outcome, Posted, Spend
 from engine.rules.decisions import Terms
 from engine.store.bulk import ask_rows, insert_rows, select_rows, update_rows
-from engine.store.database import Database, reading, transact, writing, writing_by_letter
+from engine.store.database import Database, reading, transact, transact_by_letter, writing, writing_by_letter
+from engine.store.pens import Pen
 from tests.engine.support import DAY_0, counting_terms, create_accounts, debit, gift, lots_of, rows_of
 
 AWKWARD = (
@@ -52,7 +52,7 @@ def test_what_follows_the_lock_in_a_letter_sees_what_the_lock_protects(postgresq
 
 def carry_out(db: Database, commands: Sequence[Command], terms: Terms) -> list[Outcome]:
     """Post a batch as group commit does."""
-    return transact(db, lambda session: book.post(session, commands, terms, DAY_0), writing_by_letter)
+    return transact_by_letter(db, lambda session: book.post(session, commands, terms, DAY_0))
 
 
 def wait_for_a_lock(db: Database) -> None:
@@ -99,17 +99,17 @@ def test_an_error_in_a_letter_leaves_nothing_and_the_next_one_goes(db: Database,
     rows = [(f"acc_{number}", "en", "{}", DAY_0, DAY_0) for number in range(8, 8 + count)]
     columns = ("account_id", "locale", "profile", "anchor_at", "created_at")
 
-    def insert(session: Session, locale: str | None) -> None:
+    def insert(session: Pen, locale: str | None) -> None:
         update_rows(session, "accounts", ("account_id",), ("name",), [("acc_1", "changed")])
         insert_rows(session, "accounts", columns, [(row[0], locale, *row[2:]) for row in rows])
 
     for _ in range(3):
         with pytest.raises(DBAPIError) as raised:
-            transact(db, lambda session: insert(session, None), writing_by_letter)
+            transact_by_letter(db, lambda session: insert(session, None))
         if not db.is_sqlite:
             assert isinstance(raised.value.orig, NotNullViolation)
         assert names_in(db) == [None] * 3
-    transact(db, lambda session: insert(session, "en"), writing_by_letter)
+    transact_by_letter(db, lambda session: insert(session, "en"))
     assert names_in(db) == ["changed", *[None] * (2 + count)]
 
 

@@ -1,0 +1,96 @@
+"""A transaction's pen: statements go to the driver itself, past SQLAlchemy's sessions and results.
+
+The bulk statements are written with it, on every path. Group commit has nothing else: a session costs a single spend
+more than the statements themselves. What the driver raises comes back as SQLAlchemy's exceptions.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Engine, PoolProxiedConnection
+from sqlalchemy.engine.interfaces import DBAPIModule
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import Session
+
+from engine.store.letters import Letter, Rows
+
+DriverError = DBAPIModule.Error
+
+
+class Pen:
+    """One transaction on one connection. With a `letter`, statements wait in it until an answer is needed."""
+
+    __slots__ = ("_engine", "_invalidate", "_letter", "driver", "errors", "is_sqlite")
+
+    def __init__(
+        self, engine: Engine, lent: PoolProxiedConnection, invalidate: Callable[[BaseException], None]
+    ) -> None:
+        self.driver: Any = lent.driver_connection
+        self.errors: type[DriverError] = engine.dialect.loaded_dbapi.Error
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        self._engine = engine
+        self._invalidate = invalidate
+        self._letter: Letter | None = None
+
+    def begin(self, prepared: dict[str, bytes]) -> None:
+        """Take the write lock of SQLite, or begin a letter; `prepared` are the statements the connection knows."""
+        if self.is_sqlite:
+            self.run("BEGIN IMMEDIATE", ())
+        else:
+            self._letter = Letter(self.driver, prepared)
+
+    def commit(self) -> None:
+        try:
+            if self._letter is None:
+                self.driver.commit()
+            else:
+                self._letter.commit()
+        except self.errors as error:
+            raise self.explained(error, "COMMIT") from error
+
+    def run(self, statement: str, values: Sequence[Any]) -> Rows:
+        """Run one statement, or write it to the letter; its rows, if it has any, when they are asked for."""
+        try:
+            if self._letter is not None:
+                return self._letter.write(statement, values)
+            cursor = self.driver.cursor()
+            cursor.execute(statement, values)
+            rows: Rows = cursor.fetchall
+            return rows
+        except self.errors as error:
+            raise self.explained(error, statement) from error
+
+    def run_each(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run one statement for each row (SQLite)."""
+        try:
+            self.driver.executemany(statement, rows)
+        except self.errors as error:
+            raise self.explained(error, statement) from error
+
+    def explained(self, error: DriverError, statement: str) -> DBAPIError:
+        """What the driver raised as SQLAlchemy would; a connection that is lost is dropped, its idle like with it."""
+        dialect = self._engine.dialect
+        is_lost = dialect.is_disconnect(error, self.driver, None) or has_left(error)
+        if is_lost:
+            self._invalidate(error)
+            self._engine.dispose()
+        told = DBAPIError.instance(statement, None, error, self.errors, connection_invalidated=is_lost, dialect=dialect)
+        assert isinstance(told, DBAPIError), "it is an error of the driver"
+        return told
+
+
+AnySession = Session | Pen
+"""What the bulk statements take: a session, or the pen of a transaction that has none."""
+
+
+def pen_of(session: AnySession) -> Pen:
+    """The pen of a session's connection."""
+    if isinstance(session, Pen):
+        return session
+    connection = session.connection()
+    return Pen(connection.engine, connection.connection, connection.invalidate)
+
+
+def has_left(error: BaseException | None) -> bool:
+    """Whether PostgreSQL said goodbye: it is shutting down, was restarted, or ended this connection."""
+    return str(getattr(error, "sqlstate", None) or "").startswith(("08", "57P"))

@@ -8,7 +8,7 @@ there. `ask_…` says what is wanted and `Rows` waits for the answer: where stat
 
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timezone
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -29,9 +29,9 @@ def insert_rows(session: AnySession, table: str, columns: tuple[str, ...], rows:
     pen = pen_of(session)
     kinds = statements.kinds_of(table, columns)
     if pen.is_sqlite:
-        pen.run_each(statements.insert_row(table, columns, "?"), _to_sqlite(kinds, rows))
+        pen.run_rows(partial(statements.insert_on_sqlite, table, columns), _to_sqlite(kinds, rows))
     elif len(rows) == 1:
-        pen.run(statements.insert_row(table, columns, "%s"), _texts(kinds, rows[0]))
+        pen.run(statements.insert_row(table, columns), _texts(kinds, rows[0]))
     else:
         pen.run(statements.insert_on_postgresql(table, columns), _arrays(kinds, rows))
 
@@ -46,11 +46,10 @@ def update_rows(
     kinds = statements.kinds_of(table, keys + columns)
     width = len(keys)
     if pen.is_sqlite:
-        turned = [(*row[width:], *row[:width]) for row in _to_sqlite(kinds, rows)]
-        pen.run_each(statements.update_row(table, keys, columns, "?"), turned)
+        pen.run_rows(partial(statements.update_on_sqlite, table, keys, columns), _to_sqlite(kinds, rows))
     elif len(rows) == 1:
         texts = _texts(kinds, rows[0])
-        pen.run(statements.update_row(table, keys, columns, "%s"), texts[width:] + texts[:width])
+        pen.run(statements.update_row(table, keys, columns), texts[width:] + texts[:width])
     else:
         pen.run(statements.update_on_postgresql(table, keys, columns), _arrays(kinds, rows))
 
@@ -77,10 +76,7 @@ def add_rows(
         assert pen is not None
         kinds = statements.kinds_of(table, columns)
         if pen.is_sqlite:
-            turned = _to_sqlite(kinds, found)
-            if found is losses:
-                turned = [(*row[width:], *row[:width]) for row in turned]
-            pen.run_each(on_sqlite(table, keys, sums, latest), turned)
+            pen.run_rows(partial(on_sqlite, table, keys, sums, latest), _to_sqlite(kinds, found))
         else:
             pen.run(on_postgresql(table, keys, sums, latest), _arrays(kinds, found))
 

@@ -131,6 +131,7 @@ def _on_sqlite_writer(connection: DBAPIConnection, _: ConnectionPoolEntry) -> No
         "journal_mode = WAL",
         "synchronous = FULL",
         "foreign_keys = ON",
+        "temp_store = MEMORY",
         "cache_size = -65536",
         f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
     ):

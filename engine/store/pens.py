@@ -5,6 +5,7 @@ more than the statements themselves. What the driver raises comes back as SQLAlc
 """
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Engine, PoolProxiedConnection
@@ -15,6 +16,9 @@ from sqlmodel import Session
 from engine.store.letters import Letter, Rows
 
 DriverError = DBAPIModule.Error
+
+ROWS_AT_ONCE = (128, 16, 4, 1)
+"""SQLite: a few sizes, so that the same few statements stay prepared; the widest row has some 30 values."""
 
 
 class Pen:
@@ -60,12 +64,17 @@ class Pen:
         except self.errors as error:
             raise self.explained(error, statement) from error
 
-    def run_each(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Run one statement for each row (SQLite)."""
-        try:
-            self.driver.executemany(statement, rows)
-        except self.errors as error:
-            raise self.explained(error, statement) from error
+    def run_rows(self, statement_of: Callable[[int], str], rows: Sequence[Sequence[Any]]) -> None:
+        """Run a statement over rows, many at a time (SQLite); `statement_of` writes it for so many.
+
+        Each run lets go of the interpreter and must win it back from whoever took it meanwhile.
+        """
+        done = 0
+        for size in ROWS_AT_ONCE:
+            statement = statement_of(size)
+            while len(rows) - done >= size:
+                self.run(statement, tuple(chain.from_iterable(rows[done : done + size])))
+                done += size
 
     def explained(self, error: DriverError, statement: str) -> DBAPIError:
         """What the driver raised as SQLAlchemy would; a connection that is lost is dropped, its idle like with it."""

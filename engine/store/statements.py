@@ -5,6 +5,8 @@ as one JSON array (`json_each`). For a single row PostgreSQL takes its values as
 than the work. Tables and columns are our own names, so the text is built once and kept. Its places are `%s`.
 """
 
+import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Literal
 
@@ -14,6 +16,7 @@ from engine.store.tables import Base
 
 Kind = Literal["bigint", "integer", "boolean", "timestamptz", "date", "bytea", "text"]
 Names = tuple[str, ...]
+_PLACES = re.compile(r"\{(\d+)\}")
 _WANTED = "(SELECT value AS wanted FROM json_each(?)) AS w"
 """SQLite: one row for each array in a JSON array of arrays. CROSS JOIN keeps it the outer loop."""
 
@@ -43,11 +46,20 @@ def _arrays(kinds: tuple[Kind, ...]) -> str:
     return "unnest(" + ", ".join(f"%s::{kind}[]" for kind in kinds) + ")"
 
 
+def _values(columns: int, rows: int, place: str) -> str:
+    row = f"({', '.join([place] * columns)})"
+    return f"VALUES {', '.join([row] * rows)}"
+
+
 @cache
-def insert_row(table: str, columns: Names, place: str) -> str:
-    """One row, on either database; `place` stands for a value."""
-    places = ", ".join([place] * len(columns))
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608
+def insert_row(table: str, columns: Names) -> str:
+    """One row, on PostgreSQL."""
+    return f"INSERT INTO {table} ({', '.join(columns)}) {_values(len(columns), 1, '%s')}"
+
+
+@cache
+def insert_on_sqlite(table: str, columns: Names, rows: int) -> str:
+    return f"INSERT OR ROLLBACK INTO {table} ({', '.join(columns)}) {_values(len(columns), rows, '?')}"
 
 
 @cache
@@ -56,11 +68,27 @@ def insert_on_postgresql(table: str, columns: Names) -> str:
 
 
 @cache
-def update_row(table: str, keys: Names, columns: Names, place: str) -> str:
-    """One row, on either database. Its values: the new ones, then the key."""
-    settings = ", ".join(f"{column} = {place}" for column in columns)
-    match = " AND ".join(f"{key} = {place}" for key in keys)
+def update_row(table: str, keys: Names, columns: Names) -> str:
+    """One row, on PostgreSQL. Its values: the new ones, then the key."""
+    settings = ", ".join(f"{column} = %s" for column in columns)
+    match = " AND ".join(f"{key} = %s" for key in keys)
     return f"UPDATE {table} SET {settings} WHERE {match}"  # noqa: S608
+
+
+@cache
+def update_on_sqlite(table: str, keys: Names, columns: Names, rows: int) -> str:
+    """A row's values: the key, then the new ones."""
+    first = len(keys) + 1
+    return _set_on_sqlite(table, keys, [f"{column} = {{{first + n}}}" for n, column in enumerate(columns)], rows)
+
+
+def _set_on_sqlite(table: str, keys: Names, settings: Sequence[str], rows: int) -> str:
+    """The settings name a row's values `{1}`, `{2}` …, which begin with its key."""
+    count = max(int(place) for setting in settings for place in _PLACES.findall(setting))
+    row = [f"?{n}" if rows == 1 else f"v.column{n}" for n in range(count + 1)]
+    source = "" if rows == 1 else f"FROM ({_values(count, rows, '?')}) AS v "
+    match = " AND ".join(f"t.{key} = {row[n]}" for n, key in enumerate(keys, 1))
+    return f"UPDATE OR ROLLBACK {table} AS t SET {', '.join(settings).format(*row)} {source}WHERE {match}"  # noqa: S608
 
 
 @cache
@@ -78,10 +106,9 @@ def _added(table: str, sums: Names, latest: str) -> str:
 
 
 @cache
-def upsert_on_sqlite(table: str, keys: Names, sums: Names, latest: str) -> str:
-    return f"{insert_row(table, (*keys, *sums, latest), '?')} ON CONFLICT ({', '.join(keys)}) DO UPDATE SET " + _added(
-        table, sums, latest
-    )
+def upsert_on_sqlite(table: str, keys: Names, sums: Names, latest: str, rows: int) -> str:
+    inserted = insert_on_sqlite(table, (*keys, *sums, latest), rows)
+    return f"{inserted} ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {_added(table, sums, latest)}"
 
 
 @cache
@@ -93,11 +120,11 @@ def upsert_on_postgresql(table: str, keys: Names, sums: Names, latest: str) -> s
 
 
 @cache
-def add_on_sqlite(table: str, keys: Names, sums: Names, latest: str) -> str:
-    """One row. Its values: what is added, the latest, then the key."""
-    settings = [f"{column} = {column} + ?" for column in sums] + [f"{latest} = COALESCE(?, {latest})"]
-    match = " AND ".join(f"{key} = ?" for key in keys)
-    return f"UPDATE {table} SET {', '.join(settings)} WHERE {match}"  # noqa: S608
+def add_on_sqlite(table: str, keys: Names, sums: Names, latest: str, rows: int) -> str:
+    first = len(keys) + 1
+    settings = [f"{column} = t.{column} + {{{first + n}}}" for n, column in enumerate(sums)]
+    settings.append(f"{latest} = COALESCE({{{first + len(sums)}}}, t.{latest})")
+    return _set_on_sqlite(table, keys, settings, rows)
 
 
 @cache

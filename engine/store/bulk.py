@@ -113,12 +113,15 @@ def ask_rows(
         return list
     pen = pen_of(session)
     kinds = statements.kinds_of(table, keys)
-    distinct = sorted(set(wanted))
+    distinct = sorted(set(wanted)) if len(wanted) > 1 else wanted
     if pen.is_sqlite:
-        statement = statements.select_on_sqlite(table, columns, keys, where)
-        return _ask(pen, statement, _json(kinds, distinct), statements.kinds_of(table, columns))
+        read = statements.kinds_of(table, columns)
+        if len(distinct) == 1:
+            statement = statements.select_row(table, columns, keys, where, False, "?")
+            return _ask(pen, statement, _to_sqlite(kinds, distinct)[0], read)
+        return _ask(pen, statements.select_on_sqlite(table, columns, keys, where), _json(kinds, distinct), read)
     if len(distinct) == 1:
-        return _ask(pen, statements.select_row(table, columns, keys, where, lock), _texts(kinds, distinct[0]))
+        return _ask(pen, statements.select_row(table, columns, keys, where, lock, "%s"), _texts(kinds, distinct[0]))
     return _ask(pen, statements.select_on_postgresql(table, columns, keys, where, lock), _arrays(kinds, distinct))
 
 
@@ -159,10 +162,14 @@ def ask_first(
     bound_kinds = tuple(map(_kind_of, bounds[0]))
     wanted = [(owner, *bound) for owner, bound in zip(owners, bounds, strict=True)]
     if pen.is_sqlite:
+        read = statements.kinds_of(table, columns)
+        if len(wanted) == 1:
+            statement = statements.first_of_one(table, columns, len(bound_kinds), where, order, limit, "?")
+            return _ask(pen, statement, _to_sqlite(("text", *bound_kinds), wanted)[0], read)
         statement = statements.first_on_sqlite(table, columns, len(bound_kinds), where, order, limit)
-        return _ask(pen, statement, _json(("text", *bound_kinds), wanted), statements.kinds_of(table, columns))
+        return _ask(pen, statement, _json(("text", *bound_kinds), wanted), read)
     if len(wanted) == 1:
-        statement = statements.first_of_one(table, columns, len(bound_kinds), where, order, limit)
+        statement = statements.first_of_one(table, columns, len(bound_kinds), where, order, limit, "%s")
         return _ask(pen, statement, _texts(("text", *bound_kinds), wanted[0]))
     statement = statements.first_on_postgresql(table, columns, bound_kinds, where, order, limit)
     return _ask(pen, statement, _arrays(("text", *bound_kinds), wanted))

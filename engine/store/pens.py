@@ -71,9 +71,8 @@ class Pen:
         """
         done = 0
         for size in ROWS_AT_ONCE:
-            statement = statement_of(size)
             while len(rows) - done >= size:
-                self.run(statement, tuple(chain.from_iterable(rows[done : done + size])))
+                self.run(statement_of(size), tuple(chain.from_iterable(rows[done : done + size])))
                 done += size
 
     def explained(self, error: DriverError, statement: str) -> DBAPIError:

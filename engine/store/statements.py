@@ -1,8 +1,8 @@
 """The SQL text of `engine/store/bulk.py`: one statement for many rows, for SQLite and for PostgreSQL.
 
-PostgreSQL takes one array a column (`unnest`), SQLite one prepared statement run for each row, and to read, the keys
-as one JSON array (`json_each`). For a single row PostgreSQL takes its values as they are: arrays of one cost it more
-than the work. Tables and columns are our own names, so the text is built once and kept. Its places are `%s`.
+PostgreSQL takes one array a column (`unnest`); SQLite takes a few rows' values side by side, and to read, the keys as
+one JSON array (`json_each`). A single row's values go as they are: arrays of one cost more than the work. Tables and
+columns are our own names, so the text is built once and kept. PostgreSQL's places are `%s`.
 """
 
 import re
@@ -160,9 +160,9 @@ def select_on_postgresql(table: str, columns: Names, keys: Names, where: str, lo
 
 
 @cache
-def select_row(table: str, columns: Names, keys: Names, where: str, lock: bool) -> str:
-    """The rows of one key, on PostgreSQL."""
-    match = " AND ".join([f"{key} = %s" for key in keys] + ([where] if where else []))
+def select_row(table: str, columns: Names, keys: Names, where: str, lock: bool, place: str) -> str:
+    """The rows of one key, on either database; `place` stands for a value."""
+    match = " AND ".join([f"{key} = {place}" for key in keys] + ([where] if where else []))
     tail = " FOR UPDATE" if lock else ""
     return f"SELECT {', '.join(columns)} FROM {table} WHERE {match}{tail}"  # noqa: S608
 
@@ -191,10 +191,10 @@ def first_on_postgresql(
 
 
 @cache
-def first_of_one(table: str, columns: Names, bounds: int, where: str, order: str, limit: int) -> str:
-    """The same for one account, on PostgreSQL."""
-    condition = where.format(*["%s"] * bounds)
+def first_of_one(table: str, columns: Names, bounds: int, where: str, order: str, limit: int, place: str) -> str:
+    """The same for one account, on either database."""
+    condition = where.format(*[place] * bounds)
     return (
-        f"SELECT {', '.join(columns)} FROM {table} WHERE account_id = %s AND {condition} "  # noqa: S608
+        f"SELECT {', '.join(columns)} FROM {table} WHERE account_id = {place} AND {condition} "  # noqa: S608
         f"ORDER BY {order} LIMIT {limit}"
     )

@@ -134,7 +134,12 @@ def _resigned_for_another(issuer: Issuer) -> str:
 
 
 HEADER = '{"alg":"RS256","kid":"r1"}'
-NOW = int(real_now().timestamp())
+
+
+def now() -> int:
+    return int(real_now().timestamp())
+
+
 FORGERIES: dict[str, Callable[[Issuer], str]] = {
     "no algorithm": lambda i: _unsigned(i, "none"),
     "no algorithm in capitals": lambda i: _unsigned(i, "NONE"),
@@ -154,9 +159,9 @@ FORGERIES: dict[str, Callable[[Issuer], str]] = {
     "an unknown key id": lambda i: i.sign(i.claims(), kid="r9"),
     "the id of the other key": lambda i: i.sign(i.claims(), kid="e1"),
     "a key id that is no text": lambda i: i.sign_text('{"alg":"RS256","kid":1}', text_of(i.claims())),
-    "ended": lambda i: i.token(exp=NOW - 60),
-    "not yet valid": lambda i: i.token(nbf=NOW + 300),
-    "made in the future": lambda i: i.token(iat=NOW + 300),
+    "ended": lambda i: i.token(exp=now() - 60),
+    "not yet valid": lambda i: i.token(nbf=now() + 300),
+    "made in the future": lambda i: i.token(iat=now() + 300),
     "an end that is text": lambda i: i.sign_text(HEADER, text_of(i.claims() | {"exp": "2099"})),
     "an end beyond all calendars": lambda i: i.sign_text(HEADER, text_of(i.claims() | {"exp": 10**30})),
     "an id token": lambda i: i.token(token_use="id", client_id=AUDIENCE),

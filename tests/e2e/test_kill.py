@@ -68,6 +68,10 @@ def run_until_killed(directory: Path, ledger: Ledger, seconds: float) -> None:
         for _ in range(BUYERS):
             pool.submit(buy_on, desk, ledger, stop)
         threading.Event().wait(seconds)
+        for _ in range(600):  # a busy machine may need longer until there is something to lose
+            if len(ledger.spent) > 50 and ledger.paid:
+                break
+            threading.Event().wait(0.1)
         process.kill()
         process.wait()
         stop.set()

@@ -1,11 +1,14 @@
-"""Waiting for the book and for reads in an event loop: one wake-up for all the answers of a batch."""
+"""Waiting for the book and for reads in an event loop: one wake-up for all the answers of a batch, one timer for all.
+
+A timer of its own for each request costs as much as finding its account.
+"""
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Generic, TypeVar
-from weakref import WeakKeyDictionary
+from typing import Any, Generic, TypeVar
+from weakref import ReferenceType, WeakKeyDictionary
 
 from engine.gathered_reads import GatheredReads, K, Read, V
 from engine.group_commit import GroupCommit
@@ -14,29 +17,36 @@ from engine.rules.commands import Command, Outcome
 T = TypeVar("T")
 
 
-def found_by(reads: GatheredReads, read: Read[K, V], key: K) -> "asyncio.Future[V | None]":
-    """Ask for one key; the future of the running loop gives its value, `None` if there is none, or raises."""
-    waiter: _Waiter[V | None] = _new_waiter()
+def found_by(reads: GatheredReads, read: Read[K, V], key: K, within: float | None = None) -> "asyncio.Future[V | None]":
+    """Ask for one key; the future of the running loop gives its value, `None` if there is none, or raises.
+
+    `TimeoutError` after so many seconds.
+    """
+    waiter: _Waiter[V | None] = _new_waiter(within)
     reads.submit_for(waiter, read, key)
     return waiter.future
 
 
-def outcome_of(group: GroupCommit, command: Command) -> "asyncio.Future[Outcome]":
+def outcome_of(group: GroupCommit, command: Command, within: float | None = None) -> "asyncio.Future[Outcome]":
     """Queue a command; the future of the running loop gives its outcome once it is committed, or raises.
 
-    Cancelled before its batch is taken, the command is never carried out.
+    `TimeoutError` after so many seconds. Given up or cancelled before its batch is taken, the command is never
+    carried out.
     """
-    waiter: _Waiter[Outcome] = _new_waiter()
+    waiter: _Waiter[Outcome] = _new_waiter(within)
     group.submit_for(waiter, command)
     return waiter.future
 
 
-def _new_waiter() -> "_Waiter[T]":
+def _new_waiter(within: float | None) -> "_Waiter[T]":
     loop = asyncio.get_running_loop()
     inbox = _inboxes.get(loop)
     if inbox is None:
         inbox = _inboxes[loop] = _Inbox()
-    return _Waiter(inbox, loop.create_future())
+    waiter: _Waiter[T] = _Waiter(inbox, loop.create_future())
+    if within is not None:
+        inbox.expect(loop, waiter.future, within)
+    return waiter
 
 
 class _Inbox:
@@ -45,6 +55,30 @@ class _Inbox:
     def __init__(self) -> None:
         self._arrived: deque[Callable[[], None]] = deque()
         self._is_called = False
+        self._expected: deque[tuple[float, ReferenceType[asyncio.Future[Any]]]] = deque()
+        self._is_timed = False
+
+    def expect(self, loop: asyncio.AbstractEventLoop, future: "asyncio.Future[Any]", within: float) -> None:
+        """Give the future up after so many seconds. All of a server wait equally long, so who came first ends first."""
+        expected = self._expected
+        expected.append((loop.time() + within, ReferenceType(future)))
+        while _is_over(expected[0][1]):
+            expected.popleft()
+            if not expected:
+                return
+        if not self._is_timed:
+            self._is_timed = True
+            loop.call_at(expected[0][0], self._give_up, loop)
+
+    def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        now, expected = loop.time(), self._expected
+        while expected and (expected[0][0] <= now or _is_over(expected[0][1])):
+            future = expected.popleft()[1]()
+            if future is not None and not future.done():
+                future.set_exception(TimeoutError())
+        self._is_timed = bool(expected)
+        if expected:
+            loop.call_at(expected[0][0], self._give_up, loop)
 
     def put(self, loop: asyncio.AbstractEventLoop, give: Callable[[], None]) -> None:
         self._arrived.append(give)
@@ -60,6 +94,11 @@ class _Inbox:
             self._arrived.popleft()()
 
 
+def _is_over(expected: "ReferenceType[asyncio.Future[Any]]") -> bool:
+    future = expected()
+    return future is None or future.done()
+
+
 class _Waiter(Generic[T]):
     """A future of a loop, seen from a thread that answers."""
 
@@ -71,7 +110,7 @@ class _Waiter(Generic[T]):
         self._error: BaseException | None = None
 
     def set_running_or_notify_cancel(self) -> bool:
-        return not self.future.cancelled()
+        return not self.future.done()
 
     def set_result(self, result: T, /) -> None:
         self._result = result

@@ -135,6 +135,25 @@ def _dollars(value: object) -> Dollars:
 
 
 def _parse(raw: bytes) -> object:
+    tree = _parse_flat(raw)
+    return _parse_any(raw) if tree is None else tree
+
+
+def _parse_flat(raw: bytes) -> dict[str, Any] | None:
+    """An object of plain values, several times as fast; `None` for whatever else it is, or may be.
+
+    With as many fields as colons no key stands twice. What this parser takes, the other takes for the same.
+    """
+    if raw.count(b"{") != 1 or b"[" in raw or b"\\" in raw:
+        return None
+    try:
+        tree = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return tree if isinstance(tree, dict) and len(tree) == raw.count(b":") else None
+
+
+def _parse_any(raw: bytes) -> object:
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -41,22 +41,22 @@ class Front:
         self._prefix = site.runtime.catalog.error_prefix
         hot = [resource for resource in resources if resource.is_hot]
         assert all("{" not in resource.path and not resource.path.startswith("/") for resource in hot)
-        safe = SAFE_HEADERS | (HTTPS_ONLY if site.settings.is_https else {})
-        self._safe = [(name.encode(), value.encode()) for name, value in safe.items()]
+        self._safe = SAFE_HEADERS | (HTTPS_ONLY if site.settings.is_https else {})
+        self._safe_raw = _raw(self._safe)
         self._hot: dict[tuple[str, str], Resource[Any]] = {
             (resource.method, resource.path): resource for resource in hot
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
-            send = self._sealed(scope, send)
             found = self._match(scope)
             if found is not None and _is_plain(scope["headers"], found[0].body_bytes_max):
                 resource, path_params = found
                 scope["path_template"] = resource.paths["account_id" in path_params]
                 status, headers, body = await self._answer(resource, PlainRequest(scope, receive, path_params))
-                await _send(send, status, headers, body)
+                await _send(send, status, {**self._safe, **headers, **_rate_of(scope)}, body)
                 return
+            send = self._sealed(scope, send)
         await self._behind(scope, receive, send)
 
     def _sealed(self, scope: HTTPScope, send: Send) -> Send:
@@ -66,9 +66,8 @@ class Front:
             if message["type"] == "http.response.start":
                 shown = list(message["headers"])
                 names = {name for name, _ in shown}
-                shown.extend(pair for pair in self._safe if pair[0] not in names)
-                rate: Mapping[str, str] = cast(dict[str, Any], scope).get(SCOPE_KEY, {})
-                shown.extend((name.encode(), value.encode()) for name, value in rate.items())
+                shown.extend(pair for pair in self._safe_raw if pair[0] not in names)
+                shown.extend(_raw(_rate_of(scope)))
                 message["headers"] = shown
             await send(message)
 
@@ -111,8 +110,16 @@ def _is_plain(headers: Iterable[tuple[bytes, bytes]], body_bytes_max: int) -> bo
     return keys == 1
 
 
+def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+def _rate_of(scope: HTTPScope) -> Mapping[str, str]:
+    rate: Mapping[str, str] = cast(dict[str, Any], scope).get(SCOPE_KEY, {})
+    return rate
+
+
 async def _send(send: Send, status: int, headers: Mapping[str, str], body: bytes) -> None:
-    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    raw.append((b"content-length", str(len(body)).encode()))
+    raw = [*_raw(headers), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": body, "more_body": False})

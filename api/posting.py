@@ -13,8 +13,7 @@ from engine.runtime import Runtime
 async def carry_out(runtime: Runtime, command: Command) -> Posted | Planned:
     """Post one command and wait for its commit. Raises its refusal, or `Unavailable` when that takes too long."""
     try:
-        async with asyncio.timeout(2 * runtime.db.deadline_seconds):
-            outcome = await outcome_of(runtime.group, command)
+        outcome = await outcome_of(runtime.group, command, 2 * runtime.db.deadline_seconds)
     except TimeoutError as error:
         raise Unavailable("The database does not answer; the same key tells what became of this request.") from error
     if isinstance(outcome, Refusal):
@@ -36,7 +35,6 @@ async def carry_out_all(runtime: Runtime, commands: Sequence[Command]) -> list[O
 async def look_up(runtime: Runtime, read: Read[K, V], key: K) -> V | None:
     """What a gathered read finds for one key, or `Unavailable` when that takes too long."""
     try:
-        async with asyncio.timeout(2 * runtime.db.deadline_seconds):
-            return await found_by(runtime.reads, read, key)
+        return await found_by(runtime.reads, read, key, 2 * runtime.db.deadline_seconds)
     except TimeoutError as error:
         raise Unavailable("The database does not answer; try again.") from error

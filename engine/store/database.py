@@ -46,7 +46,9 @@ LETTER_PLANS = (
 """PostgreSQL: a batch's statements name their rows by key. Planned once, always through the index: a plan made while
 a table was small, or for one odd batch, would read the whole ledger."""
 UNIQUE_VIOLATION = "23505"
-"""Two transactions claimed one thing at once: run again once, the loser finds the winner's row."""
+UNIQUE_TRIES = 3
+"""Two transactions claimed one thing at once: run again, the loser finds the winner's row. A second thing may be
+claimed meanwhile, and a third; what is still there then is no race."""
 
 
 @dataclass
@@ -288,7 +290,7 @@ def _again(db: Database, attempt: Callable[[], T]) -> T:
         except DBAPIError as error:
             if is_gone(error):
                 raise Unavailable("The database does not answer; try again.") from error
-            lost_a_race = getattr(error.orig, "sqlstate", None) == UNIQUE_VIOLATION and tries == 0
+            lost_a_race = getattr(error.orig, "sqlstate", None) == UNIQUE_VIOLATION and tries < UNIQUE_TRIES
             if not (is_retryable(error) or lost_a_race):
                 raise
             if clock.monotonic() > ends:

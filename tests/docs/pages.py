@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,14 @@ class Reader:
         raise AssertionError(f"{block.place} ended the shell:\n{''.join(lines)}\n{log[-4000:]}")
 
     def _python(self, block: Block) -> str:
+        """In a thread of its own: a browser of other tests may have left a running loop in this one."""
         printed = io.StringIO()
-        with contextlib.chdir(self.folder), contextlib.redirect_stdout(printed):
-            exec(compile(block.text, block.place, "exec"), self.names)
+        with (
+            contextlib.chdir(self.folder),
+            contextlib.redirect_stdout(printed),
+            ThreadPoolExecutor(1) as thread,
+        ):
+            thread.submit(exec, compile(block.text, block.place, "exec"), self.names).result()
         return printed.getvalue()
 
 

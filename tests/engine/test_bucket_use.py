@@ -31,7 +31,7 @@ def test_buckets_add_up_to_the_daily_totals_reversals_included(db: Database) -> 
     assert by_bucket(db) == {0: {"limited_time": 85, "recharge": 0}, 2: {"recharge": 40}}
     with reading(db) as session:
         totals = spent_by_day(session, "acc_1", FIRST, LAST)
-    assert list(totals.values()) == [85, 40]
+    assert totals == {DAY_0.date(): 85, later.date(): 40}
 
 
 def test_a_reversal_of_a_debit_from_before_is_left_out_and_a_hold_is_no_spend(db: Database) -> None:

@@ -151,8 +151,8 @@ def _settlement(trade: Element, document: Document, sums: Totals) -> None:
     _add(summed, "ram:GrandTotalAmount", _amount(document, sums.total_minor))  # BT-112
     _add(summed, "ram:TotalPrepaidAmount", _amount(document, sums.prepaid_minor))  # BT-113
     _add(summed, "ram:DuePayableAmount", _amount(document, sums.due_minor))  # BT-115
-    number = document.original_number or document.replaces_number
-    issued_at = document.original_issued_at or document.replaces_issued_at
+    number = document.original_number or document.replaces_number or document.cancels_number
+    issued_at = document.original_issued_at or document.replaces_issued_at or document.cancels_issued_at
     if number and issued_at:
         before = _add(settled, "ram:InvoiceReferencedDocument")  # BG-3
         _add(before, "ram:IssuerAssignedID", number)  # BT-25

@@ -75,6 +75,10 @@ def line_text(spoken: Language, line: Line) -> str:
             return str(words.gettext("Refund: bonus credits taken back"))
         case "cancellation":
             return str(words.gettext("Cancelled: another document replaces this one"))
+        case "given_back":
+            return str(words.gettext("Refund failed: credits given back"))
+        case "given_back_bonus":
+            return str(words.gettext("Refund failed: bonus credits given back"))
 
 
 def title_text(spoken: Language, document: Document) -> str:
@@ -101,6 +105,10 @@ def title_text(spoken: Language, document: Document) -> str:
             return str(words.gettext("Credit note"))
         case "cancellation":
             return str(words.gettext("Cancellation"))
+        case "correction" if document.kind in ("invoice", "simplified_invoice"):
+            return str(words.pgettext("of an invoice", "Cancellation of a credit note"))
+        case "correction":
+            return str(words.gettext("Cancellation of a credit note"))
         case "payment_confirmation":
             return str(words.gettext("Payment confirmation — not a tax invoice"))
         case "refund_confirmation":
@@ -120,6 +128,8 @@ def mention_text(spoken: Language, document: Document, key: MentionKey) -> str:
         case "not_a_tax_invoice":
             text = words.gettext("%(merchant)s sold this and issues the tax invoice; this page confirms the payment.")
             return str(text) % {"merchant": document.sold_by}
+        case "refund_failed":
+            return str(words.gettext("The refund failed, so the payment stands: this cancels the credit note."))
 
 
 def bucket_text(spoken: Language, bucket: Bucket) -> str:

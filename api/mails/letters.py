@@ -152,6 +152,24 @@ def refund_done(told: Told) -> Letter:
     )
 
 
+def refund_failed(told: Told) -> Letter:
+    amount = told.money() or ""
+    text = gettext(
+        "Your refund of %(amount)s could not be paid out, so your payment stands and its credits are yours again. "
+        "Please write to us, so that we find another way."
+    )
+    return Letter(
+        told.say(gettext("Your refund of %(amount)s failed"), amount=amount),
+        (told.say(text, amount=amount),),
+        (
+            *told.detail(told.say(gettext("Document")), "number"),
+            *told.detail(told.say(gettext("Cancelled credit note")), "originalNumber"),
+            *told.detail(told.say(gettext("Order")), "purchaseId"),
+        ),
+        told.page(told.say(gettext("Payments and receipts")), BILLING),
+    )
+
+
 def credits_expiring(told: Told) -> Letter:
     lots = [Told(lot, told.spoken, told.unit, told.timezone, told.base_url) for lot in told.facts["lots"]]
     names = {
@@ -296,6 +314,7 @@ LETTERS: dict[str, Callable[[Told], Letter]] = {
     "dailyLimitReached": daily_limit_reached,
     "paymentConfirmed": payment_confirmed,
     "refundDone": refund_done,
+    "refundFailed": refund_failed,
     "creditsExpiring": credits_expiring,
     "rolloverClipped": rollover_clipped,
     "unusualActivity": unusual_activity,

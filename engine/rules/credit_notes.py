@@ -1,4 +1,5 @@
-"""What takes a document back: the credit note of a refund, whole or in part, and cancelling to issue anew.
+"""What takes a document back: the credit note of a refund, whole or in part, and cancelling to issue anew; and what
+takes a credit note back whose refund failed.
 
 All notes on one document together never exceed it, in total, in net and in tax; the last one takes the rest.
 """
@@ -9,7 +10,10 @@ from fractions import Fraction
 
 import msgspec
 
-from engine.rules.document_data import TEMPLATE_VERSION, Document, Line, TitleKey
+from engine.rules.document_data import TEMPLATE_VERSION, Document, Line, LineKey, TitleKey
+
+UNDONE: dict[LineKey, LineKey] = {"refund": "given_back", "refund_bonus": "given_back_bonus"}
+"""What each line of a credit note is on the document that cancels it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,34 @@ def cancellation(
     )
 
 
+def correction(note: Document, *, document_id: str, number: str, issued_at: datetime, paid_at: datetime) -> Document:
+    """The document that charges again what `note` credited, because its refund failed.
+
+    It mirrors the note line by line, tax included, is of the kind the note was on, and names the note.
+    """
+    assert note.kind == "credit_note", "only a credit note is cancelled so"
+    kind = note.original_kind or "receipt"
+    lines = tuple(msgspec.structs.replace(line, key=UNDONE.get(line.key, line.key)) for line in note.lines)
+    return msgspec.structs.replace(
+        note,
+        document_id=document_id,
+        kind=kind,
+        title="payment_confirmation" if kind == "payment_confirmation" else "correction",
+        number=number,
+        issued_at=issued_at,
+        paid_at=paid_at,
+        template_version=TEMPLATE_VERSION,
+        lines=lines,
+        original_number=None,
+        original_issued_at=None,
+        original_kind=None,
+        reason=None,
+        cancels_number=note.number,
+        cancels_issued_at=note.issued_at,
+        mentions=(*note.mentions, "refund_failed"),
+    )
+
+
 def remaining_lines(original: Document, credited: Credited) -> tuple[Line, ...]:
     """The lines of `original` less what was credited: as they stand, or one line and its bonus after a refund."""
     if not credited.total_minor:
@@ -128,6 +160,9 @@ def _against(original: Document, document_id: str, number: str, issued_at: datet
         title=None if original.title is None else title,
         replaces_number=None,
         replaces_issued_at=None,
+        cancels_number=None,
+        cancels_issued_at=None,
+        mentions=tuple(key for key in original.mentions if key != "refund_failed"),
         reason=reason,
     )
 

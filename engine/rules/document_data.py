@@ -23,6 +23,8 @@ LineKey = Literal[
     "refund",
     "refund_bonus",
     "cancellation",
+    "given_back",
+    "given_back_bonus",
 ]
 TitleKey = Literal[
     "receipt",
@@ -34,10 +36,11 @@ TitleKey = Literal[
     "qualified_simplified_invoice",
     "credit_note",
     "cancellation",
+    "correction",
     "payment_confirmation",
     "refund_confirmation",
 ]
-MentionKey = Literal["reverse_charge", "outside_scope", "voucher", "not_a_tax_invoice"]
+MentionKey = Literal["reverse_charge", "outside_scope", "voucher", "not_a_tax_invoice", "refund_failed"]
 TaxCategory = Literal["S", "Z", "AE", "O"]
 Instant = Annotated[datetime, Meta(tz=True)]
 Natural = Annotated[int, Meta(ge=0)]
@@ -119,7 +122,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     One rate and one category of tax: what is sold is one kind of service, to one buyer, in one place.
     `net_minor + tax_minor = total_minor`; the lines' amounts sum to the total where prices include tax and to the net
     where tax comes on top; their credits sum to `credits_total`. Times are UTC, printed in `timezone`. A credit note
-    names its original; what replaces another document names that one. `sold_by` is a merchant of record.
+    names its original; what replaces another document names that one, and so does what cancels a credit note whose
+    refund failed. `sold_by` is a merchant of record.
     """
 
     document_id: str
@@ -161,6 +165,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     original_kind: Kind | None = None
     replaces_number: str | None = None
     replaces_issued_at: Instant | None = None
+    cancels_number: str | None = None
+    cancels_issued_at: Instant | None = None
 
     def __post_init__(self) -> None:
         ends = tuple(line.expires_at for line in self.lines if line.expires_at is not None)
@@ -177,6 +183,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
             raise ValueError("the lines' credits do not add up")
         if (self.kind == "credit_note") != (self.original_number is not None and self.reason is not None):
             raise ValueError("a credit note, and nothing else, names its original and a reason")
+        if self.cancels_number is not None and self.kind == "credit_note":
+            raise ValueError("what cancels a credit note charges again")
         if self.tax_category in ("AE", "O") and (self.tax_minor or self.tax_percent != "0"):
             raise ValueError("reverse charge and what is outside the scope carry no tax")
         if self.has_xml and (self.tax_category is None or "invoice" not in (self.kind, self.original_kind)):

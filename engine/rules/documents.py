@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from engine.rules.catalog import Unit
-from engine.rules.credit_notes import Credited, cancellation, credit_note, credited_by, remaining_lines
+from engine.rules.credit_notes import Credited, cancellation, correction, credit_note, credited_by, remaining_lines
 from engine.rules.document_data import TEMPLATE_VERSION, Buyer, Document, Issuer, Kind, Line, LineKey, UnitName
 from engine.rules.document_kinds import Row, category_of
 from engine.rules.money import Money, currency_digits
@@ -33,6 +33,7 @@ __all__ = [
     "UnitName",
     "cancellation",
     "canonical",
+    "correction",
     "credit_note",
     "credited_by",
     "digest",

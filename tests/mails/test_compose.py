@@ -28,6 +28,7 @@ FACTS: dict[str, dict[str, object]] = {
         "originalNumber": None,
     },
     "refundDone": {"amountMinor": 2_500, "currency": "USD", "number": "AC-2", "originalNumber": "AC-1"},
+    "refundFailed": {"amountMinor": 2_500, "currency": "USD", "number": "AC-3", "originalNumber": "AC-2"},
     "creditsExpiring": {"lots": [{"expiresAt": "2026-11-09T09:30:00Z", "bucket": "limited_time", "credits": "40"}]},
     "unusualActivity": {"day": "2026-11-02", "spentCredits": "900", "averageCredits": "100"},
     "dailySummary": {

@@ -10,7 +10,9 @@ from fractions import Fraction
 
 import msgspec
 
-from engine.rules.document_data import TEMPLATE_VERSION, Document, Line, LineKey, TitleKey
+from engine.rules.document_data import TEMPLATE_VERSION, Document, Line, LineKey
+from engine.rules.document_kinds import note_title_of
+from engine.rules.tax_currency import national_part
 
 UNDONE: dict[LineKey, LineKey] = {"refund": "given_back", "refund_bonus": "given_back_bonus"}
 """What each line of a credit note is on the document that cancels it."""
@@ -65,6 +67,7 @@ def credit_note(
     note = _against(original, document_id, number, issued_at, reason)
     return msgspec.structs.replace(
         note,
+        national_tax=national_part(original, already_credited_tax_minor, tax),
         paid_at=refunded_at,
         lines=(base, bonus) if bonus_credits else (base,),
         net_minor=refunded_minor - tax,
@@ -90,6 +93,7 @@ def cancellation(
     return msgspec.structs.replace(
         note,
         title=None if note.title is None else "cancellation",
+        national_tax=national_part(original, credited.tax_minor, tax),
         lines=(line,),
         net_minor=total - tax,
         tax_minor=tax,
@@ -144,7 +148,7 @@ def remaining_lines(original: Document, credited: Credited) -> tuple[Line, ...]:
 def _against(original: Document, document_id: str, number: str, issued_at: datetime, reason: str) -> Document:
     """A credit note on `original`, with nothing in it changed but what makes it one."""
     assert original.kind != "credit_note", "a credit note answers a receipt or an invoice"
-    title: TitleKey = "credit_note" if original.kind != "payment_confirmation" else "refund_confirmation"
+    title = None if original.title is None else note_title_of(original.title, original.seller.country)
     return msgspec.structs.replace(
         original,
         document_id=document_id,
@@ -157,7 +161,7 @@ def _against(original: Document, document_id: str, number: str, issued_at: datet
         original_number=original.number,
         original_issued_at=original.issued_at,
         original_kind=None if original.title is None else original.kind,
-        title=None if original.title is None else title,
+        title=title,
         replaces_number=None,
         replaces_issued_at=None,
         cancels_number=None,

@@ -4,7 +4,7 @@ Fields with a default are left out of the serialised form while they have it, so
 bytes of no older document.
 """
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Annotated, Literal
 
 import msgspec
@@ -35,12 +35,23 @@ TitleKey = Literal[
     "qualified_invoice",
     "qualified_simplified_invoice",
     "credit_note",
+    "adjustment_note",
+    "qualified_return_invoice",
+    "refund_voucher",
     "cancellation",
     "correction",
     "payment_confirmation",
     "refund_confirmation",
 ]
-MentionKey = Literal["reverse_charge", "outside_scope", "voucher", "not_a_tax_invoice", "refund_failed"]
+MentionKey = Literal[
+    "reverse_charge",
+    "no_reverse_charge",
+    "outside_scope",
+    "not_registered",
+    "voucher",
+    "not_a_tax_invoice",
+    "refund_failed",
+]
 TaxCategory = Literal["S", "Z", "AE", "O"]
 Instant = Annotated[datetime, Meta(tz=True)]
 Natural = Annotated[int, Meta(ge=0)]
@@ -116,6 +127,17 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid
     bonus: bool = False
 
 
+class NationalTax(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The document's tax in the currency that tax is reported in: `rate` of it for one unit of the document's own,
+    by `source`, since that day. `minor=None`: no rate was known when it was issued."""
+
+    currency: str
+    minor: Natural | None = None
+    rate: str = ""
+    source: str = ""
+    since: date | None = None
+
+
 class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """A document as issued. Amounts are minor units of `currency`, positive on credit notes too.
 
@@ -167,6 +189,9 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     replaces_issued_at: Instant | None = None
     cancels_number: str | None = None
     cancels_issued_at: Instant | None = None
+    national_tax: NationalTax | None = None
+    service_code: str = ""
+    place_of_supply: str = ""
 
     def __post_init__(self) -> None:
         ends = tuple(line.expires_at for line in self.lines if line.expires_at is not None)

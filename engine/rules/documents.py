@@ -10,6 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -19,6 +20,7 @@ from engine.rules.document_data import TEMPLATE_VERSION, Buyer, Document, Issuer
 from engine.rules.document_kinds import Row, category_of
 from engine.rules.money import Money, currency_digits
 from engine.rules.sellers import Seller, Tax
+from engine.rules.tax_currency import national_tax
 
 __all__ = [
     "TEMPLATE_VERSION",
@@ -127,6 +129,7 @@ def receipt(
     `price_per_credit` is the quote's, in major units."""
     percent = tax.percent_for(buyer.country or None) if row is None or not row.is_untaxed else Decimal(0)
     split = tax_split(price.minor, percent, prices_include_tax=tax.prices_include_tax)
+    day = paid_at.astimezone(ZoneInfo(timezone)).date()
     return Document(
         document_id=document_id,
         **_of_row(row, percent, price.currency),
@@ -151,6 +154,9 @@ def receipt(
         payment_id=payment_id,
         price_per_credit=price_per_credit,
         notes=(tax.note,) if tax.note else (),
+        national_tax=national_tax(row, seller, tax, split.tax_minor, price.currency, day),
+        service_code=tax.service_code,
+        place_of_supply=(buyer.region or buyer.country) if row is not None and row.states_place else "",
     )
 
 

@@ -139,7 +139,7 @@ def corrected(note: Document) -> Document:
     )
 
 
-def abroad(country: str) -> dict[str, Document]:
+def abroad(country: str, locale: str = "en") -> dict[str, Document]:
     """What sellers outside Europe write: Japan, Australia, India."""
     ids = {"JP": "T1234567890123", "AU": "51824753556", "IN": "29AAGCB7383J1Z4"}
     names = {"JP": "Japan, qualified invoice issuer", "AU": "Australia, registered, to a company"}
@@ -153,6 +153,7 @@ def abroad(country: str) -> dict[str, Document]:
         tax=tax if country == "IN" else replace(tax, service_code=""),
         price=Money(30_000, "USD"),
         purchase_order="",
+        locale=locale,
     )
     return {"invoice": document, "credit_note": a_credit_note(document)}
 

@@ -115,9 +115,9 @@ def title_text(spoken: Language, document: Document) -> str:
         case "cancellation":
             return str(words.gettext("Cancellation"))
         case "correction" if document.kind in ("invoice", "simplified_invoice"):
-            return str(words.pgettext("of an invoice", "Cancellation of a credit note"))
+            return str(words.pgettext("of an invoice", "Credit note cancelled"))
         case "correction":
-            return str(words.gettext("Cancellation of a credit note"))
+            return str(words.gettext("Credit note cancelled"))
         case "payment_confirmation":
             return str(words.gettext("Payment confirmation — not a tax invoice"))
         case "refund_confirmation":

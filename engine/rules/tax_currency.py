@@ -5,8 +5,9 @@ Directive 2006/112/EC Art. 91 and 230; VAT Regulations 1995 (UK) reg. 14(5); GST
 (IN) r. 34; Consumption Tax Act (JP) Art. 57-4(1).
 """
 
-from datetime import date
+from datetime import datetime
 from fractions import Fraction
+from zoneinfo import ZoneInfo
 
 from engine.rules.document_data import Document, NationalTax
 from engine.rules.document_kinds import EU, Row
@@ -21,14 +22,17 @@ NATIONAL: dict[str, str] = dict.fromkeys(EU, "EUR") | EU_OTHER | {"GB": "GBP", "
 
 
 def national_tax(
-    row: Row | None, seller: Seller, tax: Tax, tax_minor: int, currency: str, day: date
+    row: Row | None, seller: Seller, tax: Tax, tax_minor: int, currency: str, paid_at: datetime
 ) -> NationalTax | None:
-    """What a document of this row states; `None` where it need not: no tax, or its own currency is the national one."""
+    """What a document of this row states; `None` where it need not: no tax, or its own currency is the national one.
+
+    The rate is that of the day of payment where the seller is.
+    """
     national = NATIONAL.get(seller.country)
     if row is None or not row.states_national_tax or tax_minor == 0 or national in (None, currency):
         return None
     assert national is not None
-    exchange = tax.exchange_on(currency, day)
+    exchange = tax.exchange_on(currency, paid_at.astimezone(ZoneInfo(seller.timezone)).date())
     if exchange is None:
         return NationalTax(currency=national)
     rate = f"{exchange.rate.normalize():f}"

@@ -198,6 +198,28 @@ def issued_between(session: Session, account_id: str, start: datetime, end: date
     )
 
 
+def issued_by_series(
+    session: Session, start: datetime, end: datetime, after: tuple[str, int], limit: int
+) -> list[DocumentRow]:
+    """The next documents of a span of time over all accounts, by series and number."""
+    series, number = after
+    return list(
+        session.exec(
+            select(DocumentRow)
+            .where(
+                DocumentRow.issued_at >= start,
+                DocumentRow.issued_at < end,
+                or_(
+                    col(DocumentRow.series) > series,
+                    and_(col(DocumentRow.series) == series, col(DocumentRow.number_in_series) > number),
+                ),
+            )
+            .order_by(col(DocumentRow.series), col(DocumentRow.number_in_series))
+            .limit(limit)
+        ).all()
+    )
+
+
 def all_documents(session: Session, after: tuple[str, str], limit: int) -> list[DocumentRow]:
     """The next documents by account and id."""
     account_id, document_id = after

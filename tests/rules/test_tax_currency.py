@@ -17,7 +17,7 @@ from engine.rules.documents import Credited, Document, Line, cancellation
 from engine.rules.money import Money
 from engine.rules.tax_currency import NATIONAL, national_tax
 from tests.receipts.kinds import COMPANY, ECB, ROWS, WITH_RATE, an_invoice
-from tests.receipts.samples import ISSUED_AT, SELLER, TAX, a_credit_note
+from tests.receipts.samples import ISSUED_AT, PAID_AT, SELLER, TAX, a_credit_note
 
 STATING = [row for row in TABLE if row.states_national_tax]
 
@@ -43,10 +43,10 @@ def test_each_row_that_states_it_does(row: Any) -> None:
     country = {"EU": "DE"}.get(row.seller, row.seller)
     seller = replace(SELLER, country=country)
     rate = replace(ECB, currency="CHF")
-    told = national_tax(row, seller, replace(TAX, exchange=(rate,)), 1_000, "CHF", date(2026, 11, 20))
+    told = national_tax(row, seller, replace(TAX, exchange=(rate,)), 1_000, "CHF", PAID_AT)
     assert told is not None and told.currency == NATIONAL[country]
     assert told.minor == (9 if country == "JP" else 921), "yen has no minor unit"
-    assert national_tax(row, seller, TAX, 1_000, NATIONAL[country], date(2026, 11, 20)) is None
+    assert national_tax(row, seller, TAX, 1_000, NATIONAL[country], PAID_AT) is None
 
 
 def test_every_row_with_tax_for_companies_at_home_states_it_and_no_receipt_does() -> None:
@@ -69,7 +69,7 @@ def test_a_rate_counts_from_its_day_in_the_sellers_zone_and_not_when_it_is_old(
 ) -> None:
     """Paid at 23:29 UTC on the 20th, which is the 21st in Berlin."""
     tax = replace(TAX, exchange=(replace(ECB, since=since),), exchange_days_max=days)
-    told = in_dollars(tax=tax).national_tax
+    told = in_dollars(tax=tax, seller=replace(SELLER, timezone="Europe/Berlin")).national_tax
     assert told is not None and (told.minor is not None) == known
     assert told.currency == "EUR"
 
@@ -86,7 +86,7 @@ def test_what_needs_no_other_currency_says_nothing_of_one() -> None:
     assert in_dollars(row=ROWS["everyone else"]).national_tax is None
     assert in_dollars(row=ROWS["EU to a taxable person in another member state"]).national_tax is None
     assert in_dollars(buyer=replace(COMPANY, country="FR")).national_tax is None, "no rate for France: no tax"
-    swiss = national_tax(ROWS["EU to a company"], replace(SELLER, country="CH"), TAX, 1, "USD", date(2026, 11, 1))
+    swiss = national_tax(ROWS["EU to a company"], replace(SELLER, country="CH"), TAX, 1, "USD", PAID_AT)
     assert swiss is None
 
 

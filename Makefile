@@ -26,12 +26,14 @@ contracts: .venv/.dev
 unit: .venv/.dev
 	$(BIN)/pytest $(ARGS)
 
-# Takes new phrases of documents into every language's catalogue, untranslated; what is gone is dropped.
-locales: .venv/.dev
-	$(BIN)/pybabel -q extract -F receipts/locales/babel.cfg --omit-header --no-location --sort-output \
-		-o receipts/locales/messages.pot .
-	$(BIN)/pybabel -q update -D receipts -i receipts/locales/messages.pot -d receipts/locales \
-		--no-fuzzy-matching --ignore-obsolete
+# Takes new phrases of documents and mails into every language's catalogue, untranslated; what is gone is dropped.
+locales: receipts/locales.receipts api/mails/locales.mails
+
+%/locales.receipts %/locales.mails: .venv/.dev
+	$(BIN)/pybabel -q extract -F $(basename $@)/babel.cfg --omit-header --no-location --sort-output \
+		-o $(basename $@)/messages.pot .
+	$(BIN)/pybabel -q update -D $(patsubst .%,%,$(suffix $@)) -i $(basename $@)/messages.pot -d $(basename $@) \
+		--no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date
 
 docs: .venv/.dev
 	$(BIN)/python -m tests.docs.write

@@ -20,6 +20,7 @@ from api.auth import create_key
 from api.cli_care import backup_command, doctor_command, restore_command
 from api.cli_import import import_command
 from api.cli_keys import keys_list_command, keys_revoke_command
+from api.cli_receipts import receipts_export_command
 from api.cli_talk import NO
 from api.cli_talk import complaints as _complaints
 from api.cli_talk import counting as _counting
@@ -272,6 +273,7 @@ for _command in (doctor_command, backup_command, restore_command, import_command
     main.add_command(_command)
 for _command in (keys_list_command, keys_revoke_command):
     keys_group.add_command(_command)
+receipts_group.add_command(receipts_export_command)
 
 
 def _has_this_schema(url: str) -> bool:

@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.resources import files
 from typing import Any, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -23,6 +24,7 @@ from engine.clock import real_now
 from engine.nightly import last_result
 from engine.rules.catalog import CatalogError
 from engine.rules.errors import Unavailable
+from engine.rules.tax_currency import NATIONAL
 from engine.store.database import Database, open_reader, reading
 from engine.store.migrations import is_current
 from engine.store.tables import WalletRow
@@ -47,6 +49,7 @@ class Sign:
 def examine(settings: Settings) -> Iterator[Sign]:
     """Every sign in the order in which a server needs it; a database that can't be opened ends its own part."""
     yield _catalog(settings)
+    yield from _exchange(settings)
     yield _providers(settings)
     yield _address(settings)
     yield from _database(settings)
@@ -61,6 +64,24 @@ def _catalog(settings: Settings) -> Sign:
     except CatalogError as error:
         return Sign("catalogue", "bad", str(error))
     return Sign("catalogue", "ok", f"{catalog.name} ({settings.catalog})")
+
+
+def _exchange(settings: Settings) -> Iterator[Sign]:
+    """Whether invoices can state their tax in the currency of the seller's country, where they are in another one."""
+    try:
+        catalog = load_catalog(settings.catalog)
+    except CatalogError:
+        return
+    seller, sold_in = catalog.seller, catalog.pricing.currency
+    national = NATIONAL.get(seller.country)
+    if seller.vat_id is None or national is None or national == sold_in:
+        return
+    today = real_now().astimezone(ZoneInfo(seller.timezone)).date()
+    rate = catalog.tax.exchange_on(sold_in, today)
+    if rate is None:
+        yield Sign("exchange", "warning", f"no rate from {sold_in} to {national} counts today: invoices will say so")
+    else:
+        yield Sign("exchange", "ok", f"1 {sold_in} is {rate.rate} {national} since {rate.since} ({rate.source})")
 
 
 def _providers(settings: Settings) -> Sign:

@@ -15,7 +15,6 @@ from api.csv_text import csv_text, safe_cell
 from api.receipt_files import pdf_of
 from api.scope import Call
 from engine.rules import documents as rules
-from engine.rules.document_data import Document
 from engine.rules.errors import Invalid, NotFound
 from engine.rules.money import Money, major_text
 from engine.store import documents
@@ -25,9 +24,11 @@ from receipts.render import Renderer
 
 DOCUMENTS_MAX = 1_000
 COLUMNS = (
-    "number", "kind", "issuedAt", "originalNumber", "replacesNumber", "orderId", "paymentId", "provider", "buyer",
-    "taxId", "country", "purchaseOrder", "currency", "net", "taxPercent", "tax", "total", "credits",
+    "number", "kind", "issuedAt", "originalNumber", "replacesNumber", "cancelsNumber", "orderId", "paymentId",
+    "provider", "buyer", "taxId", "country", "purchaseOrder", "currency", "net", "taxCategory", "taxPercent", "tax",
+    "total", "credits", "nationalCurrency", "nationalTax", "exchangeRate",
 )  # fmt: skip
+"""What credit notes take back is negative, so that each column sums up."""
 
 
 class ExportQuery(Body, frozen=True, kw_only=True):
@@ -74,22 +75,30 @@ def _rows(call: Call[ExportQuery]) -> list[DocumentRow]:
 
 
 def _table(rows: list[DocumentRow]) -> str:
-    return csv_text((COLUMNS, *(_cells(row, rules.read(row.data.encode())) for row in rows)))
+    return csv_text((COLUMNS, *(cells_of(row) for row in rows)))
 
 
-def _cells(row: DocumentRow, document: Document) -> tuple[str, ...]:
-    def money(minor: int) -> str:
-        return major_text(Money(minor, document.currency))
+def cells_of(row: DocumentRow) -> tuple[str, ...]:
+    """A document as one line of the table."""
+    document, national = rules.read(row.data.encode()), ""
+    sign = -1 if document.kind == "credit_note" else 1
+    stated = document.national_tax
 
+    def money(minor: int, currency: str = document.currency) -> str:
+        return f"{'-' if sign < 0 and minor else ''}{major_text(Money(minor, currency))}"
+
+    if stated is not None and stated.minor is not None:
+        national = money(stated.minor, stated.currency)
     texts = (
         document.number, row.kind, document.issued_at.strftime("%Y-%m-%dT%H:%M:%SZ"), document.original_number,
-        document.replaces_number, document.order_id, document.payment_id, document.provider,
+        document.replaces_number, document.cancels_number, document.order_id, document.payment_id, document.provider,
         document.buyer.company or document.buyer.name, document.buyer.tax_id, document.buyer.country,
         document.purchase_order,
     )  # fmt: skip
     amounts = (
-        document.currency, money(document.net_minor), document.tax_percent, money(document.tax_minor),
-        money(document.total_minor), str(document.credits_total),
+        document.currency, money(document.net_minor), document.tax_category or "", document.tax_percent,
+        money(document.tax_minor), money(document.total_minor), str(sign * document.credits_total),
+        stated.currency if stated else "", national, stated.rate if stated else "",
     )  # fmt: skip
     return (*map(safe_cell, texts), *amounts)
 

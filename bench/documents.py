@@ -2,15 +2,16 @@
 
 `python -m bench.documents [rounds] [pages a round]`. The floor is the same HTML with the engine's default style,
 untagged, without PDF/A and without a pipe between processes, laid out in this process with the same fonts. Rounds
-of all are interleaved, so that what else the machine does falls on each. Then one worker makes 500 documents more,
-and its memory is read. Nothing is asserted.
+of all are interleaved, so that what else the machine does falls on each; the ratio is of CPU time, which others'
+work moves least. Then one worker makes 500 documents more, and its memory is read. Nothing is asserted.
 """
 
 import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -33,23 +34,23 @@ def main() -> None:
     receipts = [_document(n) for n in range(pages)]
     invoices = [_invoice(document) for document in receipts]
     bare = _bare_page(receipts[0])
-    seconds: dict[str, list[float]] = {"receipt": [], "invoice with XML": [], "bare page": []}
+    timed = {name: Timed() for name in ("receipt", "invoice with XML", "bare page")}
     with Renderer() as renderer:
         begin = time.perf_counter()
         sizes = {"receipt": len(renderer.submit(receipts[0]).result())}
         first = time.perf_counter() - begin
         sizes |= {"invoice with XML": len(renderer.submit(invoices[0]).result()), "bare page": len(bare())}
+        [worker] = renderer.process_ids()
         for _ in range(rounds):
-            for document in receipts:
-                seconds["receipt"].append(_time(lambda: renderer.submit(document).result()))  # noqa: B023
-            for document in invoices:
-                seconds["invoice with XML"].append(_time(lambda: renderer.submit(document).result()))  # noqa: B023
-            seconds["bare page"].extend(_time(bare) for _ in receipts)
-    floor = statistics.median(seconds["bare page"])
+            for name, made in (("receipt", receipts), ("invoice with XML", invoices)):
+                timed[name].note(worker, [lambda d=document: renderer.submit(d).result() for document in made])  # type: ignore[misc]
+            timed["bare page"].note(os.getpid(), [bare] * pages)
+    floor = timed["bare page"].cpu_each
     print(f"one page, one worker, {rounds} rounds of {pages}, interleaved")
-    for name, measured in seconds.items():
-        ratio = statistics.median(measured) / floor
-        print(f"  {name:<17} {_figures(measured)}   {ratio:.2f} of the bare page   {sizes[name]:,} bytes")
+    for name, each in timed.items():
+        ratio = each.cpu_each / floor
+        cpu = f"{each.cpu_each * 1000:5.1f} ms of CPU, {ratio:.2f} of the bare page"
+        print(f"  {name:<17} {_figures(each.seconds)}   {cpu}   {sizes[name]:,} bytes")
     print(f"  the first one, with the start of the process: {first:.2f} s")
     print(f"  memory of a worker: {_memory(receipts)}")
 
@@ -58,6 +59,29 @@ def _time(make: Callable[[], object]) -> float:
     begin = time.perf_counter()
     make()
     return time.perf_counter() - begin
+
+
+@dataclass
+class Timed:
+    """What pages of one sort took: each by the wall, all by the CPU of the process that made them."""
+
+    seconds: list[float] = field(default_factory=list)
+    cpu_seconds: float = 0.0
+
+    def note(self, pid: int, makers: Sequence[Callable[[], object]]) -> None:
+        before = _cpu(pid)
+        self.seconds.extend(map(_time, makers))
+        self.cpu_seconds += _cpu(pid) - before
+
+    @property
+    def cpu_each(self) -> float:
+        return self.cpu_seconds / len(self.seconds)
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of CPU that a process has used, its threads and the kernel's work for it included."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _memory(documents: list[Document]) -> str:

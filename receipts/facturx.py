@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from engine.rules.document_data import Buyer, Document, Issuer
 from engine.rules.money import Money, major_text
 from engine.rules.totals import Totals, totals
+from receipts.exchange import exchange_text
 from receipts.phrases import language, line_text, mention_text
 
 NAME = "factur-x.xml"
@@ -56,6 +57,8 @@ def _notes(document: Document) -> Iterable[str]:
     spoken = language(document.locale)
     yield from (mention_text(spoken, document, key) for key in document.mentions)
     yield from (text for text in document.notes if text)
+    if exchange := exchange_text(spoken, document):
+        yield exchange
     if document.reason:
         yield document.reason
 
@@ -134,6 +137,9 @@ def _settlement(trade: Element, document: Document, sums: Totals) -> None:
     settled = _add(trade, "ram:ApplicableHeaderTradeSettlement")
     if document.payment_id:
         _add(settled, "ram:PaymentReference", document.payment_id)  # BT-83
+    national = document.national_tax
+    if national is not None and national.minor is not None:
+        _add(settled, "ram:TaxCurrencyCode", national.currency)  # BT-6
     _add(settled, "ram:InvoiceCurrencyCode", document.currency)  # BT-5
     _add(_add(settled, "ram:SpecifiedTradeSettlementPaymentMeans"), "ram:TypeCode", CREDIT_CARD)  # BT-81
     tax = _add(settled, "ram:ApplicableTradeTax")  # BG-23
@@ -148,11 +154,14 @@ def _settlement(trade: Element, document: Document, sums: Totals) -> None:
     _add(summed, "ram:LineTotalAmount", _amount(document, sums.lines_minor))  # BT-106
     _add(summed, "ram:TaxBasisTotalAmount", _amount(document, sums.net_minor))  # BT-109
     _add(summed, "ram:TaxTotalAmount", _amount(document, sums.tax_minor), currencyID=document.currency)  # BT-110
+    if national is not None and national.minor is not None:
+        stated = major_text(Money(national.minor, national.currency))
+        _add(summed, "ram:TaxTotalAmount", stated, currencyID=national.currency)  # BT-111
     _add(summed, "ram:GrandTotalAmount", _amount(document, sums.total_minor))  # BT-112
     _add(summed, "ram:TotalPrepaidAmount", _amount(document, sums.prepaid_minor))  # BT-113
     _add(summed, "ram:DuePayableAmount", _amount(document, sums.due_minor))  # BT-115
-    number = document.original_number or document.replaces_number
-    issued_at = document.original_issued_at or document.replaces_issued_at
+    number = document.original_number or document.replaces_number or document.cancels_number
+    issued_at = document.original_issued_at or document.replaces_issued_at or document.cancels_issued_at
     if number and issued_at:
         before = _add(settled, "ram:InvoiceReferencedDocument")  # BG-3
         _add(before, "ram:IssuerAssignedID", number)  # BT-25

@@ -17,6 +17,8 @@ _VARIATION_SELECTORS = frozenset(map(chr, [*range(0xFE00, 0xFE10), *range(0xE010
 def printable(text: str) -> str:
     """`text` composed (NFC) and on one line, without invisible controls that could reorder what is read, and with
     U+FFFD for each character that no bundled font has."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(filter(None, map(_printed, unicodedata.normalize("NFC", text))))
 
 

@@ -13,6 +13,8 @@ from markupsafe import Markup, escape
 from engine.rules.documents import Document
 from engine.rules.lots import Bucket
 from engine.rules.money import Money
+from engine.rules.quotes import price_per_credit
+from receipts.exchange import exchange_text
 from receipts.formats import credits_text, moment_text, money_text, percent_text, price_text
 from receipts.glyphs import printable
 from receipts.phrases import (
@@ -23,6 +25,7 @@ from receipts.phrases import (
     mention_text,
     provider_text,
     reason_text,
+    tax_id_text,
     tax_text,
     title_text,
 )
@@ -58,8 +61,28 @@ def page(document: Document) -> str:
         provider=provider_text(document.provider),
         reason=reason_text(spoken, document.reason or ""),
         tax_label=tax_text(spoken, document.tax_label),
+        tax_id_label=tax_id_text(spoken, document.seller.country),
+        exchange=exchange_text(spoken, document),
+        net_price=_net_price(document),
+        place=_place(document, spoken),
         **_formats(document, spoken),
     )
+
+
+def _net_price(document: Document) -> str | None:
+    """An invoice's price per credit before tax, where the price it was quoted at includes some."""
+    if "invoice" not in document.kind or not document.price_per_credit or document.unit.shown_as_usd:
+        return None
+    if not document.prices_include_tax or not document.tax_minor:
+        return None
+    return price_per_credit(Money(document.net_minor, document.currency), document.credits_total)
+
+
+def _place(document: Document, spoken: Language) -> str:
+    """The place of supply: the buyer's state and country."""
+    country = spoken.locale.territories.get(document.buyer.country, document.buyer.country)
+    state = document.place_of_supply
+    return country if state in ("", document.buyer.country) else f"{state}, {country}"
 
 
 def pots(document: Document) -> tuple[Pot, ...]:
@@ -77,6 +100,7 @@ def _formats(document: Document, spoken: Language) -> dict[str, Callable[..., st
     locale, currency = spoken.locale, document.currency
     return {
         "money": lambda minor: money_text(Money(minor, currency), locale),
+        "money_in": lambda minor, other: money_text(Money(minor, other), locale),
         "price": lambda text: price_text(text, currency, locale),
         "credits": lambda count: credits_text(count, document.unit, spoken),
         "percent": lambda text: percent_text(text, locale),

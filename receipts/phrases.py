@@ -21,6 +21,9 @@ from engine.rules.lots import Bucket
 LOCALES = Path(__file__).parent / "locales"
 SOURCE = "en"
 
+PROPER_NAMES = {"AU": "ABN", "IN": "GSTIN"}
+"""Tax numbers that are called the same in every language."""
+
 _TAG = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8}){0,3}", re.ASCII)
 
 
@@ -75,6 +78,10 @@ def line_text(spoken: Language, line: Line) -> str:
             return str(words.gettext("Refund: bonus credits taken back"))
         case "cancellation":
             return str(words.gettext("Cancelled: another document replaces this one"))
+        case "given_back":
+            return str(words.gettext("Refund failed: credits given back"))
+        case "given_back_bonus":
+            return str(words.gettext("Refund failed: bonus credits given back"))
 
 
 def title_text(spoken: Language, document: Document) -> str:
@@ -99,8 +106,18 @@ def title_text(spoken: Language, document: Document) -> str:
             return str(words.pgettext("of an invoice", "Credit note"))
         case "credit_note":
             return str(words.gettext("Credit note"))
+        case "adjustment_note":
+            return str(words.gettext("Adjustment note"))
+        case "qualified_return_invoice":
+            return str(words.gettext("Qualified return invoice"))
+        case "refund_voucher":
+            return str(words.gettext("Refund voucher"))
         case "cancellation":
             return str(words.gettext("Cancellation"))
+        case "correction" if document.kind in ("invoice", "simplified_invoice"):
+            return str(words.pgettext("of an invoice", "Credit note cancelled"))
+        case "correction":
+            return str(words.gettext("Credit note cancelled"))
         case "payment_confirmation":
             return str(words.gettext("Payment confirmation — not a tax invoice"))
         case "refund_confirmation":
@@ -113,6 +130,10 @@ def mention_text(spoken: Language, document: Document, key: MentionKey) -> str:
     match key:
         case "reverse_charge":
             return str(words.gettext("Reverse charge: the recipient of the service owes the VAT."))
+        case "no_reverse_charge":
+            return str(words.gettext("Tax is not payable on reverse charge."))
+        case "not_registered":
+            return str(words.gettext("The seller is not registered for VAT: none is charged."))
         case "outside_scope":
             return str(words.gettext("The service is taxed where the recipient is established: no VAT is charged."))
         case "voucher":
@@ -120,6 +141,8 @@ def mention_text(spoken: Language, document: Document, key: MentionKey) -> str:
         case "not_a_tax_invoice":
             text = words.gettext("%(merchant)s sold this and issues the tax invoice; this page confirms the payment.")
             return str(text) % {"merchant": document.sold_by}
+        case "refund_failed":
+            return str(words.gettext("The refund failed, so the payment stands: this cancels the credit note."))
 
 
 def bucket_text(spoken: Language, bucket: Bucket) -> str:
@@ -141,6 +164,14 @@ def unit_text(spoken: Language, unit: UnitName, count: int) -> str:
 def tax_text(spoken: Language, label: str) -> str:
     """The tax's name: translated if it is a known one, else as the catalogue has it."""
     return str(spoken.phrases.gettext(label)) if label else ""
+
+
+def tax_id_text(spoken: Language, country: str) -> str:
+    """What a seller's tax number is called where it is registered."""
+    if country in PROPER_NAMES:
+        return PROPER_NAMES[country]
+    words = spoken.phrases
+    return str(words.gettext("Registration number") if country == "JP" else words.gettext("VAT ID"))
 
 
 def provider_text(provider: str) -> str:

@@ -86,12 +86,16 @@ def compose(runtime: Runtime, account: AccountRow, notice: str, facts: Mapping[s
         credits_per_usd=catalog.unit.credits_per_usd,
         shown_as_usd=catalog.unit.display == "usd",
     )
-    told = Told(facts, spoken, unit, read_profile(account).timezone or "UTC", runtime.base_url)
+    pending = next((plan.name for plan in catalog.plans if plan.id == facts.get("pendingPlan")), None)
+    told = Told(
+        {**facts, "pendingPlan": pending}, spoken, unit, read_profile(account).timezone or "UTC", runtime.base_url
+    )
     letter = LETTERS[notice](told)
     name = _one_line(account.name or "")[:NAME_CHARS_MAX]
     values = {
         "letter": letter,
         "language": str(spoken.locale).replace("_", "-"),
+        "direction": "rtl" if spoken.locale.text_direction == "rtl" else "ltr",
         "sender": catalog.name,
         "greeting": told.say(gettext("Hello %(name)s,"), name=name) if name else told.say(gettext("Hello,")),
         "questions": told.say(gettext("Questions? Write to %(email)s."), email=catalog.seller.email),

@@ -152,6 +152,24 @@ def refund_done(told: Told) -> Letter:
     )
 
 
+def refund_failed(told: Told) -> Letter:
+    amount = told.money() or ""
+    text = gettext(
+        "Your refund of %(amount)s could not be paid out, so your payment stands and its credits are yours again. "
+        "Please write to us, so that we find another way."
+    )
+    return Letter(
+        told.say(gettext("Your refund of %(amount)s failed"), amount=amount),
+        (told.say(text, amount=amount),),
+        (
+            *told.detail(told.say(gettext("Document")), "number"),
+            *told.detail(told.say(gettext("Cancelled credit note")), "originalNumber"),
+            *told.detail(told.say(gettext("Order")), "purchaseId"),
+        ),
+        told.page(told.say(gettext("Payments and receipts")), BILLING),
+    )
+
+
 def credits_expiring(told: Told) -> Letter:
     lots = [Told(lot, told.spoken, told.unit, told.timezone, told.base_url) for lot in told.facts["lots"]]
     names = {
@@ -255,10 +273,12 @@ def auto_recharge_confirm(told: Told) -> Letter:
 
 
 def auto_recharge_off(told: Told) -> Letter:
+    reasons = {"declined": gettext("The card was declined."), "card_removed": gettext("The card was removed.")}
+    reason = reasons.get(str(told.facts.get("reason")))
     return Letter(
         told.say(gettext("Automatic top-up is switched off")),
         (told.say(gettext("It failed too often, or its card is gone. Switch it on again when the card works.")),),
-        told.detail(told.say(gettext("Reason")), "reason"),
+        () if reason is None else (Detail(told.say(gettext("Reason")), told.say(reason)),),
         told.page(told.say(gettext("Check your card")), BILLING),
     )
 
@@ -282,10 +302,20 @@ def subscription_ended(told: Told) -> Letter:
 
 
 def subscription_changed(told: Told) -> Letter:
+    until, then = str(told.facts.get("periodEnd") or ""), str(told.facts.get("pendingPlan") or "")
+    is_pending = bool(until and then)
+    changes = (
+        Detail(told.say(gettext("Until")), told.moment(until) if is_pending else ""),
+        Detail(told.say(gettext("Then")), then),
+    )
     return Letter(
         told.say(gettext("Your subscription has changed")),
-        (told.say(gettext("This is your plan now or from the date below.")),),
-        (*told.detail(told.say(gettext("Plan")), "plan"), *told.detail(told.say(gettext("From")), "effectiveAt")),
+        (
+            told.say(gettext("Your plan stays as it is until the date below, and changes then."))
+            if is_pending
+            else told.say(gettext("This is your plan now.")),
+        ),
+        (*told.detail(told.say(gettext("Plan")), "plan"), *(changes if is_pending else ())),
         told.page(told.say(gettext("See the plans")), PLANS),
     )
 
@@ -296,6 +326,7 @@ LETTERS: dict[str, Callable[[Told], Letter]] = {
     "dailyLimitReached": daily_limit_reached,
     "paymentConfirmed": payment_confirmed,
     "refundDone": refund_done,
+    "refundFailed": refund_failed,
     "creditsExpiring": credits_expiring,
     "rolloverClipped": rollover_clipped,
     "unusualActivity": unusual_activity,

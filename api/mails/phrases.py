@@ -1,8 +1,6 @@
 """Phrases: the words of mails in each language, from the catalogues under `locales/`, English being the source.
 
-To take up new phrases: `pybabel extract -F api/mails/locales/babel.cfg --omit-header --no-location --sort-output
--o api/mails/locales/messages.pot .`, then `pybabel update -D mails -i api/mails/locales/messages.pot -d
-api/mails/locales --no-fuzzy-matching`, and translate what is empty.
+`make locales` takes up new phrases; then translate what is empty.
 """
 
 from functools import cache

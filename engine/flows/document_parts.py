@@ -140,7 +140,7 @@ def keep(
         series=number.series,
         number_in_series=number.n,
         number=document.number,
-        original_number=document.original_number,
+        original_number=document.original_number or document.cancels_number,
         amount_minor=document.total_minor,
         tax_minor=document.tax_minor,
         currency=document.currency,

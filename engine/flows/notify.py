@@ -9,8 +9,12 @@ from engine.runtime import Runtime
 from engine.store import outbox
 from engine.store.tables import AccountRow, DocumentRow, PurchaseRow
 
-MailKind = Literal["paymentConfirmed", "refunds"]
-NOTICES: dict[MailKind, str] = {"paymentConfirmed": "paymentConfirmed", "refunds": "refundDone"}
+MailKind = Literal["paymentConfirmed", "refunds", "refundFailed"]
+NOTICES: dict[MailKind, str] = {
+    "paymentConfirmed": "paymentConfirmed",
+    "refunds": "refundDone",
+    "refundFailed": "refundFailed",
+}
 
 
 def write_mail(

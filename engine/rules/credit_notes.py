@@ -1,4 +1,5 @@
-"""What takes a document back: the credit note of a refund, whole or in part, and cancelling to issue anew.
+"""What takes a document back: the credit note of a refund, whole or in part, and cancelling to issue anew; and what
+takes a credit note back whose refund failed.
 
 All notes on one document together never exceed it, in total, in net and in tax; the last one takes the rest.
 """
@@ -9,7 +10,12 @@ from fractions import Fraction
 
 import msgspec
 
-from engine.rules.document_data import TEMPLATE_VERSION, Document, Line, TitleKey
+from engine.rules.document_data import TEMPLATE_VERSION, Document, Line, LineKey
+from engine.rules.document_kinds import note_title_of
+from engine.rules.tax_currency import national_part
+
+UNDONE: dict[LineKey, LineKey] = {"refund": "given_back", "refund_bonus": "given_back_bonus"}
+"""What each line of a credit note is on the document that cancels it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ def credit_note(
     note = _against(original, document_id, number, issued_at, reason)
     return msgspec.structs.replace(
         note,
+        national_tax=national_part(original, already_credited_tax_minor, tax),
         paid_at=refunded_at,
         lines=(base, bonus) if bonus_credits else (base,),
         net_minor=refunded_minor - tax,
@@ -86,11 +93,40 @@ def cancellation(
     return msgspec.structs.replace(
         note,
         title=None if note.title is None else "cancellation",
+        national_tax=national_part(original, credited.tax_minor, tax),
         lines=(line,),
         net_minor=total - tax,
         tax_minor=tax,
         total_minor=total,
         credits_total=0,
+    )
+
+
+def correction(note: Document, *, document_id: str, number: str, issued_at: datetime, paid_at: datetime) -> Document:
+    """The document that charges again what `note` credited, because its refund failed.
+
+    It mirrors the note line by line, tax included, is of the kind the note was on, and names the note.
+    """
+    assert note.kind == "credit_note", "only a credit note is cancelled so"
+    kind = note.original_kind or "receipt"
+    lines = tuple(msgspec.structs.replace(line, key=UNDONE.get(line.key, line.key)) for line in note.lines)
+    return msgspec.structs.replace(
+        note,
+        document_id=document_id,
+        kind=kind,
+        title="payment_confirmation" if kind == "payment_confirmation" else "correction",
+        number=number,
+        issued_at=issued_at,
+        paid_at=paid_at,
+        template_version=TEMPLATE_VERSION,
+        lines=lines,
+        original_number=None,
+        original_issued_at=None,
+        original_kind=None,
+        reason=None,
+        cancels_number=note.number,
+        cancels_issued_at=note.issued_at,
+        mentions=(*note.mentions, "refund_failed"),
     )
 
 
@@ -112,7 +148,7 @@ def remaining_lines(original: Document, credited: Credited) -> tuple[Line, ...]:
 def _against(original: Document, document_id: str, number: str, issued_at: datetime, reason: str) -> Document:
     """A credit note on `original`, with nothing in it changed but what makes it one."""
     assert original.kind != "credit_note", "a credit note answers a receipt or an invoice"
-    title: TitleKey = "credit_note" if original.kind != "payment_confirmation" else "refund_confirmation"
+    title = None if original.title is None else note_title_of(original.title, original.seller.country)
     return msgspec.structs.replace(
         original,
         document_id=document_id,
@@ -125,9 +161,12 @@ def _against(original: Document, document_id: str, number: str, issued_at: datet
         original_number=original.number,
         original_issued_at=original.issued_at,
         original_kind=None if original.title is None else original.kind,
-        title=None if original.title is None else title,
+        title=title,
         replaces_number=None,
         replaces_issued_at=None,
+        cancels_number=None,
+        cancels_issued_at=None,
+        mentions=tuple(key for key in original.mentions if key != "refund_failed"),
         reason=reason,
     )
 

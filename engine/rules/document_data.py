@@ -4,7 +4,7 @@ Fields with a default are left out of the serialised form while they have it, so
 bytes of no older document.
 """
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Annotated, Literal
 
 import msgspec
@@ -23,6 +23,8 @@ LineKey = Literal[
     "refund",
     "refund_bonus",
     "cancellation",
+    "given_back",
+    "given_back_bonus",
 ]
 TitleKey = Literal[
     "receipt",
@@ -33,11 +35,23 @@ TitleKey = Literal[
     "qualified_invoice",
     "qualified_simplified_invoice",
     "credit_note",
+    "adjustment_note",
+    "qualified_return_invoice",
+    "refund_voucher",
     "cancellation",
+    "correction",
     "payment_confirmation",
     "refund_confirmation",
 ]
-MentionKey = Literal["reverse_charge", "outside_scope", "voucher", "not_a_tax_invoice"]
+MentionKey = Literal[
+    "reverse_charge",
+    "no_reverse_charge",
+    "outside_scope",
+    "not_registered",
+    "voucher",
+    "not_a_tax_invoice",
+    "refund_failed",
+]
 TaxCategory = Literal["S", "Z", "AE", "O"]
 Instant = Annotated[datetime, Meta(tz=True)]
 Natural = Annotated[int, Meta(ge=0)]
@@ -113,13 +127,25 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid
     bonus: bool = False
 
 
+class NationalTax(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The document's tax in the currency that tax is reported in: `rate` of it for one unit of the document's own,
+    by `source`, since that day. `minor=None`: no rate was known when it was issued."""
+
+    currency: str
+    minor: Natural | None = None
+    rate: str = ""
+    source: str = ""
+    since: date | None = None
+
+
 class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """A document as issued. Amounts are minor units of `currency`, positive on credit notes too.
 
     One rate and one category of tax: what is sold is one kind of service, to one buyer, in one place.
     `net_minor + tax_minor = total_minor`; the lines' amounts sum to the total where prices include tax and to the net
     where tax comes on top; their credits sum to `credits_total`. Times are UTC, printed in `timezone`. A credit note
-    names its original; what replaces another document names that one. `sold_by` is a merchant of record.
+    names its original; what replaces another document names that one, and so does what cancels a credit note whose
+    refund failed. `sold_by` is a merchant of record.
     """
 
     document_id: str
@@ -161,6 +187,11 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     original_kind: Kind | None = None
     replaces_number: str | None = None
     replaces_issued_at: Instant | None = None
+    cancels_number: str | None = None
+    cancels_issued_at: Instant | None = None
+    national_tax: NationalTax | None = None
+    service_code: str = ""
+    place_of_supply: str = ""
 
     def __post_init__(self) -> None:
         ends = tuple(line.expires_at for line in self.lines if line.expires_at is not None)
@@ -177,6 +208,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
             raise ValueError("the lines' credits do not add up")
         if (self.kind == "credit_note") != (self.original_number is not None and self.reason is not None):
             raise ValueError("a credit note, and nothing else, names its original and a reason")
+        if self.cancels_number is not None and self.kind == "credit_note":
+            raise ValueError("what cancels a credit note charges again")
         if self.tax_category in ("AE", "O") and (self.tax_minor or self.tax_percent != "0"):
             raise ValueError("reverse charge and what is outside the scope carry no tax")
         if self.has_xml and (self.tax_category is None or "invoice" not in (self.kind, self.original_kind)):

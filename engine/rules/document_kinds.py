@@ -57,7 +57,10 @@ class Sale:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """When it fits, on the left of `kind`; what follows, from `kind` on. `category=None`: by the catalogue's rate."""
+    """When it fits, on the left of `kind`; what follows, from `kind` on. `category=None`: by the catalogue's rate.
+
+    With `states_national_tax` the tax stands in the seller's national currency too, with `states_place` the place of
+    supply. `note_title` is what a credit note on it calls itself."""
 
     name: str
     source: str
@@ -73,6 +76,9 @@ class Row:
     exemption_code: str = ""
     mentions: tuple[MentionKey, ...] = ()
     has_xml: bool = False
+    states_national_tax: bool = False
+    states_place: bool = False
+    note_title: TitleKey = "credit_note"
 
     @property
     def is_untaxed(self) -> bool:
@@ -88,6 +94,7 @@ TABLE: tuple[Row, ...] = (
         title="payment_confirmation",
         category="O",
         mentions=("not_a_tax_invoice",),
+        note_title="refund_confirmation",
     ),
     Row(
         name="multi-purpose voucher",
@@ -106,6 +113,7 @@ TABLE: tuple[Row, ...] = (
         kind="receipt",
         title="receipt",
         category="O",
+        mentions=("not_registered",),
     ),
     Row(
         name="EU to a taxable person in another member state",
@@ -135,12 +143,13 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         name="EU to a company",
-        source="Dir. 2006/112/EC Art. 220(1), 226",
+        source="Dir. 2006/112/EC Art. 220(1), 226, 230",
         seller="EU",
         who="company",
         kind="invoice",
         title="invoice",
         has_xml=True,
+        states_national_tax=True,
     ),
     Row(
         name="EU, small amount",
@@ -150,6 +159,7 @@ TABLE: tuple[Row, ...] = (
         is_small=True,
         kind="simplified_invoice",
         title="simplified_invoice",
+        states_national_tax=True,
     ),
     Row(
         name="GB, not registered",
@@ -159,6 +169,7 @@ TABLE: tuple[Row, ...] = (
         kind="receipt",
         title="receipt",
         category="O",
+        mentions=("not_registered",),
     ),
     Row(
         name="GB to a company abroad",
@@ -175,12 +186,13 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         name="GB to a company",
-        source="VAT Regulations 1995 reg. 13, 14",
+        source="VAT Regulations 1995 reg. 13, 14(1), 14(5)",
         seller="GB",
         who="company",
         kind="invoice",
         title="invoice",
         has_xml=True,
+        states_national_tax=True,
     ),
     Row(
         name="GB, small amount",
@@ -190,35 +202,42 @@ TABLE: tuple[Row, ...] = (
         is_small=True,
         kind="simplified_invoice",
         title="simplified_invoice",
+        states_national_tax=True,
     ),
     Row(
         name="Japan, qualified invoice issuer",
-        source="Consumption Tax Act Art. 57-4(1), (2)",
+        source="Consumption Tax Act Art. 57-4(1), (2); notes: Art. 57-4(3)",
         seller="JP",
         registered="registered",
         buyer="same",
         who="company",
         kind="invoice",
         title="qualified_invoice",
+        states_national_tax=True,
+        note_title="qualified_return_invoice",
     ),
     Row(
         name="Japan, qualified simplified invoice",
-        source="Consumption Tax Act Art. 57-4(2)",
+        source="Consumption Tax Act Art. 57-4(2); notes: Art. 57-4(3)",
         seller="JP",
         registered="registered",
         buyer="same",
         kind="simplified_invoice",
         title="qualified_simplified_invoice",
+        states_national_tax=True,
+        note_title="qualified_return_invoice",
     ),
     Row(
         name="Australia, registered, to a company",
-        source="GST Act 1999 s. 29-70",
+        source="GST Act 1999 s. 9-85, 29-70; notes: s. 29-75",
         seller="AU",
         registered="registered",
         buyer="same",
         who="company",
         kind="invoice",
         title="tax_invoice",
+        states_national_tax=True,
+        note_title="adjustment_note",
     ),
     Row(
         name="Australia, registered, small amount",
@@ -229,25 +248,34 @@ TABLE: tuple[Row, ...] = (
         is_small=True,
         kind="simplified_invoice",
         title="tax_invoice",
+        states_national_tax=True,
+        note_title="adjustment_note",
     ),
     Row(
         name="India, registered, to a company",
-        source="CGST Rules 2017 r. 46",
+        source="CGST Rules 2017 r. 34, 46; notes: r. 53",
         seller="IN",
         registered="registered",
         buyer="same",
         who="company",
         kind="invoice",
         title="tax_invoice",
+        mentions=("no_reverse_charge",),
+        states_national_tax=True,
+        states_place=True,
     ),
     Row(
         name="India, registered, advance",
-        source="CGST Rules 2017 r. 50",
+        source="CGST Rules 2017 r. 34, 50; refunds: r. 51",
         seller="IN",
         registered="registered",
         buyer="same",
         kind="receipt",
         title="receipt_voucher",
+        mentions=("no_reverse_charge",),
+        states_national_tax=True,
+        states_place=True,
+        note_title="refund_voucher",
     ),
     Row(
         name="elsewhere, to a company",
@@ -270,6 +298,12 @@ RECEIPT = TABLE[-1]
 def row_for(sale: Sale) -> Row:
     """The first row that fits this sale."""
     return next(row for row in TABLE if _fits(row, sale))
+
+
+def note_title_of(title: TitleKey, seller_country: str) -> TitleKey:
+    """What a credit note on a document of that title calls itself, by the rows for sellers of that country."""
+    rows = (row for row in TABLE if row.title == title and row.seller in ("any", "other", "EU", seller_country))
+    return next((row.note_title for row in rows), "credit_note")
 
 
 def category_of(row: Row, percent: Decimal) -> TaxCategory:

@@ -14,11 +14,12 @@ from typing import Any
 import msgspec
 
 from engine.rules.catalog import Unit
-from engine.rules.credit_notes import Credited, cancellation, credit_note, credited_by, remaining_lines
+from engine.rules.credit_notes import Credited, cancellation, correction, credit_note, credited_by, remaining_lines
 from engine.rules.document_data import TEMPLATE_VERSION, Buyer, Document, Issuer, Kind, Line, LineKey, UnitName
 from engine.rules.document_kinds import Row, category_of
 from engine.rules.money import Money, currency_digits
 from engine.rules.sellers import Seller, Tax
+from engine.rules.tax_currency import national_tax
 
 __all__ = [
     "TEMPLATE_VERSION",
@@ -33,6 +34,7 @@ __all__ = [
     "UnitName",
     "cancellation",
     "canonical",
+    "correction",
     "credit_note",
     "credited_by",
     "digest",
@@ -121,14 +123,13 @@ def receipt(
     provider: str,
     row: Row | None = None,
 ) -> Document:
-    """The document of a paid purchase, of the kind that `row` says, a plain receipt without one. `price` is the
-    quoted amount, before tax on top, and what `lines` sum to; the tax is that of the buyer's country.
-    `price_per_credit` is the quote's, in major units."""
+    """The document of a paid purchase, of the kind that `row` says, a plain receipt without one. `price` is the quoted
+    amount, before tax on top, what `lines` sum to; the tax is the buyer's country's; `price_per_credit` the quote's."""
     percent = tax.percent_for(buyer.country or None) if row is None or not row.is_untaxed else Decimal(0)
     split = tax_split(price.minor, percent, prices_include_tax=tax.prices_include_tax)
     return Document(
         document_id=document_id,
-        **_of_row(row, percent, price.currency),
+        **_of_row(row, percent, price.currency, buyer),
         number=number,
         issued_at=issued_at,
         paid_at=paid_at,
@@ -139,9 +140,7 @@ def receipt(
         buyer=buyer,
         unit=_unit_name(unit),
         lines=lines,
-        prices_include_tax=tax.prices_include_tax,
-        tax_label=tax.label_for(buyer.country or None),
-        tax_percent=f"{percent.normalize():f}",
+        **_of_tax(tax, buyer, percent),
         **asdict(split),
         credits_total=sum(line.credits for line in lines),
         order_id=order_id,
@@ -149,11 +148,11 @@ def receipt(
         template_version=TEMPLATE_VERSION,
         payment_id=payment_id,
         price_per_credit=price_per_credit,
-        notes=(tax.note,) if tax.note else (),
+        national_tax=national_tax(row, seller, tax, split.tax_minor, price.currency, paid_at),
     )
 
 
-def _of_row(row: Row | None, percent: Decimal, currency: str) -> dict[str, Any]:
+def _of_row(row: Row | None, percent: Decimal, currency: str, buyer: Buyer) -> dict[str, Any]:
     """The fields that the row of the table says."""
     if row is None:
         return {"kind": "receipt"}
@@ -163,7 +162,19 @@ def _of_row(row: Row | None, percent: Decimal, currency: str) -> dict[str, Any]:
         "tax_category": category_of(row, percent),
         "exemption_code": row.exemption_code,
         "mentions": row.mentions,
+        "place_of_supply": (buyer.region or buyer.country) if row.states_place else "",
         "has_xml": row.has_xml and currency_digits(currency) <= XML_DIGITS_MAX,
+    }
+
+
+def _of_tax(tax: Tax, buyer: Buyer, percent: Decimal) -> dict[str, Any]:
+    """The fields that the catalogue's `[tax]` says."""
+    return {
+        "prices_include_tax": tax.prices_include_tax,
+        "tax_label": tax.label_for(buyer.country or None),
+        "tax_percent": f"{percent.normalize():f}",
+        "notes": (tax.note,) if tax.note else (),
+        "service_code": tax.service_code,
     }
 
 

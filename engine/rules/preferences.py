@@ -34,6 +34,7 @@ PREFERENCE_OF: dict[str, str | None] = {
     "subscriptionEnded": None,
     "subscriptionChanged": None,
     "refundDone": "refunds",
+    "refundFailed": "refunds",
 }
 """Every notice there is, and the preference that may switch it off; `None`: it is always sent."""
 

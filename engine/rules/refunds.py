@@ -47,8 +47,15 @@ class Refundable:
 
     @property
     def unspent_minor(self) -> int:
-        """The unspent share of the money, at most what is left of it."""
-        return min(self.left_minor, share_down(self.paid_minor, self.remaining_credits, self.granted_credits))
+        """The unspent share of the money, at most what is left of it.
+
+        What went back counts against the share of all that was never spent, so that small refunds, whose credits
+        round down to none, don't add up to more.
+        """
+        now = share_down(self.paid_minor, self.remaining_credits, self.granted_credits)
+        unspent_credits = min(self.granted_credits, self.remaining_credits + self.out_credits)
+        ever = share_down(self.paid_minor, unspent_credits, self.granted_credits) - self.gone_minor
+        return max(0, min(self.left_minor, now, ever))
 
 
 @dataclass(frozen=True, slots=True)

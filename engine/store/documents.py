@@ -8,8 +8,14 @@ from sqlmodel import Session, col, select
 
 from engine.store.tables import DocumentRow, DocumentSeriesRow, FactRow, TransactionRow
 
-CANCELS = "refund_failed:"
+CANCELS = "refund_failed"
 """How the cause of a document begins that cancels the credit note of a refund that failed."""
+
+CHARGES_AGAIN = f"{CANCELS}_late:"
+"""The same where the document that the note is on was replaced before: what it charges again stands alone."""
+
+PART = "#"
+"""Between a refund's id and the number of its further notes, where one document can't bear all of it."""
 
 
 def has_document(session: Session, account_id: str, purchase_id: str, kind: str, cause: str) -> bool:
@@ -63,6 +69,41 @@ def current_document(session: Session, account_id: str, order_id: str) -> Docume
     ).one()
 
 
+def charges(session: Session, account_id: str, order_id: str) -> list[DocumentRow]:
+    """What a refund of an order may be credited on: the document that stands, then what charges again beside it."""
+    head = current_document(session, account_id, order_id)
+    rows = documents_of(session, account_id, order_id)
+    return [head, *(row for row in rows if row.cause.startswith(CHARGES_AGAIN))]
+
+
+def notes_of(session: Session, account_id: str, order_id: str, fact_id: str) -> list[DocumentRow]:
+    """The credit notes of one refund, which are one unless one document could not bear all of it."""
+    rows = documents_of(session, account_id, order_id)
+    return [row for row in rows if row.kind == "credit_note" and row.cause.partition(PART)[0] == fact_id]
+
+
+def part_of(fact_id: str, n: int) -> str:
+    """The cause of the `n`th note of a refund."""
+    return fact_id if n == 1 else f"{fact_id}{PART}{n}"
+
+
+def cancelling(session: Session, note: DocumentRow) -> DocumentRow | None:
+    """The document that cancels this credit note, if there is one."""
+    return session.exec(
+        select(DocumentRow).where(
+            DocumentRow.account_id == note.account_id,
+            DocumentRow.purchase_id == note.purchase_id,
+            DocumentRow.original_number == note.number,
+            col(DocumentRow.cause).startswith(CANCELS),
+        )
+    ).first()
+
+
+def last_note(session: Session, account_id: str, order_id: str) -> DocumentRow:
+    """The newest credit note of an order that has one."""
+    return [row for row in documents_of(session, account_id, order_id) if row.kind == "credit_note"][-1]
+
+
 def notes_on(session: Session, account_id: str, order_id: str, number: str) -> list[DocumentRow]:
     """The credit notes on the document of that number that stand, oldest first: their refunds did not fail."""
     rows = documents_of(session, account_id, order_id)
@@ -72,7 +113,7 @@ def notes_on(session: Session, account_id: str, order_id: str, number: str) -> l
 
 def _is_cancelled(session: Session, note: DocumentRow) -> bool:
     """Whether a credit note's refund failed after all: it counts no more against what may be credited."""
-    fact = session.get(FactRow, (note.account_id, note.purchase_id, note.cause))
+    fact = session.get(FactRow, (note.account_id, note.purchase_id, note.cause.partition(PART)[0]))
     return fact is not None and fact.state == "failed"
 
 
@@ -152,6 +193,28 @@ def issued_between(session: Session, account_id: str, start: datetime, end: date
             select(DocumentRow)
             .where(DocumentRow.account_id == account_id, DocumentRow.issued_at >= start, DocumentRow.issued_at < end)
             .order_by(col(DocumentRow.issued_at), col(DocumentRow.number))
+            .limit(limit)
+        ).all()
+    )
+
+
+def issued_by_series(
+    session: Session, start: datetime, end: datetime, after: tuple[str, int], limit: int
+) -> list[DocumentRow]:
+    """The next documents of a span of time over all accounts, by series and number."""
+    series, number = after
+    return list(
+        session.exec(
+            select(DocumentRow)
+            .where(
+                DocumentRow.issued_at >= start,
+                DocumentRow.issued_at < end,
+                or_(
+                    col(DocumentRow.series) > series,
+                    and_(col(DocumentRow.series) == series, col(DocumentRow.number_in_series) > number),
+                ),
+            )
+            .order_by(col(DocumentRow.series), col(DocumentRow.number_in_series))
             .limit(limit)
         ).all()
     )

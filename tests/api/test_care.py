@@ -7,6 +7,7 @@ import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from api.cli import main
 from engine.audit import audit
 from engine.book import post
 from engine.catalogs import load_catalog
+from engine.clock import real_now
 from engine.runtime import Secrets, chain_terms
 from engine.store.database import hold_file, open_database, reading, transact, writing
 from tests.e2e.served import SECRET, environment
@@ -62,6 +64,21 @@ def test_a_sound_installation_is_well_and_its_warnings_are_said(filled: str, tmp
     }  # fmt: skip
     lines = purser(env, "doctor").stdout.splitlines()
     assert any(line.startswith("ok       schema") for line in lines)
+
+
+def test_a_seller_who_reports_tax_in_another_currency_learns_whether_a_rate_counts(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    env = environment(sqlite_url, tmp_path, PURSER_CATALOG="alphio")
+    level, detail = signs(env)[1]["exchange"]
+    assert (level, detail) == ("warning", "no rate from USD to EUR counts today: invoices will say so")
+    catalog = tmp_path / "rated.toml"
+    shipped = files("engine.catalogs").joinpath("alphio.toml").read_text(encoding="utf-8")
+    rate = f'{{ currency = "USD", since = {real_now().date()}, rate = 0.9213, source = "ECB" }}'
+    catalog.write_text(shipped.replace("[tax]\n", f"[tax]\nexchange = [{rate}]\n"), encoding="utf-8")
+    level, detail = signs(env | {"PURSER_CATALOG": str(catalog)})[1]["exchange"]
+    assert level == "ok" and detail.startswith("1 USD is 0.9213 EUR since ")
+    assert "exchange" not in signs(env | {"PURSER_CATALOG": "acn"})[1]
 
 
 def test_what_is_not_well_is_named(sqlite_url: str, tmp_path: Path) -> None:

@@ -291,7 +291,8 @@ def test_a_month_is_a_zip_of_pdfs_with_a_table(host: Host, path: str) -> None:
         "0.00",
         "300.00",
     )
-    assert (second["originalNumber"], second["total"], second["credits"]) == ("ALPR26-0000001", "100.00", "11000")
+    assert (second["originalNumber"], second["total"], second["credits"]) == ("ALPR26-0000001", "-100.00", "-11000")
+    assert (second["net"], second["tax"]) == ("-100.00", "0.00"), "what is nothing has no sign"
     assert first["buyer"] == "'=cmd()"
     empty = host.get(f"{path}/receipts/export", month="2020-02", format="csv")
     assert len(empty.text.splitlines()) == 1

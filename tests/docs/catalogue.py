@@ -9,6 +9,7 @@ from msgspec import NODEFAULT, UNSET
 from msgspec.inspect import (
     BoolType,
     DateTimeType,
+    DateType,
     DecimalType,
     DictType,
     Field,
@@ -113,7 +114,12 @@ def _value(shape: Any) -> str:
             return f"table of {_value(value)}"
         case StrType(pattern=pattern, max_length=longest):
             return _text(pattern, longest)
-    names = {BoolType: "`true` or `false`", DecimalType: "number", DateTimeType: "instant with its offset"}
+    names = {
+        BoolType: "`true` or `false`",
+        DecimalType: "number",
+        DateTimeType: "instant with its offset",
+        DateType: "day",
+    }
     return names[type(shape)]
 
 

@@ -9,14 +9,16 @@ from sqlmodel import Session, select
 
 from engine.audit import audit
 from engine.flows import documents as flow
-from engine.flows.document_parts import Order
-from engine.rules.document_data import Line
+from engine.flows.converge import apply_facts
+from engine.flows.topups import CheckoutOrder, start_checkout
 from engine.rules.documents import Document, read
+from engine.rules.facts import Fact
 from engine.rules.money import Money
 from engine.store import documents
-from engine.store.database import reading, transact
-from engine.store.tables import AccountRow, DocumentRow, DocumentSeriesRow, OutboxRow
-from tests.flows.world import ACCOUNT, World
+from engine.store.database import Database, reading, transact
+from engine.store.tables import AccountRow, DocumentRow, DocumentSeriesRow, OutboxRow, PurchaseRow
+from tests.engine.support import FakeClock
+from tests.flows.world import ACCOUNT, World, open_world
 
 PROFILE = (
     '{"company":"Example Compute Ltd","taxId":"IE6433435F","address":'
@@ -76,23 +78,31 @@ def test_where_another_sells_the_document_confirms_the_payment(world: World, nam
     assert is_clean(world)
 
 
-def test_a_subscriptions_month_has_its_document_in_the_same_list_once(world: World) -> None:
-    order = Order(
-        order_id="sin_1",
-        provider="stripe",
-        payment_id="in_1",
-        paid_at=world.clock.now(),
-        price=Money(2_900, "USD"),
-        lines=(Line(key="subscription", detail="Pro", credits=10_000, amount_minor=2_900, bucket="recharge"),),
+def test_what_was_bought_stands_on_the_line_with_its_bucket(sqlite: Database, clock: FakeClock) -> None:
+    eco = open_world(sqlite, clock, "ecolink")
+    plan = eco.runtime.catalog.commit_plan("commit-3")
+    assert plan is not None
+    order = CheckoutOrder(
+        account_id=ACCOUNT, actor="account:test", amount=Money(plan.amount_minor, "USD"), commit_plan="commit-3"
     )
-    first = flow.issue_order(world.runtime, ACCOUNT, order)
-    assert flow.issue_order(world.runtime, ACCOUNT, order).document_id == first.document_id
-    world.deliver(world.pay(world.buy()))
-    with reading(world.db) as session:
-        rows, total = documents.list_documents(session, ACCOUNT, 1, 20)
-    assert total == 2 and {row.purchase_id for row in rows} >= {"sin_1"}
-    assert {row.number_in_series for row in rows} == {1, 2}
-    assert is_clean(world)
+    eco.deliver(eco.pay(start_checkout(eco.runtime, order).purchase))
+    automatic = eco.buy()
+
+    def charge(session: Session) -> None:
+        session.get_one(PurchaseRow, (ACCOUNT, automatic.purchase_id)).kind = "auto_recharge"
+
+    transact(eco.db, charge)
+    eco.clock.advance(timedelta(seconds=1))
+    eco.deliver(eco.pay(automatic))
+    commit, recharge = frozen(eco)
+    assert [(line.key, line.count, line.bucket) for line in commit.lines] == [
+        ("commit", 3, "recharge"),
+        ("bonus", None, "recharge"),
+    ]
+    assert [(line.key, line.amount_minor, line.bucket) for line in recharge.lines] == [
+        ("auto_recharge", 1_000, "recharge")
+    ]
+    eco.close()
 
 
 def test_partial_repeated_and_full_refunds_never_credit_more_than_was_paid(world: World) -> None:
@@ -109,6 +119,11 @@ def test_partial_repeated_and_full_refunds_never_credit_more_than_was_paid(world
     assert is_clean(world)
 
 
+def _land(session: Session, world: World, purchase: PurchaseRow, paid: Fact) -> None:
+    """The payment arrives; the jobs that would write its receipt have not run."""
+    assert apply_facts(session, world.runtime, ACCOUNT, purchase.purchase_id, [paid], "provider:stripe") is not None
+
+
 class Undone(Exception):
     """A transaction that fails after it took its number."""
 
@@ -117,15 +132,10 @@ def test_numbers_have_no_gap_under_concurrency_and_rollbacks(world: World) -> No
     """Eight callers at once; every fifth transaction is undone after it took its number."""
     undone = threading.Semaphore(0)
 
-    def order(number: int) -> Order:
-        return Order(
-            order_id=f"sin_{number}",
-            provider="stripe",
-            payment_id=None,
-            paid_at=world.clock.now(),
-            price=Money(100 + number, "USD"),
-            lines=(Line(key="subscription", credits=1, amount_minor=100 + number),),
-        )
+    bought = [world.buy(500 + number) for number in range(60)]
+    for purchase in bought:
+        paid = world.pay(purchase)
+        transact(world.db, lambda session, p=purchase, f=paid: _land(session, world, p, f))  # type: ignore[misc]
 
     def fail(session: Session) -> None:
         documents.take_number(session, "ACNR26")
@@ -137,7 +147,8 @@ def test_numbers_have_no_gap_under_concurrency_and_rollbacks(world: World) -> No
                 transact(world.db, fail)
             undone.release()
         else:
-            flow.issue_order(world.runtime, ACCOUNT, order(number))
+            for _ in range(2):
+                flow.issue_receipt(world.runtime, ACCOUNT, bought[number].purchase_id)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(act, range(60)))

@@ -1,4 +1,4 @@
-"""Mails composed from notices: every kind in both languages, escaped, one line of subject, preferences respected."""
+"""Mails composed from notices: every kind in every language, escaped, one line of subject, preferences respected."""
 
 from typing import Any
 
@@ -28,6 +28,7 @@ FACTS: dict[str, dict[str, object]] = {
         "originalNumber": None,
     },
     "refundDone": {"amountMinor": 2_500, "currency": "USD", "number": "AC-2", "originalNumber": "AC-1"},
+    "refundFailed": {"amountMinor": 2_500, "currency": "USD", "number": "AC-3", "originalNumber": "AC-2"},
     "creditsExpiring": {"lots": [{"expiresAt": "2026-11-09T09:30:00Z", "bucket": "limited_time", "credits": "40"}]},
     "unusualActivity": {"day": "2026-11-02", "spentCredits": "900", "averageCredits": "100"},
     "dailySummary": {
@@ -39,8 +40,20 @@ FACTS: dict[str, dict[str, object]] = {
     },
     "autoRechargeFailed": {"amountMinor": 1_000, "currency": "USD", "reason": "card_declined"},
     "autoRechargeConfirm": {"link": "https://pay.example/confirm"},
-    "subscriptionChanged": {"plan": "pro"},
+    "subscriptionChanged": {"plan": "Pro", "pendingPlan": "base", "periodEnd": "2026-12-02T09:30:00Z"},
+    "autoRechargeOff": {"reason": "declined"},
 }
+QUESTIONS = {
+    "en": "Questions?",
+    "de": "Fragen?",
+    "fr": "Des questions ?",
+    "es": "¿Tiene preguntas?",
+    "ja": "ご質問は",
+    "zh": "如有疑问",
+    "ar": "هل لديك أسئلة؟",
+}
+"""How each language begins its last line."""
+
 FACTS["weeklySummary"] = FACTS["dailySummary"] | {"from": "2026-10-26"}
 
 
@@ -56,16 +69,16 @@ def account(**changes: object) -> AccountRow:
     return AccountRow(**(fields | {"anchor_at": DAY_0, "created_at": DAY_0} | changes))
 
 
-@pytest.mark.parametrize("locale", ["en", "de"])
+@pytest.mark.parametrize("locale", QUESTIONS)
 @pytest.mark.parametrize("notice", LETTERS)
 def test_every_notice_has_a_mail_in_every_language(world: World, notice: str, locale: str) -> None:
     mail = compose(world.runtime, account(locale=locale), notice, FACTS.get(notice, {}))
     assert mail.subject.startswith(f"{world.runtime.catalog.name}: ") and "%(" not in mail.subject + mail.text
-    assert "Mira" in mail.text and f'<html lang="{locale}">' in mail.html
+    assert "Mira" in mail.text and f'<html lang="{locale}" dir="{"rtl" if locale == "ar" else "ltr"}">' in mail.html
     assert "None" not in mail.text
     settings = "https://purser.example/account/settings"
     assert (settings in mail.html) == (PREFERENCE_OF[notice] is not None or notice == "dailyLimitReached")
-    assert ("Fragen?" in mail.text) == (locale == "de")
+    assert QUESTIONS[locale] in mail.text
     assert "<p></p>" not in mail.html and "http" in mail.html and "<script" not in mail.html
 
 
@@ -80,6 +93,20 @@ def test_numbers_and_money_are_written_as_the_language_does(world: World) -> Non
     assert "25,00\u00a0USD" in paid.subject and "2.500\u00a0" in paid.text and "AC2026-0000001" in paid.text
     english = compose(world.runtime, account(), "creditsExpiring", FACTS["creditsExpiring"])
     assert "Limited-time credits: 40\u00a0credits, until November 9, 2026" in english.text
+
+
+def test_a_plan_that_changes_later_is_told_with_its_day_and_name(world: World) -> None:
+    later = compose(world.runtime, account(), "subscriptionChanged", FACTS["subscriptionChanged"])
+    assert "Plan: Pro\nUntil: December 2, 2026" in later.text and "Then: Base\n" in later.text
+    now = compose(world.runtime, account(), "subscriptionChanged", {"plan": "Base", "pendingPlan": "", "periodEnd": ""})
+    assert "This is your plan now." in now.text and "Then:" not in now.text and "Until:" not in now.text
+
+
+def test_a_reason_is_said_in_words_and_one_unknown_left_out(world: World) -> None:
+    said = compose(world.runtime, account(locale="fr"), "autoRechargeOff", {"reason": "card_removed"})
+    assert "Motif: La carte a été supprimée." in said.text
+    other = compose(world.runtime, account(), "autoRechargeOff", {"reason": "code_17"})
+    assert "code_17" not in other.text and "Reason" not in other.text
 
 
 def test_where_the_catalogue_shows_dollars_mails_do(sqlite: Database, clock: FakeClock) -> None:

@@ -1,16 +1,22 @@
 """One sample document of every kind, in any language: what the picture, XML and archive tests are made of."""
 
+from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
 from msgspec.structs import replace
 
 from engine.rules.document_kinds import TABLE, Row
-from engine.rules.documents import Buyer, Credited, Document, Line, cancellation
+from engine.rules.documents import Buyer, Credited, Document, Line, cancellation, correction
 from engine.rules.money import Money
-from tests.receipts.samples import LINES, SELLER, a_credit_note, a_receipt
+from engine.rules.sellers import Exchange, TaxRate
+from tests.receipts.samples import LINES, PAID_AT, SELLER, TAX, a_credit_note, a_receipt
 
 ROWS = {row.name: row for row in TABLE}
 LOCALES = ("en", "de", "fr", "es", "ja", "zh", "ar")
+
+ECB = Exchange(currency="USD", since=date(2026, 11, 1), rate=Decimal("0.9213"), source="ECB")
+WITH_RATE = replace(TAX, exchange=(ECB,))
 
 COMPANY = Buyer(
     name="Noor Example",
@@ -95,12 +101,15 @@ def documents(locale: str) -> dict[str, Document]:
     confirmation = of_row(
         "merchant of record", locale=locale, buyer=person, provider="paddle", sold_by="Paddle", number="ALPP26-0000004"
     )
+    note = a_credit_note(invoice, refunded_minor=10_000, credits=13_125, bonus_credits=1_875)
     return {
         "receipt": receipt,
         "simplified_invoice": simplified,
         "invoice": invoice,
         "reverse_charge": reverse,
-        "credit_note": a_credit_note(invoice, refunded_minor=10_000, credits=13_125, bonus_credits=1_875),
+        "credit_note": note,
+        "correction": corrected(note),
+        "other_currency": an_invoice(locale=locale, price=Money(30_000, "USD"), tax=WITH_RATE),
         "cancellation": cancelled(receipt),
         "payment_confirmation": confirmation,
         "refund_confirmation": a_credit_note(confirmation),
@@ -117,6 +126,36 @@ def cancelled(original: Document) -> Document:
         issued_at=original.issued_at,
         reason="Replaced by an invoice",
     )
+
+
+def corrected(note: Document) -> Document:
+    """A credit note taken back, since its refund failed three days later."""
+    return correction(
+        note,
+        document_id="doc_01JD8XKQ2Z4M6P8R0T2V4X6Z9D",
+        number="ALPI26-0000008",
+        issued_at=note.issued_at + timedelta(days=3),
+        paid_at=PAID_AT,
+    )
+
+
+def abroad(country: str, locale: str = "en") -> dict[str, Document]:
+    """What sellers outside Europe write: Japan, Australia, India."""
+    ids = {"JP": "T1234567890123", "AU": "51824753556", "IN": "29AAGCB7383J1Z4"}
+    names = {"JP": "Japan, qualified invoice issuer", "AU": "Australia, registered, to a company"}
+    label = "GST" if country in ("AU", "IN") else "Consumption tax"
+    tax = replace(WITH_RATE, rates=(TaxRate(country=country, percent=Decimal(10), label=label),), service_code="998439")
+    buyer = replace(OVERSEAS, country=country, region="Karnataka" if country == "IN" else "", tax_id=ids[country])
+    document = of_row(
+        names.get(country, "India, registered, to a company"),
+        seller=replace(SELLER, country=country, vat_id=ids[country]),
+        buyer=buyer,
+        tax=tax if country == "IN" else replace(tax, service_code=""),
+        price=Money(30_000, "USD"),
+        purchase_order="",
+        locale=locale,
+    )
+    return {"invoice": document, "credit_note": a_credit_note(document)}
 
 
 __all__ = ["LINES", "LOCALES", "ROWS", "an_invoice", "cancelled", "documents", "of_row"]

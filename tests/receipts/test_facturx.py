@@ -11,15 +11,26 @@ from lxml import etree
 from msgspec.structs import replace
 
 from engine.rules.document_data import LINES_MAX
-from engine.rules.documents import Credited, Document, Line, cancellation, remaining_lines
+from engine.rules.documents import Credited, Document, Line, cancellation, correction, remaining_lines
 from engine.rules.money import Money, major_text
 from receipts.facturx import NAME, NAMESPACES, invoice_xml
-from tests.receipts.kinds import ABROAD, COMPANY, LOCALES, OVERSEAS, an_invoice, cancelled, documents, of_row
+from tests.receipts.kinds import (
+    ABROAD,
+    COMPANY,
+    LOCALES,
+    OVERSEAS,
+    WITH_RATE,
+    an_invoice,
+    cancelled,
+    documents,
+    of_row,
+)
 from tests.receipts.samples import ISSUED_AT, TAX_ON_TOP, a_credit_note, a_receipt
 from tests.receipts.schematron import check
 
 Pdf = Callable[[Document], bytes]
 HOSTILE = replace(COMPANY, company='<b>&"\u202e\x0c]]>' + "Ü" * 200, street_lines=("a", "b", "c", "d"), email="")
+XML_KINDS = ("invoice", "reverse_charge", "credit_note", "correction", "other_currency")
 ON_TOP = replace(TAX_ON_TOP, label="VAT")
 MANY = tuple(
     Line(key="commit", count=n % 12 + 1, credits=n, amount_minor=n * 7 % 1_003) for n in range(1, LINES_MAX + 1)
@@ -34,6 +45,7 @@ def samples() -> dict[str, Document]:
     left = Credited(first.total_minor, first.tax_minor, first.credits_total, first.bonus_credits)
     rest = cancellation(invoice, left, document_id="d", number="ALPC26-0000003", issued_at=ISSUED_AT, reason="x")
     lines = remaining_lines(invoice, left)
+    dollars = an_invoice(price=Money(30_000, "USD"), tax=WITH_RATE)
     return {
         **{f"invoice {locale}": an_invoice(locale=locale) for locale in LOCALES},
         "reverse charge": abroad,
@@ -54,6 +66,12 @@ def samples() -> dict[str, Document]:
         "cancelled": cancelled(invoice),
         "reverse charge credit": a_credit_note(abroad),
         "outside credit": a_credit_note(overseas),
+        "in dollars": dollars,
+        "in dollars, no rate": an_invoice(price=Money(30_000, "USD")),
+        "credit in dollars": a_credit_note(dollars, refunded_minor=10_000, credits=13_125, bonus_credits=1_875),
+        "corrected": correction(
+            first, document_id="d", number="ALPI26-0000009", issued_at=ISSUED_AT, paid_at=ISSUED_AT
+        ),
     }  # fmt: skip
 
 
@@ -78,6 +96,7 @@ DAMAGES: list[tuple[str, str, str, str]] = [
      "</ram:SpecifiedTaxRegistration>", "", "BR-AE-02"),
     ("reverse charge", r"<ram:ExemptionReason>.*?</ram:ExemptionReason>", "", ""),
     ("invoice en", r"<ram:ID>ALPI26-0000007</ram:ID>", "", "BR-02"),
+    ("in dollars", r'<ram:TaxTotalAmount currencyID="EUR">44.13</ram:TaxTotalAmount>', "", "BR-53"),
 ]  # fmt: skip
 
 
@@ -105,7 +124,7 @@ def test_only_invoices_and_their_notes_are_machine_readable(pdf: Pdf) -> None:
             assert list(opened.attachments) == ([NAME] if document.has_xml else []), name
             xmp = opened.Root.Metadata.read_bytes()
         assert (b"fx:ConformanceLevel" in xmp) == document.has_xml
-        assert document.has_xml == (name in ("invoice", "reverse_charge", "credit_note"))
+        assert document.has_xml == (name in XML_KINDS)
     with pytest.raises(AssertionError):
         invoice_xml(a_receipt())
     assert not an_invoice(price=Money(30_000, "KWD")).has_xml, "EN 16931 knows two decimal places"
@@ -126,6 +145,23 @@ def test_the_embedded_invoice_says_what_the_page_says(pdf: Pdf) -> None:
     assert one("//ram:InvoiceReferencedDocument/ram:IssuerAssignedID") == document.original_number
     assert one("//rsm:ExchangedDocument/ram:IssueDateTime/udt:DateTimeString") == "20261121"
     assert one("//ram:BuyerOrderReferencedDocument/ram:IssuerAssignedID") == "PO-2026-118"
+
+
+def test_what_is_stated_in_euro_stands_in_the_file_with_its_rate() -> None:
+    tree = etree.fromstring(invoice_xml(SAMPLES["in dollars"]))
+    assert tree.xpath("//ram:TaxCurrencyCode/text()", namespaces=NAMESPACES) == ["EUR"]
+    assert tree.xpath("//ram:TaxTotalAmount/@currencyID", namespaces=NAMESPACES) == ["USD", "EUR"]
+    notes = tree.xpath("//ram:IncludedNote/ram:Content/text()", namespaces=NAMESPACES)
+    assert "Rate of exchange: USD\u00a01.00 = EUR\u00a00.9213 (ECB, November 1, 2026)" in notes
+    unknown = etree.fromstring(invoice_xml(SAMPLES["in dollars, no rate"]))
+    assert unknown.xpath("//ram:TaxCurrencyCode", namespaces=NAMESPACES) == []
+
+
+def test_a_correction_is_an_invoice_that_names_the_note_it_cancels() -> None:
+    tree = etree.fromstring(invoice_xml(SAMPLES["corrected"]))
+    assert tree.xpath("//rsm:ExchangedDocument/ram:TypeCode/text()", namespaces=NAMESPACES) == ["380"]
+    [before] = tree.xpath("//ram:InvoiceReferencedDocument/ram:IssuerAssignedID/text()", namespaces=NAMESPACES)
+    assert before == SAMPLES["partial credit"].number
 
 
 def test_hostile_names_stay_text() -> None:

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from engine.rules.documents import Buyer, Document, Line
 from engine.rules.money import Money
 from tests.receipts.inspect_pdf import text_lines
-from tests.receipts.kinds import documents
-from tests.receipts.samples import DOLLARS, TAX_ON_TOP, a_credit_note, a_receipt
+from tests.receipts.kinds import abroad, an_invoice, documents, of_row
+from tests.receipts.samples import DOLLARS, SELLER, TAX_ON_TOP, a_credit_note, a_receipt
 
 GOLDENS = Path(__file__).parent / "goldens"
 NEW_YEAR = datetime(2027, 1, 1, tzinfo=timezone.utc)
@@ -42,6 +42,11 @@ ON_TOP = a_receipt(
 )
 DOCUMENTS = {
     **{f"invoice_{locale}": documents(locale)["reverse_charge"] for locale in ("fr", "es", "ja", "zh", "ar")},
+    **{f"correction_{locale}": documents(locale)["correction"] for locale in ("en", "es", "ja")},
+    **{f"other_currency_{locale}": documents(locale)["other_currency"] for locale in ("de", "fr", "zh", "ar")},
+    **{f"{name}_{country}": each for country in ("AU", "IN", "JP") for name, each in abroad(country).items()},
+    "no_rate_en": an_invoice(price=Money(30_000, "USD")),
+    "not_registered_en": of_row("EU, not registered", seller=replace(SELLER, vat_id=None)),
     "cancellation_fr": documents("fr")["cancellation"],
     "payment_confirmation_es": documents("es")["payment_confirmation"],
     "refund_confirmation_zh": documents("zh")["refund_confirmation"],

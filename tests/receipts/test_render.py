@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from receipts.render import Renderer, RenderFailed
 from tests.receipts.samples import a_receipt
@@ -55,7 +56,7 @@ def test_a_process_that_hangs_is_ended_at_the_deadline_and_the_next_document_ren
 def test_a_document_that_cannot_be_rendered_says_why_and_harms_no_other() -> None:
     with Renderer() as renderer:
         with pytest.raises(RenderFailed, match="Nowhere/Land"):
-            renderer.submit(a_receipt(timezone="Nowhere/Land")).result()
+            renderer.submit(replace(a_receipt(), timezone="Nowhere/Land")).result()
         assert renderer.submit(DOCUMENT).result().startswith(b"%PDF")
 
 

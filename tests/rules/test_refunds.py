@@ -32,19 +32,20 @@ def purchase(
 
 
 @pytest.mark.parametrize(
-    ("paid", "granted", "remaining", "gone", "share"),
+    ("paid", "granted", "remaining", "gone", "out", "share"),
     [
-        (1_000, 10_000_000, 9_999_999, 0, 999),
-        (1_000, 10_000_000, 10_000_000, 0, 1_000),
-        (999, 3, 2, 0, 666),
-        (1_000, 100, 67, 333, 667),
-        (1_000, 100, 0, 0, 0),
+        (1_000, 10_000_000, 9_999_999, 0, 0, 999),
+        (1_000, 10_000_000, 10_000_000, 0, 0, 1_000),
+        (999, 3, 2, 0, 0, 666),
+        (1_000, 100, 67, 333, 33, 667),
+        (1_000, 100, 67, 333, 0, 337),
+        (1_000, 100, 0, 0, 0, 0),
     ],
 )
 def test_the_unspent_share_is_rounded_down_and_at_most_what_is_left(
-    paid: int, granted: int, remaining: int, gone: int, share: int
+    paid: int, granted: int, remaining: int, gone: int, out: int, share: int
 ) -> None:
-    assert purchase(paid, granted, remaining, gone).unspent_minor == share
+    assert purchase(paid, granted, remaining, gone, out).unspent_minor == share
 
 
 def test_three_thirds_of_a_hundred_credits_are_33_33_and_34() -> None:
@@ -71,6 +72,15 @@ def test_refusals_stand_in_their_order() -> None:
         refund_max(purchase(remaining=0), "unused_part", is_admin=True)
     with pytest.raises(RefundCreditsTouched):
         decide_refund(purchase(remaining=0), "manual", None, is_admin=True)
+
+
+def test_small_refunds_whose_credits_round_to_none_add_up_to_no_more_than_the_unspent_share() -> None:
+    """2,907 for 91 credits, 59 of them spent: 1,022 may go back, whatever the parts."""
+    gone = out = 0
+    for part in (1, 1, 124, 896):
+        terms = decide_refund(purchase(2_907, 91, 32 - out, gone, out), "manual", part, is_admin=False)
+        gone, out = gone + part, out + terms.credits
+    assert (gone, purchase(2_907, 91, 32 - out, gone, out).unspent_minor) == (1_022, 0)
 
 
 @given(st.data())

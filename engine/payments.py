@@ -277,10 +277,14 @@ class Detached:
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """A page of the provider's own list of events, and the place to go on from once they are stored."""
+    """A page of the provider's own list of events, and the place to go on from once they are stored.
+
+    A provider that has no such list is asked for open payments one by one, and what that finds counts as missed.
+    """
 
     events: tuple[Event, ...]
     cursor: str
+    has_list: bool = True
 
 
 class CardProvider(PaymentProvider, Protocol):

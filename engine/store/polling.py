@@ -43,6 +43,14 @@ def move_on(session: Session, provider: PaymentProvider, cursor: str, missed: in
     session.add(row)
 
 
+def count_missed(session: Session, provider: PaymentProvider, missed: int, now: datetime) -> None:
+    """Count what was found without any event, by asking for payments one by one."""
+    row = cursor_of(session, provider, lock=True) or _new(provider, now)
+    row.missed += missed
+    row.missed_at = now
+    session.add(row)
+
+
 def _new(provider: PaymentProvider, now: datetime) -> PollCursorRow:
     mode = "live" if provider.is_live else "test"
     return PollCursorRow(provider=provider.name, provider_account=provider.account, mode=mode, polled_at=now)

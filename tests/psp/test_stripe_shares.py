@@ -111,3 +111,17 @@ def test_polling_finds_what_no_webhook_brought_in_order_and_with_an_overlap(fake
     assert (fact.state, fact.purchase_id) == ("paid", "pay_59")
     again = rail.poll(polled.cursor, fake.now())
     assert [event.event_id for event in again.events] == [event.event_id for event in polled.events]
+
+
+def test_a_refund_in_another_currency_than_its_charge_is_told_in_its_own_and_takes_nothing(
+    fake: FakeStripe, rail: Stripe
+) -> None:
+    session_id = rail.start_checkout(an_order()).session_id
+    payment_id = fake.pay(session_id)
+    assert payment_id is not None
+    fake.refund(payment_id, 2500)
+    fake.every("refund", payment_intent=payment_id)[0]["currency"] = "jpy"
+    fact = told_fact(fake, rail, "refund.created")
+    assert fact.amount == Money(2500, "JPY")
+    verdict = verdict_after(*rail.payment(session_id), fact)
+    assert (verdict.status, verdict.out_credits) == ("paid", 0)

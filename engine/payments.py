@@ -178,6 +178,11 @@ def stays_payable(provider: PaymentProvider) -> bool:
     return bool(getattr(provider, "stays_payable", False))
 
 
+def verifies_at_once(provider: PaymentProvider) -> bool:
+    """Whether this rail's `verify` only computes, and little: it may then run where nothing may block."""
+    return bool(getattr(provider, "verifies_at_once", False))
+
+
 @dataclass(frozen=True, slots=True)
 class RefundQuestion:
     """A store asks before it refunds. The purchase is named by its object or its order; `reply_to` goes back with

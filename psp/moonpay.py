@@ -47,6 +47,7 @@ class MoonPay:
     name: str = "moonpay"
     account: str = "default"
     can_refund: bool = False
+    verifies_at_once: bool = True
     stays_payable: bool = True
     merchant_of_record: str | None = None
 

@@ -63,6 +63,7 @@ class Paddle:
     name: str = "paddle"
     account: str = "default"
     can_refund: bool = True
+    verifies_at_once: bool = True
     stays_payable: bool = True
     merchant_of_record: str | None = "Paddle"
 

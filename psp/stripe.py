@@ -80,6 +80,7 @@ class Stripe:
     name: str = "stripe"
     account: str = "default"
     can_refund: bool = True
+    verifies_at_once: bool = True
     merchant_of_record: str | None = None
 
     def __init__(

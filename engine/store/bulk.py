@@ -38,6 +38,25 @@ def insert_rows(session: Session, table: str, columns: tuple[str, ...], rows: Se
         _run(connection, statements.insert_on_postgresql(table, columns), _arrays(kinds, rows))
 
 
+def insert_new_rows(
+    session: Session, table: str, columns: tuple[str, ...], keys: tuple[str, ...], rows: Sequence[Row]
+) -> set[Row]:
+    """Insert those rows whose key is not there yet; the keys of the new ones. Each key stands once in `rows`."""
+    if not rows:
+        return set()
+    connection = session.connection()
+    kinds = statements.kinds_of(table, columns)
+    if not _is_sqlite(connection):
+        statement = statements.insert_new_on_postgresql(table, columns, keys)
+        return set(_run(connection, statement, _arrays(kinds, rows))())
+    statement = statements.insert_new_row(table, columns, keys)
+    places = [columns.index(key) for key in keys]
+    with driver_errors(connection, statement):
+        cursor = connection.connection.cursor()
+        pairs = zip(rows, _to_sqlite(kinds, rows), strict=True)
+        return {tuple(row[n] for n in places) for row, bound in pairs if cursor.execute(statement, bound).rowcount == 1}
+
+
 def update_rows(
     session: Session, table: str, keys: tuple[str, ...], columns: tuple[str, ...], rows: Sequence[Row]
 ) -> None:

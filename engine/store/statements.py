@@ -56,6 +56,19 @@ def insert_on_postgresql(table: str, columns: Names) -> str:
 
 
 @cache
+def insert_new_on_postgresql(table: str, columns: Names, keys: Names) -> str:
+    """Rows whose key is there already are left alone; the keys of the others come back."""
+    named = ", ".join(keys)
+    return f"{insert_on_postgresql(table, columns)} ON CONFLICT ({named}) DO NOTHING RETURNING {named}"
+
+
+@cache
+def insert_new_row(table: str, columns: Names, keys: Names) -> str:
+    """One row on SQLite, unless its key is there already."""
+    return f"{insert_row(table, columns, '?')} ON CONFLICT ({', '.join(keys)}) DO NOTHING"
+
+
+@cache
 def update_row(table: str, keys: Names, columns: Names, place: str) -> str:
     """One row, on either database. Its values: the new ones, then the key."""
     settings = ", ".join(f"{column} = {place}" for column in columns)

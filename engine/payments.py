@@ -331,6 +331,14 @@ class CardProvider(PaymentProvider, Protocol):
         ...
 
 
+class CardFollower(CardProvider, Protocol):
+    """A rail that tells when a card it keeps was renewed by its bank, or changed by its owner."""
+
+    def changed_card(self, event: Event) -> Card | Detached | None:
+        """The card as it stands now, fetched, or that it is gone; `None` if the event is about something else."""
+        ...
+
+
 class PolledProvider(PaymentProvider, Protocol):
     """A rail whose provider lists its own events: what webhooks lost is found there. One method, nothing else."""
 
@@ -345,6 +353,11 @@ class PolledProvider(PaymentProvider, Protocol):
 def keeps_cards(provider: PaymentProvider) -> TypeGuard[CardProvider]:
     """Whether this rail saves cards and charges them."""
     return hasattr(provider, "charge")
+
+
+def follows_cards(provider: PaymentProvider) -> TypeGuard[CardFollower]:
+    """Whether this rail tells of cards that changed."""
+    return hasattr(provider, "changed_card")
 
 
 def can_be_polled(provider: PaymentProvider) -> TypeGuard[PolledProvider]:

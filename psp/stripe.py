@@ -18,6 +18,7 @@ from stripe.params.checkout import SessionCreateParams
 
 from engine.payments import (
     Act,
+    Card,
     ChargeRequest,
     Checkout,
     CheckoutRequest,
@@ -243,6 +244,9 @@ class Stripe:
 
     def detached(self, event: Event) -> Detached | None:
         return stripe_cards.detached(event)
+
+    def changed_card(self, event: Event) -> Card | Detached | None:
+        return stripe_cards.changed_card(self._client, event)
 
     def poll(self, cursor: str | None, now: datetime) -> Polled:
         return stripe_polling.poll(self._client, cursor, now)

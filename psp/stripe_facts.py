@@ -264,9 +264,13 @@ def _saved_card(intent: Json) -> Card | None:
     method = intent.get("payment_method")
     if intent.get("setup_future_usage") != "off_session" or not isinstance(method, dict) or not method.get("card"):
         return None
-    customer, card = intent.get("customer"), method["card"]
-    if customer is None:
-        return None
+    customer = intent.get("customer")
+    return card_of(method, customer) if customer is not None else None
+
+
+def card_of(method: Json, customer: Json | str) -> Card:
+    """A payment method that is a card: all that may be known of it."""
+    card = method["card"]
     return Card(
         reference=method["id"],
         customer_id=customer if isinstance(customer, str) else customer["id"],

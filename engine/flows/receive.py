@@ -6,15 +6,18 @@ import structlog
 from sqlmodel import Session
 
 from engine.flows import cases, subscription_facts
-from engine.flows.cards import cards_gone
+from engine.flows.cards import card_changed, cards_gone
 from engine.flows.converge import apply_facts
 from engine.flows.stores import take_news
 from engine.payments import (
+    Card,
+    Detached,
     Event,
     PaymentProvider,
     ProviderRefused,
     ProviderUnreachable,
     Store,
+    follows_cards,
     keeps_cards,
     stays_payable,
 )
@@ -68,12 +71,10 @@ def process(runtime: Runtime, provider: PaymentProvider, row: ProviderEventRow, 
     if isinstance(provider, Store):
         _process_store(runtime, provider, row, event, now)
         return
-    gone = provider.detached(event) if keeps_cards(provider) else None
-    if gone is not None:
-        cards_gone(runtime, provider, gone)
-        _finish(runtime, row, "done", None, now)
-        return
     try:
+        if _is_of_a_card(runtime, provider, event):
+            _finish(runtime, row, "done", None, now)
+            return
         facts = provider.facts(event)
     except ProviderUnreachable as error:
         _later(runtime, row, "stored", str(error), now)
@@ -87,6 +88,20 @@ def process(runtime: Runtime, provider: PaymentProvider, row: ProviderEventRow, 
     unknown = carry_out(runtime, provider, facts, row)
     if unknown:
         _later(runtime, row, "parked", "no purchase is known for it", now)
+
+
+def _is_of_a_card(runtime: Runtime, provider: PaymentProvider, event: Event) -> bool:
+    """Whether the event is about a saved card, which is then gone, or known as it is now."""
+    if not keeps_cards(provider):
+        return False
+    told: Detached | Card | None = provider.detached(event)
+    if told is None and follows_cards(provider):
+        told = provider.changed_card(event)
+    if isinstance(told, Detached):
+        cards_gone(runtime, provider, told)
+    elif told is not None:
+        card_changed(runtime, provider, told)
+    return told is not None
 
 
 def _process_store(runtime: Runtime, store: Store, row: ProviderEventRow, event: Event, now: datetime) -> None:

@@ -1,12 +1,20 @@
 """What a provider said and could not be carried out waits at the desk: tried again, dismissed, or gone by itself."""
 
+from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
+from litestar.testing import TestClient
 from prometheus_client import CollectorRegistry, generate_latest
 
+from api.app import create_app
 from api.metrics import Meters, collected
+from api.pages import desk_queues, staff
+from api.pages.assets import asset_handler, read_assets
+from api.pages.frame import Page, page_route
+from api.pages.render import Templates
 from engine.audit import audit
 from engine.flows import receive
 from engine.flows.receive import FAILED_TRIES, PARKED_TRIES
@@ -185,3 +193,45 @@ def test_events_of_long_ago_that_wait_are_never_forgotten(host: Host, desk: Desk
     host.wait(days=200)
     desk.jobs.run_due()
     assert event_of(host, "evt_1").status == "parked" and len(desk.queue("review")) == 1
+
+
+@pytest.fixture
+def pages(host: Host) -> Iterator[httpx.Client]:
+    """The desk's queue page beside the API, and a browser in which support is signed in."""
+    assets = read_assets()
+    templates = Templates(assets)
+    shown = (
+        Page(method="POST", path="/support/sign-in", reader="anyone", may=None, handler=staff.sign_in),
+        Page(method="GET", path="/support/queues/{queue:str}", reader="staff", may="support", handler=desk_queues.show),
+        Page(
+            method="POST",
+            path="/support/queues/{queue:str}/{item_id:str}/resolve",
+            reader="staff",
+            may="support",
+            handler=desk_queues.decide,
+        ),
+    )
+    routes = [asset_handler(assets), *(page_route(each, templates) for each in shown)]
+    with TestClient(create_app(host.runtime, host.site.settings, routes)) as client:
+        client.headers["origin"] = "http://testserver.local"
+        yield client
+
+
+def test_the_desks_page_shows_what_was_said_in_vain_and_tries_it_again(
+    host: Host, path: str, desk: Desk, pages: httpx.Client
+) -> None:
+    purchase = desk.buy(path, 2_000)
+    desk.deliver(desk.provider.say("refund", "re_1", "succeeded", 1_840, parent=f"pi_{purchase}", currency="EUR"))
+    desk.deliver(desk.provider.say("payment", "pi_stranger", "paid", 2_000))
+    wait_for(host, desk, PARKED_TRIES, hours=19)
+    assert pages.post("/support/sign-in", data={"key": desk.support}, follow_redirects=False).status_code == 303
+    shown = pages.get("/support/queues/review").text
+    assert "Event that could not be carried out" in shown and "<code>payment.paid</code>" in shown
+    assert "18.40 EUR in another currency" in shown and "no purchase is known for it" in shown
+    assert shown.count("Try it again now") == 1 and shown.count(">Dismiss<") == 2
+    (item,) = [each for each in desk.queue("review") if each["kind"] == "event"]
+    form = {"action": "retry", "reason": "once more"}
+    done = pages.post(f"/support/queues/review/{item['id']}/resolve", data=form, follow_redirects=False)
+    assert done.headers["location"] == "/support/queues/review?done=retry"
+    assert "It is tried again now" in pages.get(done.headers["location"]).text
+    assert [each["kind"] for each in desk.queue("review")] == ["foreign_refund"]

@@ -25,7 +25,9 @@ from engine.meter import counted
 from engine.nightly import last_result
 from engine.payments import PaymentProvider, ProviderRefused, ProviderUnreachable
 from engine.rules.commands import Command, Outcome
+from engine.store.cases import waiting_cases
 from engine.store.database import Database, reading
+from engine.store.polling import missed_events
 from engine.store.tables import OutboxRow
 
 __all__ = ["Meters", "collected", "mark_process_dead", "metered", "serving_metrics", "watched"]
@@ -194,7 +196,17 @@ def _backlogs(session: Session) -> list[GaugeMetricFamily]:
         )
     ):
         events.add_metric((provider, status), count)
-    return [waiting, oldest, failing, events]
+    return [waiting, oldest, failing, events, *_cases(session)]
+
+
+def _cases(session: Session) -> list[GaugeMetricFamily]:
+    waiting = _family("provider_cases", "What providers said that waits for a person", ("provider", "kind"))
+    for provider, kind, count in waiting_cases(session):
+        waiting.add_metric((provider, kind), count)
+    missed = _family("poll_missed", "What only polling found, since the beginning", ("provider",))
+    for provider, count in missed_events(session).items():
+        missed.add_metric((provider,), count)
+    return [waiting, missed]
 
 
 def _wallets(session: Session) -> list[GaugeMetricFamily]:

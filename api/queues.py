@@ -70,7 +70,8 @@ class UnclaimedPayments(View, frozen=True, kw_only=True):
 
 
 class Review(View, frozen=True, kw_only=True):
-    """Grants that the host wants looked at, money that came for closed wallets, and second payments of one purchase."""
+    """Grants that the host wants looked at, money that came for closed wallets, second payments of one purchase, and
+    what providers said that could not be carried out."""
 
     review: tuple[QueueItem, ...]
     pagination: Pagination
@@ -94,7 +95,7 @@ SHAPES: dict[Queue, type[msgspec.Struct]] = {
 class ResolveBody(Body, frozen=True, kw_only=True):
     """`accountId` is for `bind`, and only there."""
 
-    action: Literal["approve", "reject", "credit", "refund", "dismiss", "bind"]
+    action: Literal["approve", "reject", "credit", "refund", "dismiss", "bind", "retry"]
     reason: Reason
     account_id: Id | None = None
 

@@ -46,7 +46,7 @@ def reports_text(reports: Sequence[Report]) -> list[str]:
     for report in reports:
         facts = asdict(report)
         lines.append(
-            f"{report.provider}: {facts['listed']} events listed, {facts['missed']} of them no webhook had brought."
+            f"{report.provider}: {facts['listed']} events listed; no webhook had brought {facts['missed']} things."
         )
         lines += [
             f"  {'healed' if each.is_healed else 'OPEN'} {each.kind} {each.purchase_id}: {each.what}"

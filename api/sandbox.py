@@ -16,6 +16,7 @@ from api.demo_pages import page, wants_html
 from api.sandbox_calls import asked as _asked
 from api.sandbox_doors import HANDLERS
 from api.sandbox_page import AnyRequest, Server, checkout_url, post_action, show_challenge, show_checkout
+from api.sandbox_provider import PROVIDER_HANDLERS
 from api.sandbox_returns import (
     Outcome,
     Returned,
@@ -60,6 +61,7 @@ def sandbox_router(sandbox: SandboxServer) -> Router:
             play_dispute_lost,
             *HANDLERS,
             *WALLET_HANDLERS,
+            *PROVIDER_HANDLERS,
         ],
         dependencies={"sandbox": Provide(lambda: sandbox, sync_to_thread=False)},
         exception_handlers={SandboxRefused: _refused},
@@ -158,7 +160,8 @@ async def _announced(sandbox: SandboxServer, made: Returned) -> Refund | Dispute
 
 
 def _refused(request: AnyRequest, refused: SandboxRefused) -> Response[str] | Response[Problem]:
-    """A page for a person at the hosted checkout, a code for everyone else."""
-    if "/checkout/" in request.url.path and wants_html(request):
+    """A page for a person at the hosted checkout or the provider's own side, a code for everyone else."""
+    is_page = "/checkout/" in request.url.path or "/provider/" in request.url.path
+    if is_page and wants_html(request):
         return page("notice.html", status=refused.status, detail=refused.detail)
     return Response(Problem(refused.code, refused.detail), status_code=refused.status)

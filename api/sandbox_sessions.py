@@ -154,6 +154,16 @@ def confirm_late(session: Session, session_id: str, now: datetime) -> tuple[Webh
     return _pay(session, row, "pay", now) if row.state == "processing" else ()
 
 
+def fail_late(session: Session, row: SandboxSessionRow, now: datetime) -> tuple[Webhook, ...]:
+    """The bank's late no: a payment that was on its way comes to nothing."""
+    if row.state != "processing":
+        raise SandboxRefused(409, f"session_{row.state}", "No payment is on its way.")
+    row.decline = "expired" if row.card_id is None else "insufficient_funds"
+    move(row, "failed")
+    session.add(row)
+    return events_of(row, ("payment.failed",), now)
+
+
 def late_sessions(session: Session) -> tuple[str, ...]:
     """Sessions whose payment is on its way: what a restart must still bring to its end."""
     return tuple(session.exec(select(SandboxSessionRow.session_id).where(SandboxSessionRow.state == "processing")))

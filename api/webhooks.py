@@ -8,6 +8,7 @@ from litestar.response import Response
 
 from api.scope import Answer, Call, Resource
 from engine.clock import real_now
+from engine.payments import verifies_at_once
 from engine.rules.errors import NotFound, WebhookRefused
 
 BODY_BYTES_MAX = 1024 * 1024
@@ -17,7 +18,7 @@ log = structlog.get_logger()
 async def take_webhook(call: Call[bytes]) -> Answer | Response[Any]:
     """Verify, store, answer. The event's age is measured in real time, whatever the engine's clock says.
 
-    Verifying may block (a provider's keys may have to be fetched), so it has a thread; events that arrive together
+    Where verifying may block (a provider's keys may have to be fetched) it has a thread; events that arrive together
     share a commit.
     """
     provider = call.runtime.providers.get(call.path["provider"])
@@ -28,7 +29,10 @@ async def take_webhook(call: Call[bytes]) -> Answer | Response[Any]:
         if name.lower() in seen and name.lower().endswith("signature"):
             raise WebhookRefused("The signature header stands there twice.")
         seen[name.lower()] = value
-    event = await asyncio.to_thread(provider.verify, seen, call.ask, real_now())
+    if verifies_at_once(provider):
+        event = provider.verify(seen, call.ask, real_now())
+    else:
+        event = await asyncio.to_thread(provider.verify, seen, call.ask, real_now())
     kept = call.runtime.ingest.keep(call.runtime.db, provider.name, event, call.runtime.clock.now())
     if not await asyncio.wrap_future(kept):
         log.info("webhook repeated", provider=provider.name, event_id=event.event_id)

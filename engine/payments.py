@@ -178,6 +178,11 @@ def stays_payable(provider: PaymentProvider) -> bool:
     return bool(getattr(provider, "stays_payable", False))
 
 
+def verifies_at_once(provider: PaymentProvider) -> bool:
+    """Whether this rail's `verify` only computes, and little: it may then run where nothing may block."""
+    return bool(getattr(provider, "verifies_at_once", False))
+
+
 @dataclass(frozen=True, slots=True)
 class RefundQuestion:
     """A store asks before it refunds. The purchase is named by its object or its order; `reply_to` goes back with
@@ -277,10 +282,14 @@ class Detached:
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """A page of the provider's own list of events, and the place to go on from once they are stored."""
+    """A page of the provider's own list of events, and the place to go on from once they are stored.
+
+    A provider that has no such list is asked for open payments one by one, and what that finds counts as missed.
+    """
 
     events: tuple[Event, ...]
     cursor: str
+    has_list: bool = True
 
 
 class CardProvider(PaymentProvider, Protocol):
@@ -322,6 +331,14 @@ class CardProvider(PaymentProvider, Protocol):
         ...
 
 
+class CardFollower(CardProvider, Protocol):
+    """A rail that tells when a card it keeps was renewed by its bank, or changed by its owner."""
+
+    def changed_card(self, event: Event) -> Card | Detached | None:
+        """The card as it stands now, fetched, or that it is gone; `None` if the event is about something else."""
+        ...
+
+
 class PolledProvider(PaymentProvider, Protocol):
     """A rail whose provider lists its own events: what webhooks lost is found there. One method, nothing else."""
 
@@ -336,6 +353,11 @@ class PolledProvider(PaymentProvider, Protocol):
 def keeps_cards(provider: PaymentProvider) -> TypeGuard[CardProvider]:
     """Whether this rail saves cards and charges them."""
     return hasattr(provider, "charge")
+
+
+def follows_cards(provider: PaymentProvider) -> TypeGuard[CardFollower]:
+    """Whether this rail tells of cards that changed."""
+    return hasattr(provider, "changed_card")
 
 
 def can_be_polled(provider: PaymentProvider) -> TypeGuard[PolledProvider]:

@@ -21,6 +21,7 @@ from engine.payments import (
     CheckoutRequest,
     Event,
     Fact,
+    Polled,
     ProviderRefused,
     ProviderUnreachable,
     RefundRequest,
@@ -46,6 +47,7 @@ class MoonPay:
     name: str = "moonpay"
     account: str = "default"
     can_refund: bool = False
+    verifies_at_once: bool = True
     stays_payable: bool = True
     merchant_of_record: str | None = None
 
@@ -132,6 +134,10 @@ class MoonPay:
             if refused.code == "http_404":
                 return ()
             raise
+
+    def poll(self, cursor: str | None, now: datetime) -> Polled:
+        """No events: MoonPay lists none. Reconciliation asks for each open purchase's transactions all the same."""
+        return Polled((), cursor or "", has_list=False)
 
     def refund(self, request: RefundRequest) -> tuple[Fact, ...]:
         """Never: MoonPay pays nothing back on request."""

@@ -8,7 +8,7 @@ in its reason. `paddle_wire.py` speaks to it, `paddle_events.py` says which byte
 what an object means.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from paddle_billing.Entities.Shared import (
@@ -30,7 +30,8 @@ from paddle_billing.Resources.Transactions.Operations.Price import (
     TransactionNonCatalogProduct,
 )
 
-from engine.payments import Checkout, CheckoutRequest, Event, Fact, ProviderRefused, RefundRequest
+from engine.payments import Checkout, CheckoutRequest, Event, Fact, Polled, ProviderRefused, RefundRequest
+from psp import paddle_polling
 from psp.paddle_events import is_id, transaction_id, verified_event
 from psp.paddle_facts import (
     Json,
@@ -62,6 +63,7 @@ class Paddle:
     name: str = "paddle"
     account: str = "default"
     can_refund: bool = True
+    verifies_at_once: bool = True
     stays_payable: bool = True
     merchant_of_record: str | None = "Paddle"
 
@@ -132,15 +134,8 @@ class Paddle:
             return made
         return self._own_refund(transaction | {"adjustments": [adjustment]}, request.reversal_id)
 
-    def events_since(self, cursor: str | None) -> Iterator[Event]:
-        """Every event after the one whose id is `cursor`, oldest first, as a webhook would have brought it.
-
-        The id of the last one is the next cursor. Paddle keeps events for 90 days; without a cursor they are all told.
-        """
-        given = {"order_by": "id[ASC]", **({"after": cursor} if cursor else {})}
-        for told, raw in self._wire.events(given):
-            if is_id(told.get("event_id")) and isinstance(told.get("event_type"), str):
-                yield Event(told["event_id"], told["event_type"], raw)
+    def poll(self, cursor: str | None, now: datetime) -> Polled:
+        return paddle_polling.poll(self._wire, cursor, now)
 
     def _transaction(self, transaction_id: str) -> Json:
         if not is_id(transaction_id):

@@ -52,6 +52,11 @@ def transaction_id(told: Mapping[str, Any]) -> str | None:
     return str(named)
 
 
+def is_followed(event_type: str) -> bool:
+    """Whether events of this type are about something of ours at all."""
+    return event_type.partition(".")[0] in _FOLLOWED
+
+
 def is_id(value: object) -> bool:
     """Whether this may be one of Paddle's ids, and so stand in a path."""
     return isinstance(value, str) and _ID.fullmatch(value) is not None

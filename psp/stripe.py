@@ -18,6 +18,7 @@ from stripe.params.checkout import SessionCreateParams
 
 from engine.payments import (
     Act,
+    Card,
     ChargeRequest,
     Checkout,
     CheckoutRequest,
@@ -80,6 +81,7 @@ class Stripe:
     name: str = "stripe"
     account: str = "default"
     can_refund: bool = True
+    verifies_at_once: bool = True
     merchant_of_record: str | None = None
 
     def __init__(
@@ -242,6 +244,9 @@ class Stripe:
 
     def detached(self, event: Event) -> Detached | None:
         return stripe_cards.detached(event)
+
+    def changed_card(self, event: Event) -> Card | Detached | None:
+        return stripe_cards.changed_card(self._client, event)
 
     def poll(self, cursor: str | None, now: datetime) -> Polled:
         return stripe_polling.poll(self._client, cursor, now)

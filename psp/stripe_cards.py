@@ -11,10 +11,10 @@ from typing import Any
 
 import stripe
 
-from engine.payments import ChargeRequest, Detached, Event, ProviderRefused
+from engine.payments import Card, ChargeRequest, Detached, Event, ProviderRefused
 from psp.stripe_asking import asking
 from psp.stripe_events import pointer
-from psp.stripe_facts import Json, is_for, stripe_minor
+from psp.stripe_facts import Json, card_of, is_for, stripe_minor
 
 CHARGE_EXPAND = ["latest_charge"]
 
@@ -116,6 +116,18 @@ def detached(event: Event) -> Detached | None:
         return None
     kind, object_id = pointed
     return Detached(card_references=(object_id,)) if kind == "payment_method" else Detached(customer_id=object_id)
+
+
+def changed_card(client: stripe.StripeClient, event: Event) -> Card | Detached | None:
+    """A card that was renewed or changed, as it stands now; one without a customer is gone."""
+    pointed = pointer(event)
+    if pointed is None or pointed[0] != "card":
+        return None
+    with asking():
+        method: Json = client.v1.payment_methods.retrieve(pointed[1]).to_dict()
+    if method.get("customer") is None or not method.get("card"):
+        return Detached(card_references=(method["id"],))
+    return card_of(method, method["customer"])
 
 
 def _declined_intent(cause: BaseException | None) -> str | None:

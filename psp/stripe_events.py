@@ -27,6 +27,7 @@ Pointed = Literal[
     "dispute",
     "early_fraud_warning",
     "payment_method",
+    "card",
     "customer",
     "subscription",
     "invoice",
@@ -57,6 +58,8 @@ _FOLLOWED: dict[str, Pointed] = {
     "radar.early_fraud_warning.created": "early_fraud_warning",
     "radar.early_fraud_warning.updated": "early_fraud_warning",
     "payment_method.detached": "payment_method",
+    "payment_method.updated": "card",
+    "payment_method.automatically_updated": "card",
     "customer.deleted": "customer",
     "customer.subscription.created": "subscription",
     "customer.subscription.updated": "subscription",
@@ -90,7 +93,7 @@ _SAID_BY_OTHERS = (
     "invoice.marked_uncollectible",
 )
 POLLED = tuple(kind for kind in _FOLLOWED if kind not in _SAID_BY_OTHERS)
-"""The types asked for when Stripe's own list is read: at most twenty, and those left out have others that say so."""
+"""The types asked for when Stripe's own list is read; those left out have others that say so."""
 
 
 def verified_event(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime) -> Event:

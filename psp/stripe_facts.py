@@ -152,14 +152,17 @@ def intent_payment(intent: Json, seen_at: int) -> tuple[Fact, ...]:
 def refund_fact(refund: Json, intent: Json, price: Price, seen_at: int) -> Fact:
     """A refund and whose payment it gives back, as a part of the price: tax on top goes back with it.
 
-    `requires_action` and any unknown status are still pending.
+    `requires_action` and any unknown status are still pending. A refund in another currency than its charge is told as
+    it is: its number says nothing of the price.
     """
+    is_converted = refund["currency"].lower() != price.currency.lower()
+    told = refund["amount"] if is_converted else price.net_of(refund["amount"])
     state = _REFUND_STATES.get(refund.get("status") or "", "pending")
     return Fact(
         kind="refund",
         object_id=refund["id"],
         state=state,
-        amount=from_stripe(price.net_of(refund["amount"]), price.currency),
+        amount=from_stripe(told, refund["currency"]),
         version=_REFUND_RANK[state] * _RANK_STEP + seen_at,
         live=intent["livemode"],
         parent_id=intent["id"],
@@ -261,9 +264,13 @@ def _saved_card(intent: Json) -> Card | None:
     method = intent.get("payment_method")
     if intent.get("setup_future_usage") != "off_session" or not isinstance(method, dict) or not method.get("card"):
         return None
-    customer, card = intent.get("customer"), method["card"]
-    if customer is None:
-        return None
+    customer = intent.get("customer")
+    return card_of(method, customer) if customer is not None else None
+
+
+def card_of(method: Json, customer: Json | str) -> Card:
+    """A payment method that is a card: all that may be known of it."""
+    card = method["card"]
     return Card(
         reference=method["id"],
         customer_id=customer if isinstance(customer, str) else customer["id"],

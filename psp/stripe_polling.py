@@ -13,6 +13,9 @@ OVERLAP = timedelta(hours=1)
 FIRST_LOOK = timedelta(days=3)
 """How far back the first poll goes: as long as Stripe itself tries to deliver."""
 
+TYPES_MAX = 20
+"""Stripe takes no more types in one request."""
+
 KEPT = timedelta(days=29)
 """Stripe keeps events for thirty days."""
 
@@ -24,10 +27,14 @@ def poll(client: stripe.StripeClient, cursor: str | None, now: datetime) -> Poll
     """
     since = datetime.fromtimestamp(int(cursor), now.tzinfo) - OVERLAP if cursor is not None else now - FIRST_LOOK
     since = max(since, now - KEPT)
-    with asking():
-        page = client.v1.events.list({"created": {"gte": int(since.timestamp())}, "types": list(POLLED), "limit": 100})
-        listed = [event.to_dict() for event in page.auto_paging_iter()]
+    listed = []
+    for start in range(0, len(POLLED), TYPES_MAX):
+        types = list(POLLED[start : start + TYPES_MAX])
+        with asking():
+            page = client.v1.events.list({"created": {"gte": int(since.timestamp())}, "types": types, "limit": 100})
+            listed += [event.to_dict() for event in page.auto_paging_iter()]
     listed.reverse()
+    listed.sort(key=lambda told: int(told["created"]))
     events = tuple(
         Event(
             told["id"],

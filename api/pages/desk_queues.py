@@ -28,6 +28,7 @@ LABELS: dict[Action, str] = {
     "refund": "Send the money back",
     "dismiss": "Dismiss",
     "bind": "Give it to this account",
+    "retry": "Try it again now",
 }
 """What the button of each decision says."""
 
@@ -38,6 +39,7 @@ NOTICES: dict[Action, str] = {
     "refund": "The refund is asked for: the money goes back through the provider.",
     "dismiss": "Dismissed: nothing was moved.",
     "bind": "Bound: the account has the credits.",
+    "retry": "It is tried again now; should it fail, it waits here once more.",
 }
 
 

@@ -23,6 +23,7 @@ REASONS = {
     "wallet_not_active": "Your wallet is suspended, so nothing was bought.",
     "not_in_plan": "Your plan does not include top-ups.",
     "no_card": "The card it should use is not saved any more. Choose another card.",
+    "card_expired": "The card it should use has expired. Choose another card.",
     "backoff_after_decline": "Your card was declined before; it is left alone for a while.",
     "cooldown": "It had bought credits a moment before.",
     "max_per_day": "It had bought credits as often as it may in one day.",

@@ -6,7 +6,7 @@ that used it with it, in the same transaction; the provider is told afterwards, 
 
 from sqlmodel import Session
 
-from engine.payments import CardProvider, Detached, PaymentProvider, ProviderRefused, keeps_cards
+from engine.payments import Card, CardProvider, Detached, PaymentProvider, ProviderRefused, keeps_cards
 from engine.rules.errors import NotFound
 from engine.rules.facts import Fact
 from engine.runtime import Runtime
@@ -120,6 +120,27 @@ def cards_gone(runtime: Runtime, provider: PaymentProvider, gone: Detached) -> N
                 cards.forget_customer(session, account_id, provider.name, mode, gone.customer_id)
 
         transact(runtime.db, work)
+
+
+def card_changed(runtime: Runtime, provider: PaymentProvider, card: Card) -> None:
+    """A card that its bank renewed, or its owner changed, is known as it is now; what waited for it looks again."""
+    with reading(runtime.db) as session:
+        owners = {row.account_id for row in cards.cards_by_reference(session, provider.name, (card.reference,))}
+
+    def work(session: Session, account_id: str) -> None:
+        now = runtime.clock.now()
+        books.lock_wallets(session, [account_id], now)
+        row = cards.keep_card(session, account_id, provider.name, card, now)
+        wanted = session.get(AutoRechargeRow, account_id)
+        if wanted is not None and wanted.is_enabled and wanted.method_id == row.method_id:
+            wanted.backoff_until_at, wanted.updated_at = None, now
+            session.add(wanted)
+            recharges.ask(session, account_id, now, now)
+
+    for account_id in sorted(owners):
+        transact(runtime.db, lambda session, a=account_id: work(session, a))  # type: ignore[misc]
+    if owners:
+        runtime.wake_jobs()
 
 
 def portal_url(runtime: Runtime, account_id: str) -> str:

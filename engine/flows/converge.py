@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from sqlmodel import Session
 
 from engine import book
+from engine.flows import cases
 from engine.flows.cards import keep_saved_card
 from engine.flows.granting import commit_of, count_part, grants_of, terms_of
 from engine.flows.recharge_outcome import note_charge
@@ -84,6 +85,8 @@ def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str
     _note_status(session, runtime, purchase, verdict, out_before, now)
     _note_refunds(session, purchase, now)
     note_second_payments(session, purchase, provider, now)
+    if purchase.landed_at is not None:
+        cases.note_foreign(session, purchase, purchases.facts_of(session, purchase), now)
     count_part(commit, purchase.status == "refunded", purchase.landed_at)
     session.add(purchase)
     session.flush()
@@ -300,7 +303,7 @@ def _note_refunds(session: Session, purchase: PurchaseRow, now: datetime) -> Non
             reversal.status = "failed"
             reversal.updated_at = now
             session.add(reversal)
-        if purchase.landed_at is not None:
+        if purchase.landed_at is not None and fact.amount.currency == purchase.currency:
             _note_document(session, purchase, fact, now)
 
 

@@ -12,8 +12,9 @@ from engine import book
 from engine.flows.converge import terms_credits
 from engine.flows.refunds import RefundOrder, account_of, propose
 from engine.rules.commands import Expire, fingerprint_of
-from engine.rules.errors import NotFound, Refusal, WalletNotActive
+from engine.rules.errors import NotFound, RefundNotPossible, Refusal, WalletNotActive
 from engine.rules.money import Money
+from engine.rules.purchases import foreign_facts
 from engine.rules.refunds import Refundable, decide_refund, gone_minor, needs_second_person, refund_max
 from engine.runtime import Runtime
 from engine.store import books, purchases, replies
@@ -68,6 +69,7 @@ def _refund(session: Session, runtime: Runtime, account_id: str, wanted: PolicyR
     purchase = purchases.get_purchase(session, account_id, wanted.purchase_id, lock=True)
     if purchase is None:
         raise NotFound("purchase")
+    _check_reckonable(session, purchase)
     rules = runtime.catalog.refunds
     terms = decide_refund(
         refundable(session, runtime, purchase), rules.policy, wanted.amount_minor, is_admin=wanted.is_admin
@@ -75,6 +77,13 @@ def _refund(session: Session, runtime: Runtime, account_id: str, wanted: PolicyR
     order = RefundOrder("refund", Money(terms.amount_minor, purchase.currency), terms.credits, wanted.reason)
     above = needs_approval(session, runtime, purchase, terms.amount_minor)
     return propose(session, runtime, purchase, order, wanted.actor, needs_approval=above)
+
+
+def _check_reckonable(session: Session, purchase: PurchaseRow) -> None:
+    """Refuse where money went back in another currency: what is left of the price can't be reckoned."""
+    foreign = foreign_facts(purchases.facts_of(session, purchase), purchase.currency)
+    if gone_minor((fact.kind, fact.state, fact.amount.minor) for fact in foreign):
+        raise RefundNotPossible("Money went back in another currency, so what is left can't be reckoned here.")
 
 
 def needs_approval(session: Session, runtime: Runtime, purchase: PurchaseRow, amount_minor: int) -> bool:
@@ -116,6 +125,7 @@ def refund_offer(session: Session, runtime: Runtime, purchase: PurchaseRow, *, i
     """What this person may give back now."""
     seen = refundable(session, runtime, purchase)
     try:
+        _check_reckonable(session, purchase)
         most = refund_max(seen, runtime.catalog.refunds.policy, is_admin=is_admin)
     except Refusal as refusal:
         return Offer(0, seen.unspent_minor, refusal)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from sqlmodel import Session
 
-from engine.flows import proposals, quarantine, refunds, send_back, unclaimed
+from engine.flows import cases, proposals, quarantine, refunds, send_back, unclaimed
 from engine.rules.errors import AlreadyRefunded, Forbidden, Invalid, NotFound
 from engine.rules.stores import price_of
 from engine.runtime import Runtime
@@ -18,13 +18,15 @@ from engine.store.database import reading
 from engine.store.queues import Queue, Waiting, queue_page
 from engine.store.tables import ReversalRow
 
-Action = Literal["approve", "reject", "credit", "refund", "dismiss", "bind"]
+Action = Literal["approve", "reject", "credit", "refund", "dismiss", "bind", "retry"]
 
 ACTIONS: dict[str, tuple[Action, ...]] = {
     "purchase": ("credit", "refund", "dismiss"),
     "invoice": ("refund", "dismiss"),
     "second_payment": ("refund", "dismiss"),
     "payment": ("bind", "refund", "dismiss"),
+    "event": ("retry", "dismiss"),
+    "foreign_refund": ("dismiss",),
     "host_grant": ("approve", "reject"),
     "admin_grant": ("approve", "reject"),
     "admin_debit": ("approve", "reject"),
@@ -93,6 +95,8 @@ def resolve(runtime: Runtime, verdict: Verdict) -> Resolved:
             return _purchase(runtime, verdict)
         case ("review", "sec"):
             return _second_payment(runtime, verdict)
+        case ("review", "cas"):
+            return _case(runtime, verdict)
         case ("unclaimed", "unc"):
             return _payment(runtime, verdict)
         case ("review" | "approvals", "prp"):
@@ -146,6 +150,20 @@ def _second_payment(runtime: Runtime, verdict: Verdict) -> Resolved:
         raise Forbidden("Above the approval limit an approver or an administrator decides this.")
     is_refund = verdict.action == "refund"
     done = send_back.decide(runtime, verdict.item_id, verdict.actor, verdict.reason, send_back=is_refund)
+    return Resolved(
+        status=done.row.status,
+        account_id=done.row.account_id,
+        decided_by=done.row.decided_by,
+        purchase_id=done.row.purchase_id,
+        is_replay=done.is_replay,
+    )
+
+
+def _case(runtime: Runtime, verdict: Verdict) -> Resolved:
+    """What a provider said in vain: an event is tried again at once, or let go."""
+    _check_action(verdict, cases.find(runtime, verdict.item_id).kind)
+    assert verdict.action in ("retry", "dismiss")
+    done = cases.decide(runtime, verdict.item_id, verdict.action, verdict.actor, verdict.reason)
     return Resolved(
         status=done.row.status,
         account_id=done.row.account_id,

@@ -5,28 +5,36 @@ from datetime import datetime, timedelta
 import structlog
 from sqlmodel import Session
 
-from engine.flows import subscription_facts
-from engine.flows.cards import cards_gone
+from engine.flows import cases, subscription_facts
+from engine.flows.cards import card_changed, cards_gone
 from engine.flows.converge import apply_facts
 from engine.flows.stores import take_news
 from engine.payments import (
+    Card,
+    Detached,
     Event,
     PaymentProvider,
     ProviderRefused,
     ProviderUnreachable,
     Store,
+    follows_cards,
     keeps_cards,
     stays_payable,
 )
 from engine.rules.facts import Fact, ProviderFact, SubscriptionFact
+from engine.rules.lots import NEVER
 from engine.runtime import Runtime
 from engine.store import books, outbox, purchases, subscriptions
+from engine.store.cases import get_event
 from engine.store.database import reading, transact
 from engine.store.tables import ProviderEventRow, PurchaseRow
 
 log = structlog.get_logger()
 PARKED_TRIES = 10
-"""After about a day and a half of doubling waits, an object nobody knows is ignored (its event stays)."""
+"""After about a day and a half of doubling waits, an object nobody knows is a person's to look at."""
+
+FAILED_TRIES = 12
+"""After some two hours of doubling waits, what keeps failing is shown to a person; it is tried on all the same."""
 
 LATE_CHECKS = (timedelta(minutes=15), timedelta(hours=1), timedelta(hours=4), timedelta(hours=19))
 """When a checkout that can be paid after our session is over is asked for again, each counted from the last."""
@@ -47,7 +55,7 @@ def process_due(runtime: Runtime, now: datetime, limit: int = 100) -> int:
     for row in rows:
         provider = runtime.providers.get(row.provider)
         if provider is None:
-            _finish(runtime, row, "ignored", "the provider is off", now)
+            _give_up(runtime, row, "the provider is off", now)
             continue
         try:
             process(runtime, provider, row, now)
@@ -63,12 +71,10 @@ def process(runtime: Runtime, provider: PaymentProvider, row: ProviderEventRow, 
     if isinstance(provider, Store):
         _process_store(runtime, provider, row, event, now)
         return
-    gone = provider.detached(event) if keeps_cards(provider) else None
-    if gone is not None:
-        cards_gone(runtime, provider, gone)
-        _finish(runtime, row, "done", None, now)
-        return
     try:
+        if _is_of_a_card(runtime, provider, event):
+            _finish(runtime, row, "done", None, now)
+            return
         facts = provider.facts(event)
     except ProviderUnreachable as error:
         _later(runtime, row, "stored", str(error), now)
@@ -82,6 +88,20 @@ def process(runtime: Runtime, provider: PaymentProvider, row: ProviderEventRow, 
     unknown = carry_out(runtime, provider, facts, row)
     if unknown:
         _later(runtime, row, "parked", "no purchase is known for it", now)
+
+
+def _is_of_a_card(runtime: Runtime, provider: PaymentProvider, event: Event) -> bool:
+    """Whether the event is about a saved card, which is then gone, or known as it is now."""
+    if not keeps_cards(provider):
+        return False
+    told: Detached | Card | None = provider.detached(event)
+    if told is None and follows_cards(provider):
+        told = provider.changed_card(event)
+    if isinstance(told, Detached):
+        cards_gone(runtime, provider, told)
+    elif told is not None:
+        card_changed(runtime, provider, told)
+    return told is not None
 
 
 def _process_store(runtime: Runtime, store: Store, row: ProviderEventRow, event: Event, now: datetime) -> None:
@@ -220,22 +240,45 @@ def _expire(session: Session, runtime: Runtime, row: PurchaseRow, now: datetime)
 
 
 def _later(runtime: Runtime, row: ProviderEventRow, status: str, problem: str, now: datetime) -> None:
-    """Try again later, waiting twice as long each time; an object nobody claims is ignored in the end."""
-    if row.attempts + 1 >= PARKED_TRIES and status == "parked":
-        _finish(runtime, row, "ignored", problem, now)
+    """Try again later, waiting twice as long each time; in the end a person hears of it."""
+    tries = row.attempts + 1
+    if status == "parked" and tries >= PARKED_TRIES:
+        _give_up(runtime, row, problem, now)
         return
-    wait = timedelta(seconds=min(3600 * 6, 2 ** (row.attempts + 1) * (1 if status == "stored" else 60)))
+    wait = timedelta(seconds=min(3600 * 6, 2**tries * (1 if status == "stored" else 60)))
 
     def work(session: Session) -> None:
-        there = session.get(ProviderEventRow, (row.provider, row.event_id))
-        if there is not None and there.status in ("stored", "parked"):
-            there.status = status
-            there.attempts += 1
-            there.problem = problem[:500]
-            there.due_at = now + wait
-            session.add(there)
+        there = _put_off(session, row, status, problem, now + wait)
+        if there is not None and tries >= FAILED_TRIES:
+            cases.note_event(session, there, problem, now)
 
     transact(runtime.db, work)
+
+
+def _give_up(runtime: Runtime, row: ProviderEventRow, problem: str, now: datetime) -> None:
+    """Keep the event as it is until a person decides; nothing else will make it work."""
+
+    def work(session: Session) -> None:
+        there = _put_off(session, row, "parked", problem, NEVER)
+        if there is not None:
+            cases.note_event(session, there, problem, now)
+
+    transact(runtime.db, work)
+
+
+def _put_off(
+    session: Session, row: ProviderEventRow, status: str, problem: str, due_at: datetime
+) -> ProviderEventRow | None:
+    """Note that it failed once more; `None` if it was carried out or dismissed meanwhile."""
+    there = get_event(session, row.provider, row.event_id)
+    if there is None or there.status not in ("stored", "parked"):
+        return None
+    there.status = status
+    there.attempts += 1
+    there.problem = problem[:500]
+    there.due_at = due_at
+    session.add(there)
+    return there
 
 
 def _finish(runtime: Runtime, row: ProviderEventRow, status: str, problem: str | None, now: datetime) -> None:
@@ -249,3 +292,5 @@ def _mark(session: Session, row: ProviderEventRow, status: str, problem: str | N
     there.problem = problem
     there.done_at = now
     session.add(there)
+    if row.attempts > 0:
+        cases.close_event(session, row, now)

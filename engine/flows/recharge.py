@@ -33,6 +33,7 @@ from engine.rules.recharge import (
     Wish,
     day_start,
     decide,
+    is_expired,
     month_start,
 )
 from engine.runtime import Runtime
@@ -71,6 +72,9 @@ def look_at(session: Session, runtime: Runtime, account_id: str) -> None:
         _fire(session, runtime, page, wish, card)
     elif verdict.reason not in SILENT:
         available = page.wallet.available_credits
+        if verdict.reason == "card_expired" and recharges.last_reason(session, account_id) != "card_expired":
+            told: dict[str, object] = {"notice": "autoRechargeFailed", "reason": "card_expired"}
+            outbox.enqueue(session, account_id, "notice", told, now)
         recharges.note(session, account_id, wish, available, verdict.reason, now, again_at=verdict.again_at)
     if verdict.again_at is not None:
         recharges.ask(session, account_id, verdict.again_at, now)
@@ -86,6 +90,7 @@ def _situation(
         available_credits=page.wallet.available_credits,
         wallet_status=page.wallet.status,
         has_card=provider is not None and keeps_cards(provider),
+        is_card_expired=card is not None and is_expired(card.exp_year, card.exp_month, now),
         may_top_up=runtime.catalog.may_top_up(account.plan),
         is_in_flight=recharges.in_flight(session, account_id) is not None,
         last_fired_at=recharges.last_fired_at(session, account_id),

@@ -54,7 +54,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One rail: how many events were listed, how many of them nobody had brought, and what was found."""
+    """One rail: how many events were listed, what no webhook had brought of these and of payments asked for one by
+    one, and what was found."""
 
     provider: str
     listed: int
@@ -104,10 +105,15 @@ def reconcile(runtime: Runtime, provider: PolledProvider) -> Report:
             if event.event_id in new:
                 findings += _carry_out(runtime, provider, event, now)
     transact(runtime.db, lambda session: polling.move_on(session, provider, polled.cursor, missed, now))
-    if missed:
-        log.error("polling found events that no webhook brought", provider=provider.name, missed=missed)
     findings += _compared(runtime, provider, now)
-    findings += _asked_again(runtime, provider, min(polled_at, now) - timedelta(hours=1), now)
+    asked = _asked_again(runtime, provider, min(polled_at, now) - timedelta(hours=1), now)
+    untold = 0 if polled.has_list else sum(finding.is_healed for finding in asked)
+    if untold:
+        transact(runtime.db, lambda session: polling.count_missed(session, provider, untold, now))
+    missed += untold
+    if missed:
+        log.error("polling found what no webhook brought", provider=provider.name, missed=missed)
+    findings += asked
     for finding in findings:
         log.warning("reconciled", kind=finding.kind, purchase_id=finding.purchase_id, healed=finding.is_healed)
     return Report(provider.name, len(polled.events), missed, tuple(dict.fromkeys(findings)))

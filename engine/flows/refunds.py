@@ -12,7 +12,8 @@ from typing import Literal
 from sqlmodel import Session
 
 from engine.clock import new_id
-from engine.flows.converge import apply_facts, settle, terms_credits
+from engine.flows.converge import apply_facts, settle
+from engine.flows.granting import commit_of, terms_of
 from engine.payments import Fact, ProviderRefused, RefundRequest
 from engine.rules.commands import fingerprint_of
 from engine.rules.errors import AlreadyRefunded, NotFound, OwnApproval
@@ -60,7 +61,8 @@ def _propose(
         raise NotFound("purchase")
     check_reversal(_reversible(session, runtime, purchase), now, runtime.catalog.refunds.window_hours)
     # From here the reversal must succeed.
-    order = RefundOrder("reversal", Money(purchase.amount_minor, purchase.currency), terms_credits(purchase), reason)
+    landed = terms_of(purchase, commit_of(session, purchase)).granted_credits
+    order = RefundOrder("reversal", Money(purchase.amount_minor, purchase.currency), landed, reason)
     needs_approval = purchase.amount_minor > runtime.catalog.refunds.approval_above
     return propose(session, runtime, purchase, order, actor, needs_approval=needs_approval)
 

@@ -88,7 +88,8 @@ class Verdict:
 def merge(known: Iterable[KnownFact], fact: Fact) -> KnownFact | None:
     """The fact to keep after `fact` was sighted, or `None` when what is known is as new.
 
-    A refund that we made is recognised by our reversal id in it, or by the provider's id we noted before.
+    A refund that we made is recognised by our reversal id in it, or by the provider's id we noted before. Whatever
+    currency the provider tells it in, it is the money that we asked for.
     """
     mine = next((k for k in known if k.fact_id == fact.own_reference or k.object_id == fact.object_id), None)
     if mine is not None:
@@ -97,12 +98,13 @@ def merge(known: Iterable[KnownFact], fact: Fact) -> KnownFact | None:
         is_same_age = fact.version == mine.version
         if is_same_age and FINAL_RANK.get(fact.state, 1) <= FINAL_RANK.get(mine.state, 1):
             return None
+    is_converted = mine is not None and mine.own_credits is not None and mine.amount.currency != fact.amount.currency
     return KnownFact(
         fact_id=mine.fact_id if mine else fact.object_id,
         kind=fact.kind,
         object_id=fact.object_id,
         state=fact.state,
-        amount=fact.amount,
+        amount=mine.amount if mine is not None and is_converted else fact.amount,
         version=fact.version,
         is_live=fact.live,
         own_credits=mine.own_credits if mine else None,
@@ -117,9 +119,12 @@ def surplus_payments(facts: Iterable[KnownFact], credited: str | None) -> tuple[
 
 
 def sent_back_minor(facts: Iterable[KnownFact], payment_id: str, *, firm: bool) -> int:
-    """How much of one payment's money went back; with `firm`, only what certainly did."""
+    """How much of one payment's money went back, in its own currency; with `firm`, only what certainly did."""
     states = ("succeeded",) if firm else ("succeeded", "pending", "processing")
-    return sum(f.amount.minor for f in facts if f.kind == "refund" and f.parent_id == payment_id and f.state in states)
+    known = tuple(facts)
+    currency = next((f.amount.currency for f in known if f.kind == "payment" and f.fact_id == payment_id), None)
+    back = [f for f in known if f.kind == "refund" and f.parent_id == payment_id and f.state in states]
+    return sum(f.amount.minor for f in back if f.amount.currency == currency)
 
 
 def about_credited(facts: Iterable[KnownFact], credited: str | None) -> tuple[KnownFact, ...]:
@@ -129,15 +134,23 @@ def about_credited(facts: Iterable[KnownFact], credited: str | None) -> tuple[Kn
     return tuple(fact for fact in known if fact.kind == "payment" or fact.parent_id not in others)
 
 
+def foreign_facts(facts: Iterable[KnownFact], currency: str) -> tuple[KnownFact, ...]:
+    """Refunds and disputes in another currency than the purchase: no number says which part of it they are."""
+    return tuple(f for f in facts if f.kind != "payment" and f.amount.currency != currency)
+
+
 def converge(terms: Terms, facts: Iterable[KnownFact], is_live: bool, freezes_warnings: bool = False) -> Verdict:
     """Judge a purchase by all its facts. `is_live` is the mode our keys for this provider are in.
 
     With `freezes_warnings` an issuer's early warning of fraud counts as an open dispute: what is unspent stays out
-    until it is over. Else it is noted and moves nothing.
+    until it is over. Else it is noted and moves nothing. What is in another currency moves nothing either: it can't be
+    reckoned, and a person decides.
     """
     waiting = ("open", "warning") if freezes_warnings else ("open",)
     known = about_credited(facts, terms.credited)
     payment = best_payment(known)
+    currency = terms.amount.currency if terms.has_landed or payment is None else payment.amount.currency
+    known = tuple(f for f in known if f.kind == "payment" or f.amount.currency == currency)
     if payment is None:
         return Verdict("open", False, None, 0, 0)
     if payment.state != "paid":

@@ -46,6 +46,7 @@ class Situation:
     available_credits: int
     wallet_status: str
     has_card: bool
+    is_card_expired: bool
     may_top_up: bool
     is_in_flight: bool
     last_fired_at: datetime | None
@@ -81,6 +82,8 @@ def decide(wish: Wish, now_is: Situation, rules: AutoRecharge, now: datetime) ->
         return Verdict(False, "not_in_plan", _next_day(now))
     if not now_is.has_card:
         return Verdict(False, "no_card")
+    if now_is.is_card_expired:
+        return Verdict(False, "card_expired")
     if now_is.backoff_until_at is not None and now < now_is.backoff_until_at:
         return Verdict(False, "backoff_after_decline", now_is.backoff_until_at)
     if now_is.last_fired_at is not None:
@@ -93,6 +96,12 @@ def decide(wish: Wish, now_is: Situation, rules: AutoRecharge, now: datetime) ->
     if cap is not None and now_is.charged_this_month_minor + wish.amount_minor > cap:
         return Verdict(False, "monthly_cap", next_month(now))
     return Verdict(True, "at_or_below_threshold")
+
+
+def is_expired(exp_year: int, exp_month: int, now: datetime) -> bool:
+    """Whether a card's last month is over everywhere on earth."""
+    first_of_next = datetime(exp_year + exp_month // 12, exp_month % 12 + 1, 1, tzinfo=timezone.utc)
+    return now >= first_of_next + timedelta(hours=12)
 
 
 def check_wish(wish: Wish, rules: AutoRecharge) -> None:

@@ -36,6 +36,23 @@ def insert_rows(session: AnySession, table: str, columns: tuple[str, ...], rows:
         pen.run(statements.insert_on_postgresql(table, columns), _arrays(kinds, rows))
 
 
+def insert_new_rows(
+    session: AnySession, table: str, columns: tuple[str, ...], keys: tuple[str, ...], rows: Sequence[Row]
+) -> set[Row]:
+    """Insert those rows whose key is not there yet; the keys of the new ones. Each key stands once in `rows`."""
+    if not rows:
+        return set()
+    pen = pen_of(session)
+    kinds = statements.kinds_of(table, columns)
+    if not pen.is_sqlite:
+        statement = statements.insert_new_on_postgresql(table, columns, keys)
+        return set(pen.run(statement, _arrays(kinds, rows))())
+    statement = statements.insert_new_on_sqlite(table, columns, keys)
+    places = [columns.index(key) for key in keys]
+    pairs = zip(rows, _to_sqlite(kinds, rows), strict=True)
+    return {tuple(row[n] for n in places) for row, bound in pairs if pen.run(statement, bound)()}
+
+
 def update_rows(
     session: AnySession, table: str, keys: tuple[str, ...], columns: tuple[str, ...], rows: Sequence[Row]
 ) -> None:

@@ -7,9 +7,9 @@ from sqlmodel import Session, col, select
 from engine.payments import Event, PaymentProvider
 from engine.rules.money import Money
 from engine.rules.purchases import KnownFact
-from engine.store.bulk import insert_rows
+from engine.store.bulk import insert_new_rows
 from engine.store.purchases import EVENT
-from engine.store.tables import CommitRow, FactRow, PollCursorRow, ProviderEventRow, PurchaseRow
+from engine.store.tables import CommitRow, FactRow, PollCursorRow, PurchaseRow
 
 
 def cursor_of(session: Session, provider: PaymentProvider, *, lock: bool = False) -> PollCursorRow | None:
@@ -43,23 +43,25 @@ def move_on(session: Session, provider: PaymentProvider, cursor: str, missed: in
     session.add(row)
 
 
+def count_missed(session: Session, provider: PaymentProvider, missed: int, now: datetime) -> None:
+    """Count what was found without any event, by asking for payments one by one."""
+    row = cursor_of(session, provider, lock=True) or _new(provider, now)
+    row.missed += missed
+    row.missed_at = now
+    session.add(row)
+
+
 def _new(provider: PaymentProvider, now: datetime) -> PollCursorRow:
     mode = "live" if provider.is_live else "test"
     return PollCursorRow(provider=provider.name, provider_account=provider.account, mode=mode, polled_at=now)
 
 
 def store_new(session: Session, provider: str, events: tuple[Event, ...], now: datetime) -> set[str]:
-    """Keep those events that are not there yet, in one statement; the ids of the new ones."""
+    """Keep those events that are not there yet, in one statement, whoever else keeps them now; the ids of the new."""
     wanted = {event.event_id: event for event in events}
-    known = session.exec(
-        select(ProviderEventRow.event_id).where(
-            ProviderEventRow.provider == provider, col(ProviderEventRow.event_id).in_(wanted)
-        )
-    ).all()
-    new = [event for event_id, event in wanted.items() if event_id not in set(known)]
-    rows = [(provider, event.event_id, event.type, event.payload, "stored", 0, now, now) for event in new]
-    insert_rows(session, "provider_events", EVENT, rows)
-    return {event.event_id for event in new}
+    rows = [(provider, event.event_id, event.type, event.payload, "stored", 0, now, now) for event in wanted.values()]
+    new = insert_new_rows(session, "provider_events", EVENT, EVENT[:2], rows)
+    return {event_id for _, event_id in new}
 
 
 def missed_events(session: Session) -> dict[str, int]:

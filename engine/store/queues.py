@@ -13,6 +13,7 @@ from engine.store.stores import read_sighting
 from engine.store.tables import (
     AccountRow,
     ProposalRow,
+    ProviderCaseRow,
     PurchaseRow,
     ResolutionRow,
     ReversalRow,
@@ -30,7 +31,8 @@ SEEN_MAX = 10_000
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
     """One thing that waits. `kind` says what it is: `purchase`, `invoice`, `second_payment`, `payment`, `reversal`,
-    `refund`, `host_grant`, `admin_grant` or `admin_debit`; what a kind does not have is `None`."""
+    `refund`, `host_grant`, `admin_grant`, `admin_debit`, `event` or `foreign_refund`; what a kind does not have is
+    `None`."""
 
     id: str
     kind: str
@@ -265,6 +267,38 @@ def _payment(row: StorePurchaseRow) -> Waiting:
     )
 
 
+def _cases() -> Source:
+    joined = (
+        select(ProviderCaseRow, AccountRow)
+        .outerjoin(AccountRow, col(AccountRow.account_id) == col(ProviderCaseRow.account_id))
+        .where(col(ProviderCaseRow.status) == "waiting")
+    )
+
+    def rows(session: Session, limit: int) -> list[Waiting]:
+        newest = joined.order_by(col(ProviderCaseRow.created_at).desc(), col(ProviderCaseRow.case_id).desc())
+        return [_case(row, owner) for row, owner in session.execute(newest.limit(limit)).all()]
+
+    return rows, lambda session: _count(session, joined)
+
+
+def _case(row: ProviderCaseRow, owner: AccountRow | None) -> Waiting:
+    return Waiting(
+        id=row.case_id,
+        kind=row.kind,
+        created_at=row.created_at,
+        account_id=row.account_id,
+        account_name=owner.name if owner is not None else None,
+        account_email=owner.email if owner is not None else None,
+        purchase_id=row.purchase_id,
+        provider=row.provider,
+        provider_reference=row.object_id,
+        amount_minor=row.amount_minor,
+        currency=row.currency,
+        description=row.about,
+        problem=row.problem,
+    )
+
+
 def _count(session: Session, found: Any) -> int:  # noqa: ANN401 - a select of any shape
     counted = found.with_only_columns(func.count().label("n"), maintain_column_froms=True)
     return min(SEEN_MAX, int(session.execute(counted).scalar_one()))
@@ -273,7 +307,7 @@ def _count(session: Session, found: Any) -> int:  # noqa: ANN401 - a select of a
 SOURCES: dict[Queue, tuple[Source, ...]] = {
     "quarantined": (_purchases(of_closed=False),),
     "unclaimed": (_payments(),),
-    "review": (_proposals("host_grant"), _purchases(of_closed=True), _second_payments()),
+    "review": (_proposals("host_grant"), _purchases(of_closed=True), _second_payments(), _cases()),
     "approvals": (_reversals(), _proposals("admin_grant", "admin_debit")),
 }
 """What each queue is made of: its rows, newest first, and how many there are."""

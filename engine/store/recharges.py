@@ -126,6 +126,12 @@ def note(
     session.flush()
 
 
+def last_reason(session: Session, account_id: str) -> str | None:
+    """What the newest decision says."""
+    newest = session.exec(_decisions(account_id).limit(1)).first()
+    return newest.reason if newest is not None else None
+
+
 def list_decisions(session: Session, account_id: str, page: int, limit: int) -> tuple[list[RechargeDecisionRow], int]:
     """One page of decisions, newest first, and how many there are."""
     total = session.exec(

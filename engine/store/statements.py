@@ -67,6 +67,22 @@ def insert_on_postgresql(table: str, columns: Names) -> str:
     return f"INSERT INTO {table} ({', '.join(columns)}) SELECT * FROM {_arrays(kinds_of(table, columns))}"  # noqa: S608
 
 
+def _if_new(inserted: str, keys: Names) -> str:
+    """Rows whose key is there already are left alone; the keys of the others come back."""
+    return f"{inserted} ON CONFLICT ({', '.join(keys)}) DO NOTHING RETURNING {', '.join(keys)}"
+
+
+@cache
+def insert_new_on_postgresql(table: str, columns: Names, keys: Names) -> str:
+    return _if_new(insert_on_postgresql(table, columns), keys)
+
+
+@cache
+def insert_new_on_sqlite(table: str, columns: Names, keys: Names) -> str:
+    """One row."""
+    return _if_new(insert_on_sqlite(table, columns, 1), keys)
+
+
 @cache
 def update_row(table: str, keys: Names, columns: Names) -> str:
     """One row, on PostgreSQL. Its values: the new ones, then the key."""

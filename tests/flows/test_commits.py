@@ -126,7 +126,9 @@ def test_a_refund_that_is_known_before_its_payment_takes_its_share_of_the_first_
 def test_an_untouched_plan_is_reversed_within_its_day_and_no_part_follows(by_month: World) -> None:
     purchase = commit(by_month)
     by_month.deliver(by_month.pay(purchase))
-    reverse_purchase(by_month.runtime, purchase.purchase_id, "a mistake", "support:Sam")
+    landed = available(by_month)
+    reversal, _ = reverse_purchase(by_month.runtime, purchase.purchase_id, "a mistake", "support:Sam")
+    assert reversal.credits == landed, "what is said to be taken is what has landed"
     by_month.jobs.run_due()
     wait(by_month, 100)
     assert available(by_month) == 0

@@ -1,14 +1,11 @@
 """No provider is asked anything while its thread has a connection of the database in hand."""
 
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from engine.flows import receive
 from engine.flows.cards import portal_url, remove_card
@@ -18,53 +15,17 @@ from engine.flows.refunds import reverse_purchase
 from engine.payments import Event
 from engine.store.database import Database, reading, transact
 from tests.engine.support import FakeClock
-from tests.flows.cards import USD, CardBook, EcoWorld
+from tests.flows.cards import USD, EcoWorld
+from tests.flows.watching import Connections, Watched
 from tests.flows.world import ACCOUNT
 
-
-class Connections:
-    """Which threads hold a connection, counted where the pools give them out and take them back."""
-
-    def __init__(self, db: Database) -> None:
-        self.held: Counter[int] = Counter()
-        self._engines = tuple({id(engine): engine for engine in (db.writer, db.reader, db.letters)}.values())
-        for engine in self._engines:
-            event.listen(engine, "checkout", self._out)
-            event.listen(engine, "checkin", self._in)
-
-    def close(self) -> None:
-        for engine in self._engines:
-            event.remove(engine, "checkout", self._out)
-            event.remove(engine, "checkin", self._in)
-
-    def _out(self, *_: object) -> None:
-        self.held[threading.get_ident()] += 1
-
-    def _in(self, *_: object) -> None:
-        self.held[threading.get_ident()] -= 1
-
-
-class Watched:
-    """A provider whose every call is refused while its thread holds a connection."""
-
-    def __init__(self, provider: CardBook, connections: Connections) -> None:
-        self._provider = provider
-        self._connections = connections
-        self.called: Counter[str] = Counter()
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._provider, name)
-        if not callable(found) or name.startswith("_"):
-            return found
-        return self._watching(name, found)
-
-    def _watching(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any) -> Any:
-            assert self._connections.held[threading.get_ident()] == 0, f"{name} was called inside a transaction"
-            self.called[name] += 1
-            return work(*args)
-
-        return call
+SEEN = frozenset(
+    (
+        "start_checkout customer facts payment refund charge find_charge confirm_url give_up detach portal_url "
+        "detached poll"
+    ).split()
+)
+"""What this story asks of a provider."""
 
 
 @pytest.fixture
@@ -120,21 +81,7 @@ def test_whatever_happens_no_provider_is_asked_inside_a_transaction(eco: EcoWorl
     receive.store(runtime, eco.bank, Event("evt_gone", "card.detached", b"pm_unknown"), eco.clock.now())
     remove_card(runtime, ACCOUNT, card.method_id)
     eco.world.jobs.run_due()
-    assert set(watched.called) == {
-        "start_checkout",
-        "customer",
-        "facts",
-        "payment",
-        "refund",
-        "charge",
-        "find_charge",
-        "confirm_url",
-        "give_up",
-        "detach",
-        "portal_url",
-        "detached",
-        "poll",
-    }
+    assert set(watched.called) == SEEN
 
 
 def test_the_watch_sees_a_call_inside_a_transaction(eco: EcoWorld, connections: Connections) -> None:

@@ -17,6 +17,7 @@ import hmac
 import json
 from collections.abc import Callable
 from datetime import datetime
+from urllib.parse import urlencode
 
 from tests.psp.fake_api import FakeApi, Request, post
 from tests.psp.paddle_objects import Json
@@ -94,7 +95,9 @@ class FakePaddle(PaddleWorld, FakeApi):
             rows = [t for t in self.transactions.values() if datetime.fromisoformat(t["created_at"]) >= since]
             return self._page(rows, "id", request, meta)
         if collection == "events":
-            return self._page(self.events, "event_id", request, meta)
+            since = datetime.fromisoformat(request.query.get("from", "2000-01-01T00:00:00Z"))
+            rows = [e for e in self.events if datetime.fromisoformat(e["occurred_at"]) >= since]
+            return self._page(rows, "event_id", request, meta)
         raise PaddleSaysNo(404, "invalid_url", request.path)
 
     def _page(self, rows: list[Json], key: str, request: Request, meta: Json) -> Json:
@@ -106,7 +109,7 @@ class FakePaddle(PaddleWorld, FakeApi):
         last = page[-1][key] if page else after
         pagination = {
             "per_page": self.page_size,
-            "next": f"{self.base_url}{request.path}?order_by=id[ASC]&after={last}",
+            "next": f"{self.base_url}{request.path}?{urlencode({**request.query, 'after': last})}",
             "has_more": len(left) > len(page),
             "estimated_total": len(rows),
         }

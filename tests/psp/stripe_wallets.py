@@ -38,6 +38,8 @@ class CardWorld(StripeWorld):
                 return self.confirm(intent_id, read_params(params.PaymentIntentConfirmParams, given))
             case ("POST", "payment_intents", intent_id, "cancel"):
                 return self.cancel(intent_id)
+            case ("GET", "payment_methods", method_id):
+                return self.told(self.get(method_id, "payment_method"))
             case ("POST", "payment_methods", method_id, "detach"):
                 return self.told(self.detach(method_id))
             case ("POST", "billing_portal", "sessions"):
@@ -129,6 +131,13 @@ class CardWorld(StripeWorld):
             else:
                 self._fail(intent)
                 intent["last_payment_error"]["decline_code"] = code
+
+    def renew_card(self, method_id: str, month: int, year: int, last4: str, *, by_bank: bool = True) -> None:
+        """The bank sent a new card for the old one, or its owner changed it."""
+        with self.lock:
+            card = self.get(method_id, "payment_method")
+            card["card"] |= {"exp_month": month, "exp_year": year, "last4": last4}
+            self._emit("payment_method.automatically_updated" if by_bank else "payment_method.updated", card)
 
     def delete_customer(self, customer_id: str) -> None:
         with self.lock:

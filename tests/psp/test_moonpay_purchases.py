@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from engine.flows import refunds
+from engine.flows.reconcile import reconcile
 from engine.rules.errors import RefundNotPossible
-from engine.store.database import Database
+from engine.store.database import Database, reading
+from engine.store.polling import missed_events
 from engine.store.tables import PurchaseRow
 from psp.moonpay import MoonPay
 from tests.engine.support import FakeClock
@@ -129,3 +131,18 @@ def test_while_moonpay_is_away_a_late_check_is_made_later(
         clock.advance(timedelta(minutes=minutes))
         world.jobs.run_due()
     assert world.purchase(late).status == "paid"
+
+
+def test_reconciliation_finds_what_no_webhook_brought_and_raises_the_alarm(
+    world: RailWorld, fake: FakeMoonPay, clock: FakeClock
+) -> None:
+    purchase = world.buy()
+    fake.complete(fake.buy(link(purchase)))
+    clock.advance(timedelta(minutes=6))
+    rail: Any = world.rail
+    report = reconcile(world.runtime, rail)
+    assert (report.missed, [(f.kind, f.is_healed) for f in report.findings]) == (1, [("paid_not_granted", True)])
+    assert world.rows() == [("deposit", 2_500)]
+    assert reconcile(world.runtime, rail).missed == 0
+    with reading(world.runtime.db) as session:
+        assert missed_events(session) == {"moonpay": 1}

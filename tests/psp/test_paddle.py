@@ -11,6 +11,7 @@ from engine.rules.money import Money
 from psp.paddle import Paddle
 from tests.engine.support import DAY_0, FakeClock
 from tests.psp.fake_paddle import FakePaddle
+from tests.psp.paddle_objects import new_event
 from tests.psp.paddle_orders import a_paid_order, a_rail, asking, only, sent, told
 from tests.psp.stripe_orders import an_order
 
@@ -157,12 +158,31 @@ def test_an_old_payload_tells_what_is_true_now(fake: FakePaddle, rail: Paddle) -
 def test_polled_events_are_the_webhooks_told_again_page_by_page(fake: FakePaddle, rail: Paddle) -> None:
     fake.page_size = 2
     a_paid_order(fake, rail)
-    polled = list(rail.events_since(None))
-    hooks = [sent(fake, event, rail) for event in fake.events]
-    assert [(e.event_id, e.type) for e in polled] == [(e.event_id, e.type) for e in hooks] and len(polled) == 3
-    assert [rail.facts(e) for e in polled] == [rail.facts(e) for e in hooks]
-    assert [e.event_id for e in rail.events_since(polled[0].event_id)] == [e.event_id for e in polled[1:]]
-    assert list(rail.events_since(polled[-1].event_id)) == []
+    fake.events.append(
+        new_event("evt_01fake99999999999999999999", "customer.created", {}, fake.events[-1]["occurred_at"])
+    )
+    polled = rail.poll(None, fake.now())
+    hooks = [sent(fake, event, rail) for event in fake.events[:-1]]
+    assert [(e.event_id, e.type) for e in polled.events] == [(e.event_id, e.type) for e in hooks] and len(hooks) == 3
+    assert [rail.facts(e) for e in polled.events] == [rail.facts(e) for e in hooks]
+    assert [e.at is not None and e.at <= fake.now() + timedelta(seconds=1) for e in polled.events] == [True] * 3
+
+
+def test_a_poll_goes_on_where_the_last_one_ended_with_an_hour_of_overlap(fake: FakePaddle, rail: Paddle) -> None:
+    begun = fake.now()
+    fake.now = lambda: begun - timedelta(days=4)
+    a_paid_order(fake, rail, "pay_long_ago")
+    fake.now = lambda: begun
+    a_paid_order(fake, rail, "pay_first")
+    first = rail.poll(None, begun)
+    assert len(first.events) == 3, "what is older than any delivery is not looked for"
+    assert rail.poll(first.cursor, begun + timedelta(minutes=10)) == first
+    fake.now = lambda: begun + timedelta(hours=2)
+    a_paid_order(fake, rail, "pay_second")
+    second = rail.poll(first.cursor, begun + timedelta(hours=2, minutes=1))
+    assert [e.event_id for e in second.events] == [e["event_id"] for e in fake.events[3:]]
+    third = rail.poll(second.cursor, begun + timedelta(hours=3))
+    assert [e.event_id for e in third.events] == [e["event_id"] for e in fake.events[6:]]
 
 
 def test_one_rail_may_be_used_by_many_threads_at_once(fake: FakePaddle, rail: Paddle) -> None:

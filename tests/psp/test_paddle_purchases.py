@@ -5,9 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from engine.flows import receive, refunds, topups
+from engine.flows import refunds, topups
+from engine.flows.reconcile import reconcile
 from engine.rules.errors import AlreadyRefunded, Unavailable
-from engine.store.database import Database
+from engine.store.database import Database, reading
+from engine.store.polling import missed_events
 from engine.store.tables import PurchaseRow, ReversalRow
 from psp.moonpay import MoonPay
 from tests.engine.support import FakeClock
@@ -225,14 +227,18 @@ def test_while_paddle_is_down_events_wait_and_nothing_is_lost(
     assert world.rows() == [("deposit", 2_500)]
 
 
-def test_polled_events_are_the_webhooks_again_and_heal_what_never_came(world: RailWorld, fake: FakePaddle) -> None:
+def test_what_no_webhook_brought_is_polled_healed_and_raises_the_alarm(
+    world: RailWorld, fake: FakePaddle, clock: FakeClock
+) -> None:
     purchase = world.buy()
     fake.pay(session_of(purchase))
+    clock.advance(timedelta(minutes=6))
     rail = a_rail(fake)
-    now = world.clock.now()
-    kept = [receive.store(world.runtime, rail, event, now) for event in rail.events_since(None)]
-    world.jobs.run_due()
-    assert kept == [True, True, True] and world.rows() == [("deposit", 2_500)]
+    report = reconcile(world.runtime, rail)
+    assert (report.listed, report.missed, [f.kind for f in report.findings]) == (3, 3, ["paid_not_granted"])
+    assert report.is_clean and world.rows() == [("deposit", 2_500)]
     world.hook_new()
-    again = [receive.store(world.runtime, rail, event, now) for event in rail.events_since(None)]
-    assert again == [False] * 3 and world.purchase(purchase).account_id == ACCOUNT
+    assert reconcile(world.runtime, rail).missed == 0 and world.rows() == [("deposit", 2_500)]
+    with reading(world.runtime.db) as session:
+        assert missed_events(session) == {"paddle": 3}
+    assert world.purchase(purchase).account_id == ACCOUNT

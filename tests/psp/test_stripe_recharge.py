@@ -15,7 +15,8 @@ from engine.flows.recharge_settings import change_wish
 from engine.flows.reconcile import reconcile
 from engine.store.cards import live_cards
 from engine.store.database import Database, reading
-from engine.store.tables import PaymentMethodRow, PurchaseRow
+from engine.store.recharges import list_decisions
+from engine.store.tables import OutboxRow, PaymentMethodRow, PurchaseRow
 from psp.stripe import Stripe
 from tests.engine.support import FakeClock, debit, wallet_of
 from tests.flows.world import ACCOUNT, World, open_world
@@ -135,3 +136,57 @@ def test_a_refund_whose_webhook_was_lost_is_found_in_stripes_own_list(shop: Shop
     report = reconcile(shop.world.runtime, shop.rail)
     assert report.missed == 1 and [finding.kind for finding in report.findings] == ["refunded_not_taken_back"]
     assert shop.available == 15 * USD
+
+
+def test_an_expired_card_is_left_alone_until_its_bank_renews_it(shop: Shop) -> None:
+    (card,) = shop.cards()
+    shop.fake.renew_card(card.provider_reference, 10, 2026, "4242", by_bank=False)
+    shop.deliver()
+    assert [(row.exp_month, row.exp_year) for row in shop.cards()] == [(10, 2026)]
+    wanted = {"threshold_credits": 5 * USD, "amount_minor": 1_000, "method_id": card.method_id}
+    change_wish(shop.world.runtime, ACCOUNT, {"is_enabled": True, **wanted})
+    shop.world.posted(debit(ACCOUNT, 16 * USD))
+    shop.world.jobs.run_due()
+    shop.world.clock.advance(timedelta(days=2))
+    shop.world.jobs.run_due()
+    assert shop.recharges() == [] and decisions(shop) == ["card_expired"] and len(notices(shop)) == 1
+    shop.fake.renew_card(card.provider_reference, 1, 2031, "0019")
+    shop.deliver()
+    (renewed,) = shop.cards()
+    assert (renewed.method_id, renewed.last4, renewed.exp_year) == (card.method_id, "0019", 2031)
+    assert [row.status for row in shop.recharges()] == ["paid"] and shop.available == 14 * USD
+
+
+def test_a_card_that_changed_and_is_gone_when_it_is_asked_for_is_gone_here(shop: Shop) -> None:
+    (card,) = shop.cards()
+    shop.fake.renew_card(card.provider_reference, 1, 2031, "0019")
+    shop.fake.detach(card.provider_reference)
+    shop.deliver()
+    assert shop.cards() == []
+
+
+def test_a_renewed_card_ends_the_wait_after_a_decline(shop: Shop) -> None:
+    (card,) = shop.cards()
+    shop.fake.banks_say[card.provider_reference] = "lost_card"
+    wanted = {"threshold_credits": 30 * USD, "amount_minor": 1_000, "method_id": card.method_id}
+    change_wish(shop.world.runtime, ACCOUNT, {"is_enabled": True, **wanted})
+    shop.world.jobs.run_due()
+    assert [row.status for row in shop.recharges()] == ["failed"]
+    del shop.fake.banks_say[card.provider_reference]
+    shop.world.clock.advance(timedelta(hours=1))
+    shop.fake.renew_card(card.provider_reference, 1, 2031, "0019")
+    shop.deliver()
+    assert [row.status for row in shop.recharges()][-1] == "paid"
+
+
+def decisions(shop: Shop) -> list[str]:
+    """Every reason, oldest first."""
+    with reading(shop.world.db) as session:
+        rows, _ = list_decisions(session, ACCOUNT, 1, 100)
+    return [row.reason for row in reversed(rows)]
+
+
+def notices(shop: Shop) -> list[str]:
+    with reading(shop.world.db) as session:
+        rows = session.exec(select(OutboxRow).where(OutboxRow.kind == "notice")).all()
+    return [row.payload for row in rows if "card_expired" in row.payload]

@@ -111,3 +111,33 @@ def test_polling_finds_what_no_webhook_brought_in_order_and_with_an_overlap(fake
     assert (fact.state, fact.purchase_id) == ("paid", "pay_59")
     again = rail.poll(polled.cursor, fake.now())
     assert [event.event_id for event in again.events] == [event.event_id for event in polled.events]
+
+
+def test_a_refund_in_another_currency_than_its_charge_is_told_in_its_own_and_takes_nothing(
+    fake: FakeStripe, rail: Stripe
+) -> None:
+    session_id = rail.start_checkout(an_order()).session_id
+    payment_id = fake.pay(session_id)
+    assert payment_id is not None
+    fake.refund(payment_id, 2500)
+    fake.every("refund", payment_intent=payment_id)[0]["currency"] = "jpy"
+    fact = told_fact(fake, rail, "refund.created")
+    assert fact.amount == Money(2500, "JPY")
+    verdict = verdict_after(*rail.payment(session_id), fact)
+    assert (verdict.status, verdict.out_credits) == ("paid", 0)
+
+
+def test_what_a_shopper_saw_in_their_own_currency_changes_nothing_of_ours(fake: FakeStripe, rail: Stripe) -> None:
+    session_id = rail.start_checkout(an_order()).session_id
+    payment_id = fake.pay(session_id)
+    assert payment_id is not None
+    for object_id, kind in ((session_id, "checkout.session"), (payment_id, "payment_intent")):
+        fake.get(object_id, kind)["presentment_details"] = {
+            "presentment_amount": 2312,
+            "presentment_currency": "eur",
+        }
+    fake.refund(payment_id, 1250)
+    (paid,) = rail.payment(session_id)
+    back = told_fact(fake, rail, "refund.created")
+    assert (paid.amount, back.amount) == (Money(2500, "USD"), Money(1250, "USD"))
+    assert verdict_after(paid, back).out_credits == 1250

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from engine.rules.catalog import AutoRecharge
-from engine.rules.recharge import Situation, Verdict, Wish, backoff, decide, decline_kind, next_month
+from engine.rules.recharge import Situation, Verdict, Wish, backoff, decide, decline_kind, is_expired, next_month
 
 NOW = datetime(2026, 11, 30, 23, 30, tzinfo=UTC)
 RULES = AutoRecharge(
@@ -22,6 +22,7 @@ LOW = Situation(
     available_credits=10,
     wallet_status="active",
     has_card=True,
+    is_card_expired=False,
     may_top_up=True,
     is_in_flight=False,
     last_fired_at=None,
@@ -45,6 +46,7 @@ def test_at_the_threshold_it_fires_and_one_above_it_waits_armed() -> None:
         ({"is_in_flight": True}, "in_flight", None),
         ({"may_top_up": False}, "not_in_plan", MIDNIGHT),
         ({"has_card": False}, "no_card", None),
+        ({"is_card_expired": True}, "card_expired", None),
         ({"backoff_until_at": NOW + timedelta(hours=3)}, "backoff_after_decline", NOW + timedelta(hours=3)),
         ({"last_fired_at": NOW - timedelta(minutes=9)}, "cooldown", NOW + timedelta(minutes=1)),
         ({"fired_today": 5}, "max_per_day", MIDNIGHT),
@@ -91,3 +93,15 @@ def test_a_decline_rests_the_card_by_its_kind(code: str, kind: str, hours: int) 
 def test_a_month_ends_at_its_own_midnight() -> None:
     assert next_month(NOW) == MIDNIGHT
     assert next_month(datetime(2026, 12, 31, 12, tzinfo=UTC)) == datetime(2027, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("at", "is_over"),
+    [
+        (datetime(2026, 12, 31, 23, 59, tzinfo=UTC), False),
+        (datetime(2027, 1, 1, 11, 59, tzinfo=UTC), False),
+        (datetime(2027, 1, 1, 12, 0, tzinfo=UTC), True),
+    ],
+)
+def test_a_card_is_good_until_its_month_has_ended_everywhere(at: datetime, is_over: bool) -> None:
+    assert is_expired(2026, 12, at) is is_over

@@ -14,6 +14,7 @@ from engine.store.tables.alerts import WebhookDeliveryRow as WebhookDeliveryRow
 from engine.store.tables.alerts import WebhookEndpointRow as WebhookEndpointRow
 from engine.store.tables.base import GLOBAL_TABLES as GLOBAL_TABLES
 from engine.store.tables.base import Base as Base
+from engine.store.tables.cases import ProviderCaseRow as ProviderCaseRow
 from engine.store.tables.demo import DemoClockRow as DemoClockRow
 from engine.store.tables.demo import SandboxDisputeRow as SandboxDisputeRow
 from engine.store.tables.demo import SandboxInvoiceRow as SandboxInvoiceRow

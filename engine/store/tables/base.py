@@ -16,6 +16,7 @@ GLOBAL_TABLES = frozenset(
     {
         "claims",
         "provider_events",
+        "provider_cases",
         "document_series",
         "coupon_uses",
         "credentials",

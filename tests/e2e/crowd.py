@@ -1,0 +1,57 @@
+"""A crowd of requests at once, from a process of its own: each on a connection of its own, none waits for another.
+
+Run as `python -m tests.e2e.crowd` it reads `{port, requests}` and writes `[[status, seconds], …]`, in their order.
+"""
+
+import asyncio
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from engine.clock import monotonic
+
+Answer = tuple[int, float]
+
+
+def posting(path: str, headers: dict[str, str], body: bytes) -> bytes:
+    """A POST as it goes over the wire."""
+    lines = [f"POST {path} HTTP/1.1", "host: 127.0.0.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, f"content-length: {len(body)}", "connection: close", "", ""]).encode() + body
+
+
+def getting(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n".encode()
+
+
+def crowd(port: int, requests: Sequence[bytes]) -> list[Answer]:
+    """Send them all at once; status and seconds of each."""
+    told = {"port": port, "requests": [base64.b64encode(request).decode() for request in requests]}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.e2e.crowd"], input=json.dumps(told), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [(status, seconds) for status, seconds in json.loads(done.stdout)]
+
+
+async def _one(port: int, request: bytes) -> Answer:
+    started = monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    await writer.drain()
+    line = await reader.readline()
+    seconds = monotonic() - started
+    writer.close()
+    return int(line.split()[1]), seconds
+
+
+async def _all(port: int, requests: Sequence[bytes]) -> list[Answer]:
+    return list(await asyncio.gather(*(_one(port, request) for request in requests)))
+
+
+if __name__ == "__main__":
+    asked = json.load(sys.stdin)
+    sys.stdout.write(
+        json.dumps(asyncio.run(_all(asked["port"], [base64.b64decode(each) for each in asked["requests"]])))
+    )

@@ -1,4 +1,4 @@
-"""Paddle's webhooks: who signed these bytes, when, and which transaction they are about.
+"""Paddle's webhooks: who signed these bytes, when, and which transaction or subscription they are about.
 
 The check is our own. The SDK's verifier gives up after five seconds, so it refuses what was queued, drops its age
 check altogether where the environment says `TEST_MODE`, and answers hostile headers and bodies with stray errors.
@@ -18,6 +18,8 @@ _ID = re.compile(r"[\w-]{1,255}", re.ASCII)
 _FOLLOWED = {"transaction": "id", "adjustment": "transaction_id"}
 """Kinds of events that are followed, and where each names the transaction it is about."""
 
+_SUBSCRIPTION = "subscription"
+
 
 def verified_event(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime) -> Event:
     """The event in these raw bytes, signed with one of the secrets, of now, and of a shape that can be followed.
@@ -34,6 +36,7 @@ def verified_event(headers: Mapping[str, str], body: bytes, secrets: Sequence[st
     if not is_id(event_id) or not isinstance(event_type, str) or not event_type:
         raise WebhookRefused("The event has no id or no type.")
     transaction_id(told)
+    subscription_id(told)
     return Event(str(event_id), event_type, body)
 
 
@@ -49,6 +52,20 @@ def transaction_id(told: Mapping[str, Any]) -> str | None:
     named = about.get(place) if isinstance(about, dict) else None
     if not is_id(named):
         raise WebhookRefused("The event names no transaction.")
+    return str(named)
+
+
+def subscription_id(told: Mapping[str, Any]) -> str | None:
+    """The subscription that an event is about; `None` where it is about none.
+
+    Raises `WebhookRefused` where it should name one and does not.
+    """
+    if str(told["event_type"]).partition(".")[0] != _SUBSCRIPTION:
+        return None
+    about = told.get("data")
+    named = about.get("id") if isinstance(about, dict) else None
+    if not is_id(named):
+        raise WebhookRefused("The event names no subscription.")
     return str(named)
 
 

@@ -15,9 +15,9 @@ from engine.flows.subscription_standing import note_standing
 from engine.payments import PaymentProvider
 from engine.rules.errors import Invalid
 from engine.rules.facts import InvoiceFact, SubscriptionFact
-from engine.rules.subscriptions import Terms, terms_of
+from engine.rules.subscriptions import ABILITIES, Terms, terms_of
 from engine.runtime import Runtime
-from engine.store import books, subscriptions
+from engine.store import books, outbox, subscriptions
 from engine.store.tables import AccountRow, SubscriptionInvoiceRow, SubscriptionRow
 
 FINAL = {"open": 0, "failed": 1, "void": 2, "paid": 3, "refunded": 4}
@@ -34,18 +34,27 @@ def apply(
 ) -> SubscriptionRow | None:
     """Take the wallet's lock, then the subscription's, keep what is new and carry out what follows."""
     account_id, subscription_id = owner
-    books.lock_wallets(session, [account_id], runtime.clock.now())
+    pages = books.lock_wallets(session, [account_id], runtime.clock.now())
     row = subscriptions.get_subscription(session, account_id, subscription_id, lock=True)
     if row is None:
         return None
     now = runtime.clock.now()
+    was_known = row.version > 0
     for fact in facts:
         if isinstance(fact, SubscriptionFact):
             _merge(session, runtime, provider, row, fact, now)
         else:
             _keep_invoice(session, runtime, provider, row, fact, now)
     settle(session, runtime, row, actor)
+    if row.version > 0 and not was_known and pages[account_id].wallet.status == "closed":
+        _end_late(session, row, now)
     return row
+
+
+def _end_late(session: Session, row: SubscriptionRow, now: datetime) -> None:
+    """A checkout that was paid after its account was closed: what it began is cancelled, as what ran before was."""
+    if row.state != "ended" and "cancel" in ABILITIES[row.provider].may:
+        outbox.enqueue(session, row.account_id, "subscription_close", {"subscriptionId": row.subscription_id}, now)
 
 
 def settle(session: Session, runtime: Runtime, row: SubscriptionRow, actor: str) -> None:

@@ -98,7 +98,8 @@ def _as_charged(runtime: Runtime, live: Live, wanted: Terms, at: datetime) -> Ch
     is_prorated = would.how == "now" and wanted is not live.terms and live.row.state != "trialing"
     if not is_prorated or not isinstance(provider, ProratingProvider):
         return would
-    told: Prorated = _ask(lambda: provider.preview_change(SubscriptionChange(_reference(live), wanted, True, at, "")))
+    request = SubscriptionChange(_reference(live), wanted, True, at, "", would.due_now_minor)
+    told: Prorated = _ask(lambda: provider.preview_change(request))
     return replace(
         would,
         due_now_minor=told.due_now_minor,
@@ -136,8 +137,10 @@ def change(runtime: Runtime, order: StartOrder) -> Answered:
     provider = _provider(runtime, live)
     change_id = kept.answer if kept else transact(runtime.db, lambda session: _begin(session, runtime, keyed))
     at = _instant(live, wanted, runtime.clock.now())
-    how = _reckon(live, wanted, at).how
-    request = SubscriptionChange(_reference(live), wanted, how != "period_end", at, f"change:{change_id}")
+    would = _reckon(live, wanted, at)
+    request = SubscriptionChange(
+        _reference(live), wanted, would.how != "period_end", at, f"change:{change_id}", would.due_now_minor
+    )
     facts = _ask(lambda: provider.change_subscription(request))
     return _finish(runtime, keyed, None, facts, provider)
 

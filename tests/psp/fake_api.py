@@ -106,6 +106,9 @@ def _handler(fake: FakeApi) -> type[BaseHTTPRequestHandler]:
             length = int(self.headers.get("content-length", "0"))
             self._serve(json.loads(self.rfile.read(length) or b"null"))
 
+        def do_PATCH(self) -> None:
+            self.do_POST()
+
         def log_message(self, format: str, *args: object) -> None:
             """Quiet."""
 

@@ -74,6 +74,12 @@ class PaddleBilling(PaddleWorld):
         subscription["status"] = "active"
         self._changed(subscription, "updated")
 
+    def settle(self, subscription_id: str) -> None:
+        """A charge that was under way is paid."""
+        for transaction in self.of(subscription_id):
+            if transaction["status"] == "ready":
+                self._collect(transaction)
+
     def end(self, subscription_id: str) -> None:
         """Cancelled at once, in the dashboard or because nobody paid."""
         self._end(self.subscription(subscription_id), self.now())
@@ -87,8 +93,9 @@ class PaddleBilling(PaddleWorld):
         old_minor = int(item["price"]["unit_price"]["amount"])
         credit, charge = (minor * minutes // whole for minor in (old_minor, price_minor))
         first = self.of(subscription_id)[-1]
-        given: Json = {"action": "credit", "type": "proration", "reason": "proration"}
-        self._adjust(first, given, parts_of(credit, self.tax_percent, "internal"), "approved")
+        given: Json = {"action": "credit", "type": "partial", "reason": "proration"}
+        parts = parts_of(credit, self.tax_percent, "internal")
+        self._adjust(first, given, parts, "approved")["items"][0]["type"] = "proration"
         item["price"]["unit_price"]["amount"] = str(price_minor)
         item["price"]["custom_data"] = {"purser_sells": sells}
         made = self._transact(subscription, self._asked_again(item), "subscription_update", charge)

@@ -134,7 +134,7 @@ class PaddleBilling(PaddleWorld):
     def preview_update(self, subscription_id: str, given: Json) -> Json:
         would = copy.deepcopy(self.subscription(subscription_id))
         self._put(would, given)
-        return preview_of(would, None, None)
+        return preview_of(would, None, self._would(would, self._asked_again(would["items"][0])))
 
     def charge(self, subscription_id: str, given: Json) -> Json:
         subscription = self.subscription(subscription_id)
@@ -148,11 +148,12 @@ class PaddleBilling(PaddleWorld):
 
     def preview_charge(self, subscription_id: str, given: Json) -> Json:
         subscription = self.subscription(subscription_id)
-        price, minor = self._chargeable(subscription, given)
-        ids = {"price": "pri_preview", "product": "pro_preview", "line": "txnitm_preview"}
-        parts = parts_of(minor, self.tax_percent, price["tax_mode"])
-        would = new_transaction("txn_preview", {"items": [{"price": price}]}, ids, parts, text(self.now()), "")
-        return preview_of(subscription, would, None)
+        price, _ = self._chargeable(subscription, given)
+        return preview_of(
+            subscription,
+            self._would(subscription, price),
+            self._would(subscription, self._asked_again(subscription["items"][0])),
+        )
 
     def pause(self, subscription_id: str, given: Json) -> Json:
         assert given["effective_from"] == "next_billing_period"
@@ -265,10 +266,9 @@ class PaddleBilling(PaddleWorld):
 
     def _transact(self, subscription: Json, price: Json, origin: str, minor: int) -> Json:
         """A transaction that a subscription makes: its custom data is the subscription's."""
-        ids = {name: self._id(prefix) for name, prefix in (("price", "pri"), ("product", "pro"), ("line", "txnitm"))}
-        given = {"items": [{"price": price}], "custom_data": copy.deepcopy(subscription["custom_data"])}
-        parts = parts_of(minor, self.tax_percent, price["tax_mode"])
-        made = new_transaction(self._id("txn"), given, ids, parts, self._at(), "")
+        asked = price | {"unit_price": price["unit_price"] | {"amount": str(minor)}}
+        made = self._would(subscription, asked)
+        made["items"][0]["price"]["unit_price"] = dict(price["unit_price"])
         made |= {
             "origin": origin,
             "status": "ready",
@@ -280,6 +280,13 @@ class PaddleBilling(PaddleWorld):
         self.transactions[made["id"]] = made
         self._emit("transaction.created", made)
         return made
+
+    def _would(self, subscription: Json, price: Json) -> Json:
+        """A transaction of one line at this price, kept nowhere."""
+        ids = {name: self._id(prefix) for name, prefix in (("price", "pri"), ("product", "pro"), ("line", "txnitm"))}
+        given = {"items": [{"price": price}], "custom_data": copy.deepcopy(subscription["custom_data"])}
+        parts = parts_of(int(price["unit_price"]["amount"]), self.tax_percent, price["tax_mode"])
+        return new_transaction(self._id("txn"), given, ids, parts, self._at(), "")
 
     def _collect(self, transaction: Json) -> None:
         if self.card_declines:

@@ -50,23 +50,24 @@ def new_subscription(subscription_id: str, transaction: Json, item: Json, at: st
     }
 
 
-def preview_of(subscription: Json, immediate: Json | None, summary: Json | None) -> Json:
-    """What an update or a charge would make of a subscription; `immediate` is the transaction that would be made."""
+def preview_of(subscription: Json, immediate: Json | None, recurring: Json) -> Json:
+    """What an update or a charge would make of a subscription: `immediate` is the transaction that would be made now,
+    `recurring` the one of every period."""
     made: Json | None = None
     if immediate is not None:
-        details = {"tax_rates_used": immediate["details"]["tax_rates_used"], "totals": immediate["details"]["totals"]}
-        details["line_items"] = [
-            {name: value for name, value in line.items() if name != "id"} for line in immediate["details"]["line_items"]
-        ]
-        made = {
-            "billing_period": subscription["current_billing_period"],
-            "details": details,
-            "adjustments": [],
-        }
+        period = subscription["current_billing_period"]
+        made = {"billing_period": period, "details": _previewed(immediate), "adjustments": []}
     left = {name: value for name, value in subscription.items() if name != "id"}
     return left | {
         "immediate_transaction": made,
         "next_transaction": None,
-        "recurring_transaction_details": None,
-        "update_summary": summary,
+        "recurring_transaction_details": _previewed(recurring),
+        "update_summary": None,
     }
+
+
+def _previewed(transaction: Json) -> Json:
+    """What a transaction comes to, before it is there."""
+    details = transaction["details"]
+    lines = [{name: value for name, value in line.items() if name != "id"} for line in details["line_items"]]
+    return {"tax_rates_used": details["tax_rates_used"], "totals": details["totals"], "line_items": lines}

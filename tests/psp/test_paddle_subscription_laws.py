@@ -1,4 +1,4 @@
-"""Any life of a subscription at Paddle ends in the same books, whether its events come in order, late, twice or mixed."""
+"""Any life of a subscription at Paddle ends in the same books, however its events come: in order, late, twice."""
 
 from datetime import timedelta
 

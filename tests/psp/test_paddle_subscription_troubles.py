@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 
-from engine.flows import receive
 from engine.store.database import Database
 from psp.paddle_subscriptions import PaddleSubscriptions
 from tests.api.host import assert_problem
@@ -117,15 +116,6 @@ def test_events_that_are_lost_are_made_up_for_by_a_look_at_paddle(
     mira.wait(days=31)
     mira.wait(hours=2)
     assert mira.monthly() == 10_000 and len(mira.payments()) == 2
-
-
-def test_paddles_own_list_of_events_has_those_of_subscriptions_too(mira: PaddleCustomer) -> None:
-    mira.loses = ("subscription.", "transaction.")
-    mira.begin("pro")
-    for event in mira.rail.events_since(None):
-        receive.store(mira.runtime, mira.rail, event, mira.host.clock.now())
-    mira.jobs.run_due()
-    assert (mira.subscription()["plan"], mira.monthly(), len(mira.payments())) == ("pro", 10_100, 1)
 
 
 def test_a_refund_made_in_the_dashboard_takes_back_what_is_left(mira: PaddleCustomer) -> None:

@@ -110,7 +110,8 @@ class SubscriptionRequest:
 class SubscriptionChange:
     """Another plan for a running subscription: now, prorated from `at`, or with its next period.
 
-    `due_minor` is what is due now by our own reckoning, for a rail that charges what it is told.
+    `due_minor` is what is due now by our own reckoning, for a rail that charges what it is told, and `replaces` what
+    it was reckoned from.
     """
 
     reference: str
@@ -119,6 +120,7 @@ class SubscriptionChange:
     at: datetime
     idempotency_key: str
     due_minor: int = 0
+    replaces: Terms | None = None
 
 
 @dataclass(frozen=True, slots=True)

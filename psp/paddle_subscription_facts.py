@@ -66,6 +66,10 @@ def sells(terms: Terms) -> str:
     return f"{terms.interval}:{terms.plan.id}"
 
 
+def sold_under(terms: Terms) -> Sold:
+    return Sold(terms.plan.id, terms.interval)
+
+
 def holds(now: Sold, price_minor: int) -> str:
     """What is paid for now, as a subscription's custom data keeps it while something else waits."""
     return f"{now.interval}:{now.plan}:{price_minor}"

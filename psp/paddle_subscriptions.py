@@ -49,6 +49,7 @@ from psp.paddle_subscription_asks import (
 )
 from psp.paddle_subscription_facts import (
     SETTLED,
+    Sold,
     charge_of,
     given_fact,
     held,
@@ -57,6 +58,7 @@ from psp.paddle_subscription_facts import (
     item_of,
     period_of,
     sold_by,
+    sold_under,
     subscription_fact,
 )
 from psp.paddle_values import minor_of
@@ -98,11 +100,13 @@ class PaddleSubscriptions:
         return Prorated(minor_of(totals.get("grand_total", "0")), 0)
 
     def change(self, change: SubscriptionChange) -> tuple[ProviderFact, ...]:
-        """Another plan, once for its key."""
-        subscription = self._get(change.reference)
+        """Another plan, once for its key. What Paddle sells now must be what the change was reckoned from."""
+        subscription = self._finished(self._get(change.reference), self._newest(change.reference))
         if marks_of(subscription).get("purser_change") != change.idempotency_key:
             if subscription["status"] == "paused" or is_scheduled(subscription, "pause"):
                 raise ProviderRefused("subscription_paused", "A paused subscription is resumed before it is changed.")
+            if change.replaces is not None and _sold_now(subscription) != sold_under(change.replaces):
+                raise ProviderUnreachable("Paddle sells something else by now; its events say so.")
             if change.is_now:
                 self._change_now(subscription, change)
             else:
@@ -168,9 +172,7 @@ class PaddleSubscriptions:
 
     def _change_now(self, subscription: Json, change: SubscriptionChange) -> None:
         """Charge, then switch: what the bank declines changes nothing."""
-        waits, item = held(subscription), item_of(subscription)
-        now = waits.sold if waits else sold_by(item)
-        is_switch = now != (change.terms.plan.id, change.terms.interval)
+        is_switch = _sold_now(subscription) != sold_under(change.terms)
         is_paid = is_switch and change.due_minor > 0 and self._charged(subscription, change)
         is_given = is_switch and not is_paid and subscription["status"] == "active"
         self._unschedule(subscription, "cancel")
@@ -261,3 +263,9 @@ class PaddleSubscriptions:
     def _newest(self, reference: str) -> list[Json]:
         given = {"subscription_id": reference, "include": "adjustment", "order_by": "id[DESC]"}
         return self._wire.first("/transactions", given | {"per_page": str(NEWEST)})
+
+
+def _sold_now(subscription: Json) -> Sold | None:
+    """What is paid for now, whatever waits."""
+    waits = held(subscription)
+    return waits.sold if waits else sold_by(item_of(subscription))

@@ -4,12 +4,16 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from sqlmodel import Session
 
-from engine.store.database import Database
+from engine.flows.subscription_turns import TURN
+from engine.store.database import Database, transact
+from engine.store.tables import SubscriptionRow
 from psp.paddle_subscriptions import PaddleSubscriptions
 from tests.api.host import assert_problem
 from tests.engine.support import FakeClock
 from tests.psp.fake_paddle import FakePaddle
+from tests.psp.paddle_objects import Json
 from tests.psp.paddle_orders import a_rail
 from tests.psp.paddle_subscriber import PaddleCustomer, open_customer
 
@@ -32,7 +36,7 @@ def charges(mira: PaddleCustomer) -> int:
     return sum(1 for one in mira.fake.of(mira.reference) if one["origin"] == "subscription_charge")
 
 
-@pytest.mark.parametrize("place", range(7))
+@pytest.mark.parametrize("place", range(8))
 def test_an_upgrade_whose_answers_are_lost_anywhere_is_charged_and_made_once(mira: PaddleCustomer, place: int) -> None:
     mira.begin("base")
     mira.wait(days=10)
@@ -79,6 +83,52 @@ def test_a_charge_that_is_not_settled_yet_is_waited_for_and_not_made_again(mira:
     mira.fake.settle(mira.reference)
     mira.hear()
     assert (mira.subscription()["plan"], charges(mira), len(mira.payments())) == ("pro", 1, 2)
+
+
+def test_of_two_changes_in_the_same_moment_one_is_charged(
+    mira: PaddleCustomer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mira.begin("base")
+    mira.wait(days=10)
+    charge, second = mira.fake.charge, []
+
+    def slow(subscription_id: str, given: Json) -> Json:
+        second.append(mira.host.post(f"{mira.path}/subscription/change", {"plan": "pro"}))
+        return charge(subscription_id, given)
+
+    monkeypatch.setattr(mira.fake, "charge", slow)
+    assert mira.change("pro")["plan"] == "pro"
+    assert_problem(second[0], 503, "UNAVAILABLE")
+    assert (len(second), charges(mira), len(mira.payments())) == (1, 1, 2)
+
+
+def test_a_change_that_was_never_answered_keeps_others_away_for_two_minutes(mira: PaddleCustomer) -> None:
+    mira.begin("base")
+    mira.wait(days=10)
+    row = mira.row()
+
+    def die(session: Session) -> None:
+        there = session.get_one(SubscriptionRow, (row.account_id, row.subscription_id))
+        there.asked_until = mira.host.clock.now() + TURN
+        session.add(there)
+
+    transact(mira.runtime.db, die)
+    assert_problem(mira.host.post(f"{mira.path}/subscription/change", {"plan": "pro"}), 503, "UNAVAILABLE")
+    mira.wait(minutes=2)
+    assert mira.change("pro")["plan"] == "pro" and charges(mira) == 1
+
+
+def test_a_change_that_was_reckoned_from_another_plan_than_paddle_sells_is_not_charged(mira: PaddleCustomer) -> None:
+    mira.begin("base")
+    mira.wait(days=10)
+    mira.fake.replace_in_dashboard(mira.reference, 4_900, "month:pro")
+    answer = mira.host.post(f"{mira.path}/subscription/change", {"plan": "elite"})
+    assert_problem(answer, 503, "UNAVAILABLE")
+    assert charges(mira) == 0
+    mira.hear()
+    shown = mira.preview("elite")
+    assert mira.change("elite")["plan"] == "elite"
+    assert (mira.payments()[0]["amountMinor"], charges(mira)) == (shown["dueNowMinor"], 1)
 
 
 def test_a_change_within_half_an_hour_of_the_renewal_is_refused_and_nothing_is_charged(mira: PaddleCustomer) -> None:

@@ -1,6 +1,5 @@
 """What is asked of Paddle about a subscription, in its own words: pure, no network."""
 
-from datetime import datetime
 from typing import Any
 
 from paddle_billing.Entities.DateTime import DateTime
@@ -32,7 +31,7 @@ from paddle_billing.Resources.Transactions.Operations.Price import (
 
 from engine.payments import ProviderRefused, SubscriptionChange, SubscriptionRequest
 from psp.paddle_facts import Json, marks_of
-from psp.paddle_subscription_facts import charge_of, held, holds, item_of, sells, sold_by
+from psp.paddle_subscription_facts import charge_of, held, holds, item_of, period_of, sells, sold_by
 from psp.paddle_values import minor_of
 
 NAME_MAX = 50
@@ -79,7 +78,7 @@ def charge_item(subscription: Json, change: SubscriptionChange) -> SubscriptionC
         "purser_sells": sells(change.terms),
         "purser_price": str(change.terms.price_minor),
         "purser_name": _name(change),
-        "purser_at": _text(change.at),
+        "purser_at": _at(subscription, change),
         "purser_until": period["ends_at"],
     }
     price = SubscriptionNonCatalogPriceWithProduct(
@@ -100,7 +99,7 @@ def switched(subscription: Json, change: SubscriptionChange, *, is_paid: bool, i
     if is_paid:
         marks["purser_paid"] = change.idempotency_key
     if is_given:
-        values = (sells(change.terms), _text(change.at), subscription["current_billing_period"]["ends_at"])
+        values = (sells(change.terms), _at(subscription, change), subscription["current_billing_period"]["ends_at"])
         marks |= dict(zip(_GIVING, (*values, change.idempotency_key), strict=True))
     return _with(subscription, sells(change.terms), change.terms.price_minor, _name(change), marks)
 
@@ -167,5 +166,8 @@ def _without(subscription: Json, *names: str) -> dict[str, Any]:
     return {name: value for name, value in marks_of(subscription).items() if name not in names}
 
 
-def _text(at: datetime) -> str:
+def _at(subscription: Json, change: SubscriptionChange) -> str:
+    """The change's instant, within the period: ours is in whole seconds, Paddle's periods begin at any microsecond."""
+    period = period_of(subscription)
+    at = max(change.at, period.start) if period is not None else change.at
     return at.isoformat().replace("+00:00", "Z")

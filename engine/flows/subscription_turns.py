@@ -27,18 +27,18 @@ def turn(runtime: Runtime, account_id: str, subscription_id: str) -> Iterator[No
     def take(session: Session) -> datetime:
         row = _locked(session, runtime, account_id, subscription_id)
         now = runtime.clock.now()
-        if row.asked_until is not None and now < row.asked_until:
+        if row.asked_at is not None and now < row.asked_at + TURN:
             raise Unavailable("A change of this subscription is under way; try again in a moment.")
-        row.asked_until = now + TURN
+        row.asked_at = now
         session.add(row)
-        return row.asked_until
+        return now
 
     taken = transact(runtime.db, take)
 
     def give_back(session: Session) -> None:
         row = _locked(session, runtime, account_id, subscription_id)
-        if row.asked_until == taken:
-            row.asked_until = None
+        if row.asked_at == taken:
+            row.asked_at = None
             session.add(row)
 
     try:

@@ -94,6 +94,15 @@ def test_an_upgrade_costs_what_its_preview_said_to_the_cent(
     assert mira.monthly() == 10_000 and mira.payments()[0]["amountMinor"] == shown["nextAmountMinor"] == 4_900
 
 
+def test_an_upgrade_within_the_second_of_the_start_gives_its_credits(mira: PaddleCustomer) -> None:
+    mira.wait(seconds=0.734561)
+    mira.begin("base")
+    mira.wait(seconds=0.1)
+    shown = mira.preview("pro")
+    assert (shown["dueNowMinor"], shown["monthlyCreditsNow"]) == (3_000, "7000")
+    assert mira.change("pro")["plan"] == "pro" and mira.monthly() == 10_100
+
+
 def test_an_upgrade_that_is_too_cheap_to_charge_costs_nothing_and_says_so(mira: PaddleCustomer) -> None:
     mira.begin("base")
     mira.wait(days=29, hours=18)

@@ -1,4 +1,4 @@
-"""until when a change of a subscription is being asked for at its provider"""
+"""since when a change of a subscription is being asked for at its provider"""
 
 import sqlalchemy as sa
 import sqlmodel
@@ -11,8 +11,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column('subscriptions', sa.Column('asked_until', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=True))
+    op.add_column('subscriptions', sa.Column('asked_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=True))
 
 
 def downgrade() -> None:
-    op.drop_column('subscriptions', 'asked_until')
+    op.drop_column('subscriptions', 'asked_at')

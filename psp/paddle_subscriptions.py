@@ -155,7 +155,7 @@ class PaddleSubscriptions:
         for transaction in listed:
             told = invoice_fact(transaction, subscription, is_live)
             facts += told
-            if with_returns and told and told[0].state == "paid":
+            if with_returns and told and told[0].state == "paid" and told[0].amount.minor > 0:
                 facts += returned_facts(transaction, is_live)
         return tuple(facts)
 

@@ -4,13 +4,18 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from litestar.testing import TestClient
 from sqlmodel import Session
 
+from api.app import create_app
+from api.pages import page_handlers
+from api.settings import read_settings
 from engine.flows.subscription_turns import TURN
 from engine.store.database import Database, transact
 from engine.store.tables import SubscriptionRow
 from psp.paddle_subscriptions import PaddleSubscriptions
-from tests.api.host import assert_problem
+from receipts.render import Renderer
+from tests.api.host import SECRET, assert_problem
 from tests.engine.support import FakeClock
 from tests.psp.fake_paddle import FakePaddle
 from tests.psp.paddle_objects import Json
@@ -265,6 +270,21 @@ def test_the_customer_gives_another_card_on_paddles_page(mira: PaddleCustomer) -
     mira.begin("pro")
     answer = mira.host.post(f"{mira.path}/provider-portal")
     assert answer.json() == {"url": mira.at_paddle()["management_urls"]["update_payment_method"]}
+
+
+def test_the_page_of_plans_leads_to_paddles_page_for_another_card(mira: PaddleCustomer) -> None:
+    base, words = mira.runtime.base_url, "Cards and details at the provider"
+    settings = read_settings({"PURSER_SECRET_KEY": SECRET, "PURSER_BASE_URL": base})
+    with Renderer() as renderer:
+        app = create_app(mira.runtime, settings, page_handlers(renderer))
+        with TestClient(app, base_url=base) as browser:
+            browser.get(mira.host.post(f"{mira.path}/portal-sessions").json()["url"])
+            before = browser.get("/account/subscribe")
+            assert before.status_code == 200 and words not in before.text
+            mira.begin("pro")
+            assert words in browser.get("/account/subscribe").text
+            answer = browser.post("/account/billing/provider", data={"view": "1"}, headers={"Origin": base})
+            assert mira.at_paddle()["management_urls"]["update_payment_method"] in answer.text
 
 
 def test_a_subscription_that_is_none_of_ours_is_left_alone(mira: PaddleCustomer) -> None:

@@ -18,7 +18,7 @@ from engine.rules.facts import InvoiceFact, SubscriptionFact
 from engine.rules.subscriptions import ABILITIES, Terms, terms_of
 from engine.runtime import Runtime
 from engine.store import books, outbox, subscriptions
-from engine.store.tables import AccountRow, SubscriptionInvoiceRow, SubscriptionRow
+from engine.store.tables import AccountRow, SubscriptionInvoiceRow, SubscriptionRow, WalletRow
 
 FINAL = {"open": 0, "failed": 1, "void": 2, "paid": 3, "refunded": 4}
 """Which of two sightings of an invoice with the same version is believed: the more final one."""
@@ -34,27 +34,18 @@ def apply(
 ) -> SubscriptionRow | None:
     """Take the wallet's lock, then the subscription's, keep what is new and carry out what follows."""
     account_id, subscription_id = owner
-    pages = books.lock_wallets(session, [account_id], runtime.clock.now())
+    books.lock_wallets(session, [account_id], runtime.clock.now())
     row = subscriptions.get_subscription(session, account_id, subscription_id, lock=True)
     if row is None:
         return None
     now = runtime.clock.now()
-    was_known = row.version > 0
     for fact in facts:
         if isinstance(fact, SubscriptionFact):
             _merge(session, runtime, provider, row, fact, now)
         else:
             _keep_invoice(session, runtime, provider, row, fact, now)
     settle(session, runtime, row, actor)
-    if row.version > 0 and not was_known and pages[account_id].wallet.status == "closed":
-        _end_late(session, row, now)
     return row
-
-
-def _end_late(session: Session, row: SubscriptionRow, now: datetime) -> None:
-    """A checkout that was paid after its account was closed: what it began is cancelled, as what ran before was."""
-    if row.state != "ended" and "cancel" in ABILITIES[row.provider].may:
-        outbox.enqueue(session, row.account_id, "subscription_close", {"subscriptionId": row.subscription_id}, now)
 
 
 def settle(session: Session, runtime: Runtime, row: SubscriptionRow, actor: str) -> None:
@@ -126,6 +117,8 @@ def _merge(
     ):
         row.problem = "this subscription belongs to another account"
         return
+    if row.version == 0:
+        _end_late(session, row, fact, now)
     is_next = row.version > 0 and fact.period_start > row.period_start_at
     row.terms = subscriptions.write_terms(_terms(runtime, row, fact.plan, fact.interval, is_next_period=is_next))
     row.reference = fact.object_id
@@ -138,6 +131,13 @@ def _merge(
     row.cancel_at_period_end = fact.cancel_at_period_end
     row.pending_plan = fact.pending_plan
     row.pending_interval = fact.pending_interval
+
+
+def _end_late(session: Session, row: SubscriptionRow, fact: SubscriptionFact, now: datetime) -> None:
+    """A checkout that was paid after its account was closed: what it began is cancelled, as what ran before was."""
+    wallet = session.get_one(WalletRow, row.account_id)
+    if wallet.status == "closed" and fact.state != "ended" and "cancel" in ABILITIES[row.provider].may:
+        outbox.enqueue(session, row.account_id, "subscription_close", {"subscriptionId": row.subscription_id}, now)
 
 
 def _keep_invoice(

@@ -130,6 +130,7 @@ def test_a_change_that_was_reckoned_from_another_plan_than_paddle_sells_is_not_c
     answer = mira.host.post(f"{mira.path}/subscription/change", {"plan": "elite"})
     assert_problem(answer, 503, "UNAVAILABLE")
     assert charges(mira) == 0
+    mira.hear()
     mira.wait(minutes=1)
     shown = mira.preview("elite")
     assert mira.change("elite")["plan"] == "elite"

@@ -108,13 +108,19 @@ class SubscriptionRequest:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionChange:
-    """Another plan for a running subscription: now, prorated from `at`, or with its next period."""
+    """Another plan for a running subscription: now, prorated from `at`, or with its next period.
+
+    `due_minor` is what is due now by our own reckoning, for a rail that charges what it is told, and `replaces` what
+    it was reckoned from.
+    """
 
     reference: str
     terms: Terms
     is_now: bool
     at: datetime
     idempotency_key: str
+    due_minor: int = 0
+    replaces: Terms | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,3 +376,14 @@ class ProratingProvider(SubscriptionProvider, Protocol):
     """A rail that reckons itself what a change now costs: its word is what a preview shows."""
 
     def preview_change(self, change: SubscriptionChange) -> Prorated: ...
+
+
+class ManagedProvider(SubscriptionProvider, Protocol):
+    """A rail with a page of its own for a subscription's customer: another card, a payment that is overdue."""
+
+    def manage_url(self, reference: str) -> str | None: ...
+
+
+def can_be_managed(provider: PaymentProvider | None) -> TypeGuard[ManagedProvider]:
+    """Whether this rail has such pages."""
+    return hasattr(provider, "manage_url")

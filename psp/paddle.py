@@ -5,7 +5,7 @@ a pointer to a transaction, which is fetched with all its adjustments: payment, 
 from one answer and can't contradict each other. Paddle knows no idempotency keys, so before anything is made again
 what the first attempt made is looked for: a transaction by our purchase in its custom data, a refund by our reversal
 in its reason. `paddle_wire.py` speaks to it, `paddle_events.py` says which bytes are an event, `paddle_facts.py`
-what an object means.
+what an object means; subscriptions are `paddle_subscriptions.py`'s.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,18 +30,33 @@ from paddle_billing.Resources.Transactions.Operations.Price import (
     TransactionNonCatalogProduct,
 )
 
-from engine.payments import Checkout, CheckoutRequest, Event, Fact, Polled, ProviderRefused, RefundRequest
+from engine.payments import (
+    Act,
+    Checkout,
+    CheckoutRequest,
+    Event,
+    Fact,
+    Polled,
+    Prorated,
+    ProviderFact,
+    ProviderRefused,
+    RefundRequest,
+    SubscriptionChange,
+    SubscriptionRequest,
+)
 from psp import paddle_polling
-from psp.paddle_events import is_id, transaction_id, verified_event
+from psp.paddle_events import is_id, subscription_id, transaction_id, verified_event
 from psp.paddle_facts import (
     Json,
     adjustments_of,
     marks_of,
     paid_amount,
     reason_of,
+    returned_facts,
     tax_mode,
     transaction_facts,
 )
+from psp.paddle_subscriptions import PaddleSubscriptions
 from psp.paddle_wire import PaddleWire
 from psp.signed import json_object
 
@@ -82,6 +97,7 @@ class Paddle:
         self._secrets = tuple(webhook_secrets)
         self._wire = PaddleWire(api_key, api_base, timeout_seconds)
         self.is_live = self._wire.is_live
+        self._subscriptions = PaddleSubscriptions(self._wire)
 
     def start_checkout(self, request: CheckoutRequest) -> Checkout:
         """A transaction for one purchase at the price we name, and Paddle's page for it.
@@ -99,22 +115,50 @@ class Paddle:
         """The event in these raw bytes, signed with one of our secrets; raises `WebhookRefused`."""
         return verified_event(headers, body, self._secrets, now)
 
-    def facts(self, event: Event) -> tuple[Fact, ...]:
-        """The transaction a verified event is about, as it stands now; empty for what is not ours or not followed.
+    def facts(self, event: Event) -> tuple[ProviderFact, ...]:
+        """The transaction or the subscription a verified event is about, as it stands now; empty for what is not ours
+        or not followed.
 
         Raises `ProviderUnreachable` to be asked again, and `ProviderRefused` where Paddle knows no such transaction.
         """
-        named = transaction_id(json_object(event.payload))
-        return self.payment(named) if named is not None else ()
+        told = json_object(event.payload)
+        subscribed, named = subscription_id(told), transaction_id(told)
+        if subscribed is not None:
+            return self._subscriptions.told(subscribed, with_returns=True)
+        return self._paid(named) if named is not None else ()
 
     def payment(self, session_id: str) -> tuple[Fact, ...]:
         """A transaction and its adjustments, fetched; empty where it is not one of ours."""
         return transaction_facts(self._transaction(session_id), self.is_live)
 
+    def start_subscription(self, request: SubscriptionRequest) -> Checkout:
+        """A transaction that begins a subscription, and Paddle's page for it."""
+        return self._subscriptions.start(request)
+
+    def preview_change(self, change: SubscriptionChange) -> Prorated:
+        """What a change now would cost, by Paddle's own preview of the charge."""
+        return self._subscriptions.preview(change)
+
+    def change_subscription(self, change: SubscriptionChange) -> tuple[ProviderFact, ...]:
+        """Another plan, now or with the next period, once per idempotency key."""
+        return self._subscriptions.change(change)
+
+    def act_on_subscription(self, reference: str, act: Act, idempotency_key: str) -> tuple[ProviderFact, ...]:
+        return self._subscriptions.act(reference, act)
+
+    def subscription(self, reference: str) -> tuple[ProviderFact, ...]:
+        """The subscription and its newest transactions, fetched by its id or by that of its checkout."""
+        return self._subscriptions.told(reference, with_returns=True)
+
+    def manage_url(self, reference: str) -> str | None:
+        """Paddle's page where the customer gives another card for a subscription."""
+        return self._subscriptions.manage_url(reference)
+
     def refund(self, request: RefundRequest) -> tuple[Fact, ...]:
         """Give money back, once per `reversal_id` however often it is asked. Paddle decides later: it is pending."""
         transaction = self._transaction(request.payment_id)
-        if marks_of(transaction).get("purser_purchase") != request.purchase_id:
+        is_for_it = marks_of(transaction).get("purser_purchase") == request.purchase_id
+        if not is_for_it and not self._subscriptions.is_of(transaction, request.account_id):
             raise ProviderRefused(
                 "payment_of_another_purchase", f"{request.payment_id} does not pay {request.purchase_id}."
             )
@@ -137,6 +181,15 @@ class Paddle:
     def poll(self, cursor: str | None, now: datetime) -> Polled:
         return paddle_polling.poll(self._wire, cursor, now)
 
+    def _paid(self, named: str) -> tuple[ProviderFact, ...]:
+        """A transaction of a purchase, or one of a subscription, told with the subscription."""
+        transaction = self._transaction(named)
+        facts = transaction_facts(transaction, self.is_live)
+        reference = transaction.get("subscription_id")
+        if facts or not reference:
+            return facts
+        return self._subscriptions.told(reference, named, with_returns=True)
+
     def _transaction(self, transaction_id: str) -> Json:
         if not is_id(transaction_id):
             raise ProviderRefused("not_an_id", "This is not the id of a transaction of Paddle's.")
@@ -153,7 +206,7 @@ class Paddle:
         return None
 
     def _own_refund(self, transaction: Json, reversal_id: str) -> tuple[Fact, ...]:
-        told = transaction_facts(transaction, self.is_live)
+        told = transaction_facts(transaction, self.is_live) or returned_facts(transaction, self.is_live)
         return tuple(fact for fact in told if fact.own_reference == reversal_id)
 
 

@@ -12,17 +12,16 @@ taken the money. A warning moves no money and is an inquiry.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
 from engine.payments import DisputeState, Fact, PaymentState, RefundState
 from engine.rules.money import Money
+from psp.paddle_values import minor_of as _minor
+from psp.paddle_values import version_of as _version
 
 Json = dict[str, Any]
 _Taken = Literal["refund", "dispute"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_MINOR = re.compile(r"-?[0-9]{1,18}")
 _REVERSAL = re.compile(r"\[(rev_[0-9A-Za-z_]{1,64})\]")
 _PAYMENT_STATES: dict[str, PaymentState] = {
     "paid": "paid",
@@ -45,14 +44,14 @@ def transaction_facts(transaction: Json, is_live: bool) -> tuple[Fact, ...]:
     teller = _Teller(
         transaction["id"], purchase_id, marks_of(transaction).get("purser_account"), is_live, tax_mode(transaction)
     )
-    adjustments = adjustments_of(transaction)
-    return (
-        teller.payment(transaction),
-        *(fact for fact in map(teller.refund, adjustments) if fact is not None),
-        *teller.taken_back(adjustments, "credit", "credit_reverse", "refund"),
-        *teller.taken_back(adjustments, "chargeback", "chargeback_reverse", "dispute"),
-        *teller.warnings(adjustments),
-    )
+    return (teller.payment(transaction), *teller.returns(adjustments_of(transaction)))
+
+
+def returned_facts(transaction: Json, is_live: bool) -> tuple[Fact, ...]:
+    """What was taken back of a payment that is none of a purchase's, as a subscription's. A proration's credit is none:
+    it lowers what the next transaction asks for."""
+    adjustments = [one for one in adjustments_of(transaction) if not _is_proration(one)]
+    return _Teller(transaction["id"], None, None, is_live, tax_mode(transaction)).returns(adjustments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class _Teller:
     """What every fact of one transaction has in common."""
 
     transaction_id: str
-    purchase_id: str
+    purchase_id: str | None
     account_id: str | None
     is_live: bool
     tax_mode: str
@@ -76,6 +75,15 @@ class _Teller:
             purchase_id=self.purchase_id,
             account_id=self.account_id,
             session_id=self.transaction_id,
+        )
+
+    def returns(self, adjustments: list[Json]) -> tuple[Fact, ...]:
+        """Refunds, credits, chargebacks and the warnings of them."""
+        return (
+            *(fact for fact in map(self.refund, adjustments) if fact is not None),
+            *self.taken_back(adjustments, "credit", "credit_reverse", "refund"),
+            *self.taken_back(adjustments, "chargeback", "chargeback_reverse", "dispute"),
+            *self.warnings(adjustments),
         )
 
     def refund(self, adjustment: Json) -> Fact | None:
@@ -151,9 +159,9 @@ def tax_mode(transaction: Json) -> str:
     return "external" if items and items[0]["price"]["tax_mode"] == "external" else "internal"
 
 
-def marks_of(transaction: Json) -> dict[str, str]:
-    """What we wrote into a transaction."""
-    found = transaction.get("custom_data")
+def marks_of(paddle_object: Json) -> dict[str, str]:
+    """What we wrote into a transaction, a subscription or a price."""
+    found = paddle_object.get("custom_data")
     return found if isinstance(found, dict) else {}
 
 
@@ -162,21 +170,15 @@ def adjustments_of(transaction: Json) -> list[Json]:
     return sorted(transaction.get("adjustments") or [], key=lambda one: (one["created_at"], one["id"]))
 
 
+def _is_proration(adjustment: Json) -> bool:
+    """Whether a credit gives back the rest of a period that another plan took the place of."""
+    items = adjustment.get("items") or []
+    return bool(items) and all(item.get("type") == "proration" for item in items)
+
+
 def _state_of(kind: _Taken, status: str, *, is_undone: bool) -> RefundState | DisputeState:
     if is_undone or status == "rejected":
         return "failed" if kind == "refund" else "won"
     if status == "pending_approval":
         return "pending" if kind == "refund" else "open"
     return "succeeded" if kind == "refund" else "lost"
-
-
-def _version(paddle_object: Json) -> int:
-    at = datetime.fromisoformat(paddle_object.get("updated_at") or paddle_object["created_at"])
-    return (at - _EPOCH) // timedelta(microseconds=1)
-
-
-def _minor(text: object) -> int:
-    """An amount as Paddle writes it: a string of digits in minor units."""
-    if not isinstance(text, str) or _MINOR.fullmatch(text) is None:
-        raise ValueError(f"not an amount in minor units: {text!r}")
-    return int(text)

@@ -62,14 +62,20 @@ class PaddleWire:
         """The object that a POST made. Paddle knows no idempotency key: no answer means that it may be there."""
         return _object(self._answer("POST", path, {}, operation))
 
+    def change(self, path: str, operation: Operation) -> Json:
+        """The object that a PATCH changed, or would change."""
+        return _object(self._answer("PATCH", path, {}, operation))
+
+    def first(self, path: str, given: Mapping[str, str]) -> list[Json]:
+        """The first page of a list."""
+        return _listed(self._answer("GET", path, given))
+
     def every(self, path: str, given: Mapping[str, str]) -> Iterator[Json]:
         """All objects of a list, page by page."""
         asked = dict(given)
         for _ in range(PAGES_MAX):
             told = self._answer("GET", path, asked)
-            if not isinstance(told.get("data"), list):
-                raise ProviderUnreachable("Paddle's answer is not a list.")
-            yield from (one for one in told["data"] if isinstance(one, dict))
+            yield from _listed(told)
             pagination = (told.get("meta") or {}).get("pagination") or {}
             if not pagination.get("has_more") or not told["data"]:
                 return
@@ -93,6 +99,8 @@ class PaddleWire:
         with closing(client.client), _asking():
             if method == "GET":
                 response = client.get_raw(path, dict(given))
+            elif method == "PATCH":
+                response = client.patch_raw(path, operation)
             else:
                 response = client.post_raw(path, operation)
             told = response.json()
@@ -106,6 +114,12 @@ def _object(told: Json) -> Json:
     if not isinstance(found, dict):
         raise ProviderUnreachable("Paddle's answer holds no object.")
     return found
+
+
+def _listed(told: Json) -> list[Json]:
+    if not isinstance(told.get("data"), list):
+        raise ProviderUnreachable("Paddle's answer is not a list.")
+    return [one for one in told["data"] if isinstance(one, dict)]
 
 
 @contextmanager

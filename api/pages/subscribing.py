@@ -13,7 +13,7 @@ from engine.clock import new_id
 from engine.flows import subscriptions
 from engine.flows.subscription_reads import Current
 from engine.flows.topups import offered_providers
-from engine.payments import SubscriptionProvider
+from engine.payments import SubscriptionProvider, can_be_managed
 from engine.rules.errors import Invalid, NotFound, PlanElsewhere, Refusal, Unavailable, WalletNotActive
 from engine.rules.fields import PROVIDER_NAMES
 from engine.rules.plans import Plan
@@ -146,6 +146,7 @@ def _plans_page(visit: Visit, refusal: Refusal | None = None) -> Response[str]:
         currency=runtime.catalog.pricing.currency,
         elsewhere=abilities.manage_url if abilities is not None else None,
         acts=_acts(current) if may else (),
+        has_portal=may and can_be_managed(runtime.providers.get(current.provider or "")),
         may_write=may
         and (abilities is None or "change" in abilities.may)
         and (abilities is not None or _sellers(visit)),

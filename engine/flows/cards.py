@@ -6,13 +6,21 @@ that used it with it, in the same transaction; the provider is told afterwards, 
 
 from sqlmodel import Session
 
-from engine.payments import Card, CardProvider, Detached, PaymentProvider, ProviderRefused, keeps_cards
+from engine.payments import (
+    Card,
+    CardProvider,
+    Detached,
+    PaymentProvider,
+    ProviderRefused,
+    can_be_managed,
+    keeps_cards,
+)
 from engine.rules.errors import NotFound
 from engine.rules.facts import Fact
 from engine.runtime import Runtime
-from engine.store import books, cards, outbox, recharges
+from engine.store import books, cards, outbox, recharges, subscriptions
 from engine.store.database import reading, transact
-from engine.store.tables import AccountRow, AutoRechargeRow, PaymentMethodRow, PurchaseRow
+from engine.store.tables import AccountRow, AutoRechargeRow, PaymentMethodRow, PurchaseRow, SubscriptionRow
 
 DETACH = "detach_card"
 """Outbox kind: tell the provider that a card was removed."""
@@ -144,12 +152,17 @@ def card_changed(runtime: Runtime, provider: PaymentProvider, card: Card) -> Non
 
 
 def portal_url(runtime: Runtime, account_id: str) -> str:
-    """The provider's own page for this customer, on the rail of their default card, else the first that has one."""
+    """The provider's own page for this customer: on the rail of their default card, else where their subscription is
+    kept, else on the first rail that has one."""
     with reading(runtime.db) as session:
         account = session.get(AccountRow, account_id)
         saved = cards.live_cards(session, account_id)
+        subscribed = subscriptions.subscriptions_of(session, account_id)
     if account is None:
         raise NotFound("account")
+    url = None if saved else _managed_url(runtime, subscribed)
+    if url is not None:
+        return url
     names = [row.provider for row in saved] + [rail.name for rail in runtime.catalog.providers]
     rails = (runtime.providers.get(name) for name in names)
     provider = next((rail for rail in rails if rail is not None and keeps_cards(rail)), None)
@@ -157,6 +170,15 @@ def portal_url(runtime: Runtime, account_id: str) -> str:
         raise NotFound("payment provider with pages of its own")
     customer_id = customer_of(runtime, provider, account)
     return provider.portal_url(customer_id, f"{runtime.base_url}/account/billing")
+
+
+def _managed_url(runtime: Runtime, subscribed: list[SubscriptionRow]) -> str | None:
+    """The page of a running subscription's provider where its customer gives another card."""
+    for row in subscribed:
+        provider = runtime.providers.get(row.provider)
+        if row.reference is not None and row.state != "ended" and can_be_managed(provider):
+            return provider.manage_url(row.reference)
+    return None
 
 
 def _drop(session: Session, runtime: Runtime, row: PaymentMethodRow) -> None:

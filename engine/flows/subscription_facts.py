@@ -15,10 +15,10 @@ from engine.flows.subscription_standing import note_standing
 from engine.payments import PaymentProvider
 from engine.rules.errors import Invalid
 from engine.rules.facts import InvoiceFact, SubscriptionFact
-from engine.rules.subscriptions import Terms, terms_of
+from engine.rules.subscriptions import ABILITIES, Terms, terms_of
 from engine.runtime import Runtime
-from engine.store import books, subscriptions
-from engine.store.tables import AccountRow, SubscriptionInvoiceRow, SubscriptionRow
+from engine.store import books, outbox, subscriptions
+from engine.store.tables import AccountRow, SubscriptionInvoiceRow, SubscriptionRow, WalletRow
 
 FINAL = {"open": 0, "failed": 1, "void": 2, "paid": 3, "refunded": 4}
 """Which of two sightings of an invoice with the same version is believed: the more final one."""
@@ -117,6 +117,8 @@ def _merge(
     ):
         row.problem = "this subscription belongs to another account"
         return
+    if row.version == 0:
+        _end_late(session, row, fact, now)
     is_next = row.version > 0 and fact.period_start > row.period_start_at
     row.terms = subscriptions.write_terms(_terms(runtime, row, fact.plan, fact.interval, is_next_period=is_next))
     row.reference = fact.object_id
@@ -129,6 +131,13 @@ def _merge(
     row.cancel_at_period_end = fact.cancel_at_period_end
     row.pending_plan = fact.pending_plan
     row.pending_interval = fact.pending_interval
+
+
+def _end_late(session: Session, row: SubscriptionRow, fact: SubscriptionFact, now: datetime) -> None:
+    """A checkout that was paid after its account was closed: what it began is cancelled, as what ran before was."""
+    wallet = session.get_one(WalletRow, row.account_id)
+    if wallet.status == "closed" and fact.state != "ended" and "cancel" in ABILITIES[row.provider].may:
+        outbox.enqueue(session, row.account_id, "subscription_close", {"subscriptionId": row.subscription_id}, now)
 
 
 def _keep_invoice(

@@ -17,6 +17,7 @@ from engine.clock import new_id
 from engine.flows import receive
 from engine.flows.subscription_reads import Current, Live, current, find_live, read_current, settle_account
 from engine.flows.subscription_start import StartOrder, check_start, check_wallet, first_terms, start
+from engine.flows.subscription_turns import turn
 from engine.payments import (
     Prorated,
     ProratingProvider,
@@ -98,7 +99,8 @@ def _as_charged(runtime: Runtime, live: Live, wanted: Terms, at: datetime) -> Ch
     is_prorated = would.how == "now" and wanted is not live.terms and live.row.state != "trialing"
     if not is_prorated or not isinstance(provider, ProratingProvider):
         return would
-    told: Prorated = _ask(lambda: provider.preview_change(SubscriptionChange(_reference(live), wanted, True, at, "")))
+    request = SubscriptionChange(_reference(live), wanted, True, at, "", would.due_now_minor)
+    told: Prorated = _ask(lambda: provider.preview_change(request))
     return replace(
         would,
         due_now_minor=told.due_now_minor,
@@ -136,10 +138,19 @@ def change(runtime: Runtime, order: StartOrder) -> Answered:
     provider = _provider(runtime, live)
     change_id = kept.answer if kept else transact(runtime.db, lambda session: _begin(session, runtime, keyed))
     at = _instant(live, wanted, runtime.clock.now())
-    how = _reckon(live, wanted, at).how
-    request = SubscriptionChange(_reference(live), wanted, how != "period_end", at, f"change:{change_id}")
-    facts = _ask(lambda: provider.change_subscription(request))
-    return _finish(runtime, keyed, None, facts, provider)
+    would = _reckon(live, wanted, at)
+    request = SubscriptionChange(
+        reference=_reference(live),
+        terms=wanted,
+        is_now=would.how != "period_end",
+        at=at,
+        idempotency_key=f"change:{change_id}",
+        due_minor=would.due_now_minor,
+        replaces=live.terms,
+    )
+    with turn(runtime, order.account_id, live.row.subscription_id):
+        facts = _ask(lambda: provider.change_subscription(request))
+        return _finish(runtime, keyed, None, facts, provider)
 
 
 def act(runtime: Runtime, account_id: str, what: Act, key: str | None) -> Answered:
@@ -170,8 +181,9 @@ def _act(runtime: Runtime, live: Live, what: Act, keyed: "_Keyed", kept: ReplyRo
         return _finish(runtime, keyed, None, (), None)
     provider = _provider(runtime, live)
     change_id = kept.answer if kept else transact(runtime.db, lambda session: _begin(session, runtime, keyed))
-    facts = _ask(lambda: provider.act_on_subscription(_reference(live), what, f"{what}:{change_id}"))
-    return _finish(runtime, keyed, None, facts, provider)
+    with turn(runtime, row.account_id, row.subscription_id):
+        facts = _ask(lambda: provider.act_on_subscription(_reference(live), what, f"{what}:{change_id}"))
+        return _finish(runtime, keyed, None, facts, provider)
 
 
 def _wanted(runtime: Runtime, live: Live, order: StartOrder) -> Terms | None:

@@ -221,3 +221,32 @@ def test_killed_while_paddle_makes_the_refund_it_is_made_once(env: dict[str, str
         wait_until(lambda: payment(served, bought["purchaseId"])["status"] == "refunded")
         assert len(paddle.adjustments) == 1
     assert "add up" in purser(env, "audit")
+
+
+def test_a_plan_is_bought_raised_and_cancelled(env: dict[str, str], paddle: FakePaddle) -> None:
+    with serving(env, make_keys(env)) as served:
+        served.call("service", "POST", "/v1/accounts", json={"accountId": "mira", "email": "mira@customer.example"})
+
+        def asked(what: str, **body: str) -> dict[str, Any]:
+            answer = served.call("service", "POST", f"{ACCOUNT}/subscription/{what}", json=body or None)
+            assert answer.status_code == 200, answer.text
+            return dict(answer.json())
+
+        def now() -> dict[str, Any]:
+            return dict(served.call("service", "GET", f"{ACCOUNT}/subscription").json())
+
+        url = asked("change", plan="base", interval="month", provider="paddle")["checkoutUrl"]
+        paddle.subscribe(url.rpartition("=")[2])
+        deliver(served, paddle)
+        wait_until(lambda: now()["plan"] == "base" and balance(served) == 3_100)
+        shown = asked("preview", plan="pro")
+        assert asked("change", plan="pro")["plan"] == "pro"
+        deliver(served, paddle)
+        deliver(served, paddle, again=True)
+        paid = served.call("service", "GET", f"{ACCOUNT}/payments").json()["payments"]
+        assert [one["amountMinor"] for one in paid] == [shown["dueNowMinor"], 1_900]
+        wait_until(lambda: balance(served) == 3_100 + int(shown["monthlyCreditsNow"]))
+        assert asked("cancel")["cancelAtPeriodEnd"] is True
+        portal = served.call("service", "POST", f"{ACCOUNT}/provider-portal").json()["url"]
+        assert portal.startswith("https://buyer-portal.paddle.com/")
+    assert "add up" in purser(env, "audit")

@@ -43,6 +43,7 @@ class FakeApi:
         self.problems: list[str] = []
         self.lock = threading.RLock()
         self._troubles: list[Trouble] = []
+        self._spared = 0
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -74,11 +75,17 @@ class FakeApi:
         """The next requests get no answer: the connection is closed."""
         self._troubles += [Trouble(None, executed, "")] * times
 
+    def drop_later(self, after: int) -> None:
+        """One request gets no answer though it took effect; so many before it are answered as ever."""
+        self._spared = after
+        self.drop(executed=True)
+
     def answer(self, request: Request) -> tuple[int, bytes] | None:
         """Status and body; `None` closes the connection."""
         with self.lock:
             self.requests.append(request)
-            trouble = self._troubles.pop(0) if self._troubles else None
+            self._spared -= 1
+            trouble = self._troubles.pop(0) if self._troubles and self._spared < 0 else None
             if trouble is None or trouble.is_executed:
                 status, told = self.handle(request)
         if trouble is None:
@@ -105,6 +112,9 @@ def _handler(fake: FakeApi) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             length = int(self.headers.get("content-length", "0"))
             self._serve(json.loads(self.rfile.read(length) or b"null"))
+
+        def do_PATCH(self) -> None:
+            self.do_POST()
 
         def log_message(self, format: str, *args: object) -> None:
             """Quiet."""

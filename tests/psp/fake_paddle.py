@@ -4,7 +4,7 @@
 with FakePaddle() as fake:
     rail = Paddle(fake.api_key, [fake.webhook_secret], api_base=fake.base_url)
     checkout = rail.start_checkout(…)
-    fake.pay(checkout.session_id)             # what customers, banks and Paddle do: `PaddleWorld`
+    fake.pay(checkout.session_id)             # what customers, banks and Paddle do: `PaddleWorld`, `PaddleBilling`
     fake.deliver("http://127.0.0.1:…/webhooks/paddle")
     fake.fail(503, times=2)                   # trouble with the next requests
 ```
@@ -19,21 +19,23 @@ from collections.abc import Callable
 from datetime import datetime
 from urllib.parse import urlencode
 
+from tests.psp import paddle_billing_doors as doors
 from tests.psp.fake_api import FakeApi, Request, post
+from tests.psp.paddle_billing import PaddleBilling
 from tests.psp.paddle_objects import Json
-from tests.psp.paddle_world import PaddleSaysNo, PaddleWorld, _utc_now
+from tests.psp.paddle_world import PaddleSaysNo, _utc_now
 
 _TRANSACTION_FIELDS = {"items", "currency_code", "custom_data"}
 _ADJUSTMENT_FIELDS = {"action", "items", "reason", "transaction_id", "type", "tax_mode"}
 
 
-class FakePaddle(PaddleWorld, FakeApi):
+class FakePaddle(PaddleBilling, FakeApi):
     """`requests` is what was asked; `base_url` is where."""
 
     def __init__(self, *, now: Callable[[], datetime] = _utc_now) -> None:
         FakeApi.__init__(self)
         problems = self.problems
-        PaddleWorld.__init__(self, now)
+        PaddleBilling.__init__(self, now)
         self.problems = problems
         self.api_key = "pdl_sdbx_apikey_fake"
         self.webhook_secret = "pdl_ntfset_fake"
@@ -63,6 +65,9 @@ class FakePaddle(PaddleWorld, FakeApi):
         try:
             if request.headers.get("authorization") != f"Bearer {self.api_key}":
                 raise PaddleSaysNo(403, "authentication_malformed", "The key is not one of Paddle's.")
+            about = doors.asked(self, request)
+            if about is not None:
+                return 200, {"data": self.told(about), "meta": meta}
             if request.method == "POST":
                 return 201, {"data": self.told(self._made_by(request)), "meta": meta}
             return 200, self._told_to(request, meta)
@@ -91,9 +96,7 @@ class FakePaddle(PaddleWorld, FakeApi):
             )
             return {"data": self.told(found), "meta": meta}
         if collection == "transactions":
-            since = datetime.fromisoformat(request.query["created_at[GTE]"])
-            rows = [t for t in self.transactions.values() if datetime.fromisoformat(t["created_at"]) >= since]
-            return self._page(rows, "id", request, meta)
+            return self._page(doors.listed(self, dict(request.query)), "id", request, meta)
         if collection == "events":
             since = datetime.fromisoformat(request.query.get("from", "2000-01-01T00:00:00Z"))
             rows = [e for e in self.events if datetime.fromisoformat(e["occurred_at"]) >= since]
@@ -101,11 +104,14 @@ class FakePaddle(PaddleWorld, FakeApi):
         raise PaddleSaysNo(404, "invalid_url", request.path)
 
     def _page(self, rows: list[Json], key: str, request: Request, meta: Json) -> Json:
-        if request.query.get("order_by") != "id[ASC]":
-            raise PaddleSaysNo(400, "bad_request", "This fake pages forwards only.")
-        after = request.query.get("after", "")
+        if request.query.get("order_by") == "id[DESC]":
+            rows, after = rows[::-1], ""
+        elif request.query.get("order_by") == "id[ASC]":
+            after = request.query.get("after", "")
+        else:
+            raise PaddleSaysNo(400, "bad_request", "This fake pages by id.")
         left = [row for row in rows if row[key] > after]
-        page = left[: self.page_size]
+        page = left[: int(request.query.get("per_page", self.page_size))]
         last = page[-1][key] if page else after
         pagination = {
             "per_page": self.page_size,

@@ -5,6 +5,8 @@ from typing import Any
 
 from paddle_billing.Entities.Adjustment import Adjustment
 from paddle_billing.Entities.Event import Event
+from paddle_billing.Entities.Subscription import Subscription
+from paddle_billing.Entities.SubscriptionPreview import SubscriptionPreview
 from paddle_billing.Entities.Transaction import Transaction
 from paddle_billing.PaddleStrEnum import PaddleStrEnum
 
@@ -12,13 +14,13 @@ Json = dict[str, Any]
 KNOWN_GAPS = frozenset({"Event.data.action: 'chargeback_warning_reverse' is unknown"})
 """What Paddle's API names and the SDK's types of webhooks do not."""
 
-_TYPES: dict[str, Any] = {"txn": Transaction, "adj": Adjustment, "evt": Event}
+_TYPES: dict[str, Any] = {"txn": Transaction, "adj": Adjustment, "evt": Event, "sub": Subscription}
 
 
 def object_problems(told: Json) -> list[str]:
-    """Where a transaction, an adjustment or an event is not what the SDK reads; empty for a good one."""
+    """Where an object or an event is not what the SDK reads; empty for a good one."""
     name = str(told.get("event_id") or told.get("id"))
-    kind = _TYPES.get(name.partition("_")[0])
+    kind = SubscriptionPreview if "update_summary" in told else _TYPES.get(name.partition("_")[0])
     if kind is None:
         return [f"not an object of Paddle's: {name}"]
     try:

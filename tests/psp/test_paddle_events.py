@@ -133,6 +133,12 @@ def test_a_followed_event_that_names_no_transaction_is_refused(data: Any, event_
         verify(bytes_of(TOLD | {"event_type": event_type, "data": data}))
 
 
+@pytest.mark.parametrize("data", [None, [], {}, {"id": 7}, {"id": "sub_1/../customers"}])
+def test_an_event_of_a_subscription_that_names_none_is_refused(data: Any) -> None:
+    with pytest.raises(WebhookRefused):
+        verify(bytes_of(TOLD | {"event_type": "subscription.updated", "data": data}))
+
+
 def test_a_type_we_do_not_follow_is_an_event_about_nothing() -> None:
     event = verify(bytes_of({"event_id": "evt_1", "event_type": "customer.created", "data": {"id": "ctm_1"}}))
     assert RAIL.facts(event) == ()

@@ -12,7 +12,8 @@ class SubscriptionRow(Base, table=True):
     """A subscription as its provider last told it, the terms it was sold under, and what was last shown of it.
 
     `terms` is JSON; until the provider has said something, `state` is `incomplete` and the period is the one asked
-    for. `is_driving` says that the account's plan comes from here.
+    for. `is_driving` says that the account's plan comes from here; `asked_at` is since when its provider is being
+    asked for a change.
     """
 
     __tablename__ = "subscriptions"
@@ -47,6 +48,7 @@ class SubscriptionRow(Base, table=True):
     previewed_at: datetime | None = None
     warned_for_at: datetime | None = None
     rolled_at: datetime | None = None
+    asked_at: datetime | None = None
     success_url: str
     cancel_url: str
     actor: str

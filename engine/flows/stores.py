@@ -15,7 +15,7 @@ from sqlmodel import Session
 from engine.clock import new_id
 from engine.flows.converge import apply_facts
 from engine.flows.store_customers import token_of
-from engine.flows.store_renewals import take_renewal
+from engine.flows.store_renewals import take_renewals
 from engine.payments import Event, ProviderRefused, ProviderUnreachable, RefundQuestion, Store
 from engine.rules.catalog import PROVIDER_NAMES
 from engine.rules.commands import fingerprint_of
@@ -209,8 +209,8 @@ def take_news(runtime: Runtime, store: Store, event: Event, mark: Callable[[Sess
     we follow is not marked: the answer is an empty text.
     """
     news = store.news(event)
-    if news.renewal is not None:
-        return take_renewal(runtime, store, news.renewal, mark)
+    if news.renewals:
+        return take_renewals(runtime, store, news.renewals, mark)
     if not news.sightings and news.question is None:
         return ""
     last = len(news.sightings) - 1 if news.question is None else -1
@@ -296,6 +296,8 @@ def answer_question(runtime: Runtime, store: Store, question: RefundQuestion) ->
     kind, object_id = ("payment", question.object_id) if question.object_id else ("order", question.order_id)
     with reading(runtime.db) as session:
         claim = purchases.claim_of(session, store.name, store.account, mode, kind, object_id or "")
+        if claim is None and kind == "order":  # of a subscription the order itself is what was paid
+            claim = purchases.claim_of(session, store.name, store.account, mode, "payment", object_id or "")
         if claim is None:
             return False
         customer = stores.customer(session, claim.account_id)

@@ -33,19 +33,22 @@ class Overtaken:
 
 def end_earlier(session: Session, row: SubscriptionRow, told: Sequence[Renewal]) -> tuple[Overtaken, ...]:
     """Cut what earlier payments still pay for at the end of the month that a later one begins in; those of which
-    money went back. The subscription is locked, and this is done before anything is granted."""
-    found: list[Overtaken] = []
+    money went back. The subscription is locked, and this is done before anything is granted.
+
+    It looks at every payment, not only at those that were told: the later one may have been heard of first.
+    """
+    found = []
     invoices = subscriptions.invoices_of(session, row.account_id, row.subscription_id)
-    for later in told:
-        new = next((invoice for invoice in invoices if invoice.invoice_id == later.object_id), None)
-        if new is None or new.state != "paid" or not (later.ends_earlier or later.returns_rest):
+    ending = {each.object_id for each in told if each.ends_earlier}
+    returns_rest = any(each.returns_rest for each in told)
+    for new in invoices:
+        if new.state != "paid" or not (new.kind in COVERING or new.invoice_id in ending):
             continue
         for old in invoices:
             runs = old.period_start_at < new.period_start_at < old.period_end_at
-            is_other = _sold(old) != _sold(new)
-            if old.kind in COVERING and old.state == "paid" and runs and (later.ends_earlier or is_other):
+            if runs and old.kind in COVERING and old.state == "paid":
                 overtaken = _cut(session, row, old, new.period_start_at)
-                found += [overtaken] if later.returns_rest else []
+                found += [overtaken] if returns_rest and _sold(old) != _sold(new) else []
     return tuple(found)
 
 

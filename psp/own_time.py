@@ -5,6 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
+from engine.clock import monotonic
+
 T = TypeVar("T")
 
 
@@ -25,6 +27,7 @@ class OwnTime:
 
     def run(self, work: Callable[[], T]) -> T:
         """The work's result or its error; `TookTooLong` otherwise."""
+        ends = monotonic() + self._seconds
         if not self._places.acquire(timeout=self._seconds):
             raise TookTooLong
         told: Future[T] = Future()
@@ -39,6 +42,6 @@ class OwnTime:
 
         threading.Thread(target=answer, name="own-time", daemon=True).start()
         try:
-            return told.result(timeout=self._seconds)
+            return told.result(timeout=max(0.0, ends - monotonic()))
         except TimeoutError as error:
             raise TookTooLong from error

@@ -235,7 +235,12 @@ class Store(PaymentProvider, Protocol):
 
 @runtime_checkable
 class SubscriptionStore(Store, Protocol):
-    """A store that sells subscriptions too. Both of these use the network."""
+    """A store that sells subscriptions too. All of these may use the network."""
+
+    def posted_subscription(self, proof: Mapping[str, str]) -> tuple[Renewal, ...]:
+        """The subscription that an app shows us, proven, with its newest payments; empty where the proof is of
+        something else. `Invalid` for one that is forged, foreign or not paid yet."""
+        ...
 
     def renewals(self, reference: str) -> tuple[Renewal, ...]:
         """The subscription with its newest payments, fetched; empty where there is none that was paid."""

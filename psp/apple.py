@@ -39,7 +39,7 @@ from engine.rules.stores import MILLI_PERCENT, Sighting, Usage
 from psp.apple_facts import FOLLOWED, is_for_credits, transaction_sighting
 from psp.apple_signed import ENVIRONMENTS, EnvironmentName, NotGenuine, SignedData, check_not_future
 from psp.apple_subscription_facts import FOLLOWED as RENEWALS
-from psp.apple_subscription_facts import is_subscription, renewal_of
+from psp.apple_subscription_facts import is_subscription, renewal_of, shown_renewal
 from psp.spans import span_cursor, span_since
 
 _LATER = frozenset({401, 403, 408, 429})
@@ -111,6 +111,14 @@ class Apple:
             if not is_for_credits(transaction):
                 raise Invalid(FIELD, "Only a consumable that the customer bought becomes credits.")
             return transaction_sighting(transaction, self.is_live)
+        except NotGenuine as error:
+            raise Invalid(FIELD, str(error)) from error
+
+    def posted_subscription(self, proof: Mapping[str, str]) -> tuple[Renewal, ...]:
+        """The payment in a signed transaction that an app posted, if it is one of a subscription."""
+        try:
+            transaction = self._signed.transaction(proof[FIELD], is_new=True)
+            return (shown_renewal(transaction, self.is_live),) if is_subscription(transaction) else ()
         except NotGenuine as error:
             raise Invalid(FIELD, str(error)) from error
 

@@ -4,6 +4,7 @@
 own `status` beside the transaction, of the moment at which the notification was signed.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from appstoreserverlibrary.models.JWSRenewalInfoDecodedPayload import JWSRenewalInfoDecodedPayload
@@ -83,6 +84,13 @@ def renewal_of(
         next_product_id=info.autoRenewProductId if info is not None else None,
         returns_rest=True,
     )
+
+
+def shown_renewal(transaction: JWSTransactionDecodedPayload, is_live: bool) -> Renewal:
+    """What an app shows: a transaction says when it was signed whether its period ran, and nothing of what follows."""
+    signed_at = transaction.signedDate or 0
+    status = 1 if (transaction.expiresDate or 0) > signed_at and transaction.revocationDate is None else 2
+    return replace(renewal_of(transaction, None, status, signed_at, is_live), is_snapshot=True)
 
 
 def _at(milliseconds: int) -> datetime:

@@ -124,6 +124,15 @@ class Google:
     def renewals(self, reference: str) -> tuple[Renewal, ...]:
         return google_subscriptions.renewals(self._api(), reference)
 
+    def posted_subscription(self, proof: Mapping[str, str]) -> tuple[Renewal, ...]:
+        """The subscription of a token, fetched; `Invalid` where it is of another product, or not paid yet."""
+        found = self.renewals(proof["purchaseToken"])
+        if not found:
+            raise Invalid("purchaseToken", "This subscription is not paid yet; show it again when it is.")
+        if proof["productId"] not in (found[-1].product_id, found[-1].product_id.partition(":")[0]):
+            raise Invalid("productId", "The purchase is of another product.")
+        return found
+
     def acknowledge(self, reference: str) -> None:
         google_subscriptions.acknowledge(self._api(), reference)
 

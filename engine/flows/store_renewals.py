@@ -76,7 +76,7 @@ def _take(
     account_id: str | None,
 ) -> str | None:
     newest = renewals[-1]
-    account_id = account_id or _account_of(session, store, newest)
+    account_id = account_id or account_of(session, store, newest)
     if plan_product(runtime.catalog, store.name, newest.product_id) is None:
         return NOT_SOLD
     owner = _owner(session, runtime, store, renewals, account_id)
@@ -99,7 +99,7 @@ def _take(
     return None
 
 
-def _account_of(session: Session, store: Store, renewal: Renewal) -> str | None:
+def account_of(session: Session, store: Store, renewal: Renewal) -> str | None:
     """Whose it is by the store's word: the account's token, or an earlier subscription of the same customer."""
     found = stores.account_of_token(session, renewal.token) if renewal.token else None
     if found is None and renewal.follows is not None:
@@ -113,17 +113,17 @@ def _owner(
 ) -> Owner | None:
     """Whom the newest belongs to, their wallet locked; of two who open it in the same moment the first has it."""
     now = runtime.clock.now()
-    owner = _known_owner(session, store, renewals, account_id)
+    owner = known_owner(session, store, renewals, account_id)
     if owner is None and account_id is not None:
         books.lock_wallets(session, [account_id], now)
-        owner = _known_owner(session, store, renewals, account_id)
+        owner = known_owner(session, store, renewals, account_id)
         return owner or _adopt(session, runtime, store, renewals[-1], account_id)
     if owner is not None:
         books.lock_wallets(session, [owner[0]], now)
     return owner
 
 
-def _known_owner(session: Session, store: Store, renewals: Sequence[Renewal], account_id: str | None) -> Owner | None:
+def known_owner(session: Session, store: Store, renewals: Sequence[Renewal], account_id: str | None) -> Owner | None:
     """By its own name, else by that of the one it took the place of: the same subscription, unless another account
     bought this one."""
     newest = renewals[-1]
@@ -207,7 +207,7 @@ def _end_strangers(session: Session, runtime: Runtime, store: Store, renewal: Re
     """What was replaced for another account is over for the one that had it."""
     had = _owner_of(session, store, renewal, renewal.reference)
     has = _owner_of(session, store, newest, newest.reference)
-    has_id = has[0] if has is not None else _account_of(session, store, newest)
+    has_id = has[0] if has is not None else account_of(session, store, newest)
     if had is None or has_id is None or had[0] == has_id:
         return
     version = newest.state_version or newest.version

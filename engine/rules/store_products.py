@@ -26,12 +26,19 @@ class StoreProduct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class PlanProduct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A subscription as the store knows it, and the plan by which interval it sells."""
+    """A subscription as the store knows it, and the plan by which interval it sells. Google's are `product:base_plan`,
+    or `product` for all of its base plans that are not named."""
 
     provider: StoreName
     product_id: Text
     plan: Identifier
     interval: Interval
+
+
+def sells_plan(products: Iterable[PlanProduct], provider: str, product_id: str) -> bool:
+    """Whether a store's product sells a plan, by any of its base plans."""
+    mine = (product.product_id for product in products if product.provider == provider)
+    return any(product_id in (name, name.partition(":")[0]) for name in mine)
 
 
 def check_plan_products(products: Iterable[PlanProduct], offered: Iterable[str], plans: Iterable[Plan]) -> None:

@@ -58,6 +58,8 @@ class Renewal:
     """A subscription of the same customer's that is over: whose this one is, where nothing else says it."""
 
     is_acknowledged: bool = True
+    is_snapshot: bool = False
+    """An app showed it, maybe as it was some time ago: it opens a subscription and says no more of one we know."""
 
     @property
     def mode(self) -> str:

@@ -26,8 +26,7 @@ class StoreProduct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class PlanProduct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A subscription as the store knows it, and the plan by which interval it sells. Google's are `product:base_plan`,
-    or `product` for all of its base plans that are not named."""
+    """A subscription as the store knows it, and the plan by which interval it sells."""
 
     provider: StoreName
     product_id: Text

@@ -99,6 +99,22 @@ def test_a_lower_plan_that_waits_comes_with_the_next_period(nora: Member) -> Non
     nora.shop.check_books()
 
 
+def test_bought_again_before_it_ended_it_goes_on_and_both_periods_count(nora: Member) -> None:
+    old = started(nora, "pro")
+    nora.play.cancel(old)
+    nora.hear("canceled", old)
+    nora.wait_until(HALF)
+    linked = {"linkedPurchaseToken": old}
+    new = nora.play.subscribe(nora.account(), "pro", told=linked)
+    nora.play.put(old, "EXPIRED", HALF, canceledStateContext={"replacementCancellation": {}})
+    nora.hear("expired", old)
+    nora.hear("purchased", new)
+    now = nora.now()
+    assert (now["reference"], now["cancelAtPeriodEnd"], now["currentPeriodEnd"][:10]) == (new, False, "2026-12-17")
+    assert nora.monthly() == 20_100 and nora.statuses() == ["completed", "completed"]
+    nora.shop.check_books()
+
+
 def test_of_a_chain_of_changes_all_that_was_paid_is_found_by_the_last_push(nora: Member) -> None:
     first = nora.subscribe("base")
     nora.wait_until(HALF)

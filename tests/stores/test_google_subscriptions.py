@@ -329,6 +329,19 @@ def test_renewals_whose_pushes_were_lost_are_found_when_the_period_ends(nora: Me
     nora.shop.check_books()
 
 
+def test_an_order_that_google_does_not_tell_hides_no_other(nora: Member) -> None:
+    token = nora.subscribe()
+    first = nora.play.last_order(token)["orderId"]
+    nora.wait_until(month(1))
+    nora.play.renew(token)
+    nora.wait_until(month(2))
+    nora.play.renew(token)
+    del nora.play.orders[first]
+    nora.hear("renewed", token)
+    assert nora.plan() == ("pro", "active") and nora.monthly() == 10_100
+    assert nora.statuses() == ["completed", "completed"], "one is over, and both were paid"
+
+
 def test_a_bank_that_asks_is_told_what_was_spent_of_the_period(nora: Member) -> None:
     token = nora.subscribe()
     nora.hear("purchased", token)

@@ -1,5 +1,6 @@
 """A subscription that an app shows: opened for who shows it, once, and another account's is not found."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -71,6 +72,25 @@ def test_one_that_names_another_account_is_not_there(nora: Member) -> None:
     stranger = nora.play.subscribe("a token of nobody's")
     assert_problem(nora.shop.post_google(stranger, "pro", otto.path), 404, "NOT-FOUND")
     assert (nora.monthly(), otto.monthly()) == (100, 100)
+
+
+def test_of_many_who_show_one_at_once_one_has_it_once(nora: Member) -> None:
+    paths = [nora.path, nora.path, *(nora.shop.host.open(f"acc{n}") for n in range(3))]
+    for _ in range(2):
+        token = nora.play.subscribe(None)
+        with ThreadPoolExecutor(6) as pool:
+            pushed = pool.submit(nora.hear, "purchased", token)
+            shown = [pool.submit(nora.shop.post_google, token, "pro", path) for path in paths]
+            answers = [each.result() for each in shown]
+            pushed.result()
+        won = {answer.json()["id"] for answer in answers if answer.status_code == 200}
+        assert len(won) == 1 and {answer.status_code for answer in answers} == {200, 404}
+    nora.shop.host.wait(hours=1)
+    nora.shop.jobs.run_due()
+    held = [nora.shop.host.buckets(path)["monthly"] for path in dict.fromkeys(paths)]
+    assert sum(held) == 4 * 100 + 2 * 10_000
+    assert sorted(nora.play.acknowledged) == sorted(nora.play.subscriptions)
+    nora.shop.check_books()
 
 
 def test_what_is_not_paid_not_sold_or_of_another_product_is_refused(nora: Member) -> None:

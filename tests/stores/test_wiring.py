@@ -120,7 +120,15 @@ def test_no_store_is_asked_inside_a_transaction(shop: Shop) -> None:
     number = shop.apple.world.buy(shop.token())
     shop.post_apple(shop.apple.world.signed(number))
     shop.notify_apple(shop.apple.world.notify("CONSUMPTION_REQUEST", number))
+    member = shop.host.open("nora")
+    token = shop.google.play.subscribe(shop.token(member))
+    shop.push_google({"subscriptionNotification": {"notificationType": 4, "purchaseToken": token}})
+    shop.push_google({"subscriptionNotification": {"notificationType": 4, "purchaseToken": token}})
+    shop.post_google(shop.google.play.replace(token, "elite", "CHARGE_FULL_PRICE"), "elite", member)
     shop.host.wait(minutes=61)
+    shop.jobs.run_due()
+    assert len(shop.google.play.acknowledged) == 2
+    shop.host.wait(days=32)
     shop.jobs.run_due()
     assert shop.apple.consumption and shop.google.refunded and shop.google.consumed
     assert len(waited) == len(shop.google.requests) + len(shop.apple.requests) >= 8

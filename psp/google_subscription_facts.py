@@ -115,6 +115,7 @@ def _renewal(
         runs_until=runs_until if runs_until > period.start else None,
         refunded_parts=back,
         parts=of,
+        is_refund_final=True,
         cancels=told.subscription_state == "SUBSCRIPTION_STATE_CANCELED" or line.prepaid_plan is not None,
         next_product_id=_next_product(told, line),
         replaces=told.linked_purchase_token,

@@ -6,7 +6,7 @@ money back for the time left, that part of the running month's credits goes too,
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlmodel import Session
 
@@ -19,6 +19,9 @@ from engine.rules.subscriptions import Period
 from engine.runtime import Runtime
 from engine.store import purchases, subscriptions
 from engine.store.tables import SubscriptionInvoiceRow, SubscriptionRow
+
+EARLY = timedelta(days=1)
+"""How long before a period ends a store may charge the next: that is a renewal, and no money went back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +45,15 @@ def end_earlier(session: Session, row: SubscriptionRow, told: Sequence[Renewal])
     ending = {each.object_id for each in told if each.ends_earlier}
     returns_rest = any(each.returns_rest for each in told)
     for new in invoices:
-        if new.state != "paid" or not (new.kind in COVERING or new.invoice_id in ending):
+        is_paid = new.state == "paid" and new.problem is None
+        if not is_paid or not (new.kind in COVERING or new.invoice_id in ending):
             continue
         for old in invoices:
             runs = old.period_start_at < new.period_start_at < old.period_end_at
             if runs and old.kind in COVERING and old.state == "paid":
+                is_change = _sold(old) != _sold(new) and new.period_start_at + EARLY < old.period_end_at
                 overtaken = _cut(session, row, old, new.period_start_at)
-                found += [overtaken] if returns_rest and _sold(old) != _sold(new) else []
+                found += [overtaken] if returns_rest and is_change else []
     return tuple(found)
 
 

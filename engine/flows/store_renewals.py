@@ -165,7 +165,7 @@ def _standing(session: Session, owner: Owner, mine: Sequence[Renewal]) -> Renewa
     newest = mine[-1]
     row = subscriptions.get_subscription(session, *owner, lock=True)
     assert row is not None
-    if row.reference in (None, newest.reference):
+    if newest.state is None or row.reference in (None, newest.reference):
         return newest
     if row.reference not in {each.replaces for each in mine}:
         return replace(newest, state=None)

@@ -22,7 +22,8 @@ class Renewal:
 
     `state` is the subscription's at `state_version`, `None` where the store told of a payment alone; it runs until
     `runs_until`, where that is not the end of what was paid. Both versions are the store's own time. Of the payment,
-    `refunded_parts` of `parts` went back. `next_product_id` is what it renews into.
+    `refunded_parts` of `parts` went back; a store that says so for good never undoes it. `next_product_id` is what it
+    renews into.
     """
 
     reference: str
@@ -39,6 +40,7 @@ class Renewal:
     runs_until: datetime | None = None
     refunded_parts: int = 0
     parts: int = 1
+    is_refund_final: bool = False
     cancels: bool = False
     next_product_id: str | None = None
     replaces: str | None = None
@@ -131,7 +133,8 @@ def refund_fact(renewal: Renewal, amount: Money, known: Iterable[KnownFact]) -> 
     A payment that went back whole says so itself.
     """
     was_refunded = any(fact.object_id == renewal.refund_id and fact.state == "succeeded" for fact in known)
-    if renewal.is_refunded or (renewal.refunded_parts == 0 and not was_refunded):
+    is_undone = renewal.refunded_parts == 0 and was_refunded and not renewal.is_refund_final
+    if renewal.is_refunded or not (is_undone or renewal.refunded_parts > 0):
         return None
     return Fact(
         kind="refund",

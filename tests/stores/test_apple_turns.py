@@ -154,6 +154,18 @@ def test_a_lower_plan_waits_and_a_billing_grace_ends_with_the_plan(nora: Member)
     nora.shop.check_books()
 
 
+def test_a_renewal_charged_a_little_early_gives_nothing_back(nora: Member) -> None:
+    """Into another plan, as Apple may charge it within the last day of a period."""
+    first = nora.pay(0, BASE)
+    nora.hear("SUBSCRIBED", first, 1, product=BASE)
+    early = month(1) - timedelta(hours=20)
+    nora.wait_until(early)
+    second = nora.pay(1, PRO, purchaseDate=millis(early))
+    nora.hear("DID_RENEW", second, 1)
+    assert (nora.now()["plan"], nora.monthly(), statuses(nora)) == ("pro", 13_100, ["completed", "completed"])
+    nora.shop.check_books()
+
+
 def test_an_offer_is_a_payment_as_any_other(nora: Member) -> None:
     first = nora.pay(0, offerType=2, offerDiscountType="PAY_AS_YOU_GO")
     nora.hear("OFFER_REDEEMED", first, 1)

@@ -10,7 +10,7 @@ from engine.rules.periods import period_start
 from tests.api.host import assert_problem
 from tests.engine.support import DAY_0
 from tests.stores.apple_world import Json
-from tests.stores.play_subscriptions import PlaySubscriptions
+from tests.stores.play_subscriptions import PlaySubscriptions, text
 from tests.stores.shop import Shop
 from tests.stores.test_google_purchases import voided
 
@@ -127,6 +127,17 @@ def test_it_is_acknowledged_once_after_it_is_in_the_books_and_tried_until_google
     nora.play.renew(token)
     nora.hear("renewed", token)
     assert nora.play.acknowledged == [token]
+
+
+def test_an_acknowledgement_whose_answer_was_lost_is_not_repeated(nora: Member) -> None:
+    token = nora.subscribe()
+    nora.shop.google.trouble["subscriptions"] = [503]
+    nora.shop.push_google(told("purchased", token))
+    nora.play.subscriptions[token]["acknowledgementState"] = "ACKNOWLEDGEMENT_STATE_ACKNOWLEDGED"
+    for _ in range(3):
+        nora.shop.host.wait(minutes=1)
+        nora.shop.jobs.run_due()
+    assert sum(path.endswith(":acknowledge") for _, path in nora.shop.google.requests) == 1
 
 
 def test_what_can_never_be_acknowledged_is_given_up_after_four_days(nora: Member) -> None:
@@ -262,6 +273,11 @@ def test_support_gives_a_period_back_through_google_and_the_subscription_goes_on
     nora.shop.jobs.run_due()
     order = nora.play.last_order(token)
     assert order["state"] == "REFUNDED" and nora.statuses() == ["refunded"] and nora.monthly() == 100
+    nora.shop.host.wait(minutes=1)
+    order |= {"state": "PENDING_REFUND", "lastEventTime": text(nora.shop.host.clock.now())}
+    nora.hear("price", token)
+    assert nora.statuses() == ["refunded"] and nora.monthly() == 100, "what is under way is not undone"
+    order["state"] = "REFUNDED"
     void = voided(token, product_type=1)
     void["voidedPurchaseNotification"]["orderId"] = order["orderId"]
     nora.shop.push_google(void, times=2)

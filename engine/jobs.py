@@ -27,7 +27,7 @@ from engine.flows import (
     reconcile,
     refunds,
     send_back,
-    store_polls,
+    store_renewals,
     stores,
     subscription_closing,
     subscription_reads,
@@ -94,6 +94,11 @@ def finish_store_purchase(runtime: Runtime, account_id: str, payload: Payload) -
     stores.finish_purchase(runtime, account_id, payload["purchaseId"])
 
 
+def acknowledge_subscription(runtime: Runtime, account_id: str, payload: Payload) -> None:
+    """Outbox kind `store_acknowledge`."""
+    store_renewals.acknowledge(runtime, account_id, payload["subscriptionId"], payload["reference"], payload["since"])
+
+
 def look_at_wallet(runtime: Runtime, account_id: str, payload: Payload) -> None:
     """Outbox kind `recharge`."""
     recharge.look(runtime, account_id)
@@ -130,6 +135,7 @@ class Jobs:
             "payment_check": check_payment,
             "late_payment_check": check_late_payment,
             "store_finish": finish_store_purchase,
+            "store_acknowledge": acknowledge_subscription,
             "recharge": look_at_wallet,
             "charge": send_charge,
             "detach_card": detach_card,
@@ -197,7 +203,6 @@ class Jobs:
         count += subscription_reads.settle_due(runtime, now)
         count += accounts.grant_due_months(runtime, now)
         count += follow_up.prune_events(runtime, now)
-        count += store_polls.poll_stores(runtime, now)
         count += self._digests.tell_due(runtime, now)
         count += webhooks.fan_out(runtime, now)
         count += recharge.look_after(runtime)

@@ -30,13 +30,15 @@ from engine.rules.subscriptions import Terms
 class Event:
     """A verified webhook: the provider's event id, its type, and the raw bytes it came as.
 
-    `at` is when it happened, by the provider's word, where it was read from the provider's own list.
+    `at` is when it happened, by the provider's word, where it was read from the provider's own list. One that is not
+    told under this id by any webhook is missed only if it changes something.
     """
 
     event_id: str
     type: str
     payload: bytes
     at: datetime | None = None
+    is_told: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,12 +204,12 @@ class RefundQuestion:
 
 @dataclass(frozen=True, slots=True)
 class StoreNews:
-    """What an event of a store says: purchases as they stand, a subscription's payment, or a question; none of them
-    for what we do not follow."""
+    """What an event of a store says: purchases as they stand, a subscription's payments from the oldest to the newest,
+    or a question; none of them for what we do not follow."""
 
     sightings: tuple[Sighting, ...] = ()
     question: RefundQuestion | None = None
-    renewal: Renewal | None = None
+    renewals: tuple[Renewal, ...] = ()
 
 
 @runtime_checkable
@@ -239,6 +241,24 @@ class Store(PaymentProvider, Protocol):
 
     def missed(self, since: datetime, until: datetime) -> Iterator[Event]:
         """What happened between these instants and may not have reached us, as events like any other."""
+        ...
+
+
+@runtime_checkable
+class SubscriptionStore(Store, Protocol):
+    """A store that sells subscriptions too. All of these may use the network."""
+
+    def posted_subscription(self, proof: Mapping[str, str]) -> tuple[Renewal, ...]:
+        """The subscription that an app shows us, proven, with its newest payments; empty where the proof is of
+        something else. `Invalid` for one that is forged, foreign or not paid yet."""
+        ...
+
+    def renewals(self, reference: str) -> tuple[Renewal, ...]:
+        """The subscription with its newest payments, fetched; empty where there is none that was paid."""
+        ...
+
+    def acknowledge(self, reference: str) -> None:
+        """Say that the subscription was delivered, where the store wants to hear it; repeating it changes nothing."""
         ...
 
 

@@ -6,8 +6,8 @@ Apple's to decide: it tells us, and it asks before, how much of a purchase was u
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import requests
@@ -18,6 +18,7 @@ from appstoreserverlibrary.models.JWSTransactionDecodedPayload import JWSTransac
 from appstoreserverlibrary.models.NotificationHistoryRequest import NotificationHistoryRequest
 from appstoreserverlibrary.models.RefundPreference import RefundPreference
 from appstoreserverlibrary.models.ResponseBodyV2DecodedPayload import ResponseBodyV2DecodedPayload
+from appstoreserverlibrary.models.StatusResponse import StatusResponse
 from appstoreserverlibrary.models.TransactionHistoryRequest import TransactionHistoryRequest
 
 from engine.payments import (
@@ -25,6 +26,7 @@ from engine.payments import (
     CheckoutRequest,
     Event,
     Fact,
+    Polled,
     ProviderRefused,
     ProviderUnreachable,
     RefundQuestion,
@@ -37,10 +39,13 @@ from engine.rules.stores import MILLI_PERCENT, Sighting, Usage
 from psp.apple_facts import FOLLOWED, is_for_credits, transaction_sighting
 from psp.apple_signed import ENVIRONMENTS, EnvironmentName, NotGenuine, SignedData, check_not_future
 from psp.apple_subscription_facts import FOLLOWED as RENEWALS
-from psp.apple_subscription_facts import is_subscription, renewal_of
+from psp.apple_subscription_facts import is_subscription, renewal_of, shown_renewal
+from psp.spans import span_cursor, span_since
 
 _LATER = frozenset({401, 403, 408, 429})
 FIELD = "signedTransaction"
+KEPT = timedelta(days=170)
+"""Apple keeps its notifications for 180 days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,14 @@ class Apple:
         except NotGenuine as error:
             raise Invalid(FIELD, str(error)) from error
 
+    def posted_subscription(self, proof: Mapping[str, str]) -> tuple[Renewal, ...]:
+        """The payment in a signed transaction that an app posted, if it is one of a subscription."""
+        try:
+            transaction = self._signed.transaction(proof[FIELD], is_new=True)
+            return (shown_renewal(transaction, self.is_live),) if is_subscription(transaction) else ()
+        except NotGenuine as error:
+            raise Invalid(FIELD, str(error)) from error
+
     def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Event:
         """The notification in these raw bytes, signed by Apple for this app; raises `WebhookRefused`."""
         try:
@@ -131,7 +144,7 @@ class Apple:
                 return StoreNews()
             transaction = self._signed.transaction(info)
             if kind in RENEWALS and is_subscription(transaction):
-                return StoreNews(renewal=self._renewal(told, transaction))
+                return StoreNews(renewals=(self._renewal(told, transaction),))
             if kind not in FOLLOWED or not is_for_credits(transaction):
                 return StoreNews()
             is_reversed = told.rawNotificationType == "REFUND_REVERSED"
@@ -149,6 +162,29 @@ class Apple:
         info = self._signed.renewal_info(signed) if signed else None
         signed_at = told.signedDate or transaction.signedDate or 0
         return renewal_of(transaction, info, told.data.rawStatus, signed_at, self.is_live)
+
+    def renewals(self, reference: str) -> tuple[Renewal, ...]:
+        """The subscription's newest payment and how it stands; without a key it can't be asked for."""
+        if self._client is None:
+            return ()
+        with _asking():
+            told = self._client.get_all_subscription_statuses(reference)
+        try:
+            return tuple(self._standing(told, reference))
+        except NotGenuine as error:
+            raise ProviderUnreachable(f"Apple's answer is not signed by Apple: {error}") from error
+
+    def _standing(self, told: StatusResponse, reference: str) -> Iterator[Renewal]:
+        for item in (item for group in told.data or () for item in group.lastTransactions or ()):
+            if item.originalTransactionId != reference or not item.signedTransactionInfo:
+                continue
+            transaction = self._signed.transaction(item.signedTransactionInfo)
+            info = self._signed.renewal_info(item.signedRenewalInfo) if item.signedRenewalInfo else None
+            if is_subscription(transaction):
+                yield renewal_of(transaction, info, item.rawStatus, transaction.signedDate or 0, self.is_live)
+
+    def acknowledge(self, reference: str) -> None:
+        """Nothing: the app finishes its transactions."""
 
     def answer(self, question: RefundQuestion, usage: Usage) -> None:
         """Tell Apple the share that was used, and what we would do: refund what was not."""
@@ -170,6 +206,10 @@ class Apple:
 
     def finish(self, object_id: str) -> None:
         """Nothing: the app finishes its transaction when we have answered."""
+
+    def poll(self, cursor: str | None, now: datetime) -> Polled:
+        """The notifications since then that Apple could not deliver."""
+        return Polled(tuple(self.missed(span_since(cursor, now, KEPT), now)), span_cursor(now))
 
     def missed(self, since: datetime, until: datetime) -> Iterator[Event]:
         """Notifications of these days that Apple could not deliver. Without a key there are none to be asked for."""
@@ -231,7 +271,9 @@ class Apple:
 
     def _kept(self, signed: str) -> Event:
         try:
-            return _event(self._signed.notification(signed), msgspec.json.encode({"signedPayload": signed}))
+            told = self._signed.notification(signed)
+            event = _event(told, msgspec.json.encode({"signedPayload": signed}))
+            return replace(event, at=datetime.fromtimestamp((told.signedDate or 0) // 1000, UTC))
         except NotGenuine as error:
             raise ProviderUnreachable(f"Apple's answer is not signed by Apple: {error}") from error
 

@@ -41,14 +41,14 @@ def transaction_sighting(
         version=signed_at,
         live=is_live,
         token=transaction.appAccountToken.lower() if transaction.appAccountToken else None,
-        refunded_parts=0 if is_reversed else _revoked(transaction),
+        refunded_parts=0 if is_reversed else refunded_share(transaction),
         parts=MILLI_PERCENT,
         refund_version=signed_at,
         is_reversed=is_reversed,
     )
 
 
-def _revoked(transaction: JWSTransactionDecodedPayload) -> int:
+def refunded_share(transaction: JWSTransactionDecodedPayload) -> int:
     """The share of the money that went back, in thousandths of a percent."""
     if transaction.revocationDate is None:
         return 0

@@ -25,11 +25,17 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from engine.rules.errors import Unavailable
+from psp.own_time import OwnTime, TookTooLong
 
 EnvironmentName = Literal["Production", "Sandbox"]
 ENVIRONMENTS = {"Production": Environment.PRODUCTION, "Sandbox": Environment.SANDBOX}
 APPLE_ROOT_G3 = "63343abfb89a6a03ebb57e9b3f5fa7be7c4f5c756f3017b3a8c488c3653e9179"
 """SHA-256 of Apple Root CA - G3 (apple.com/certificateauthority), which signs the App Store's chain until 2039."""
+
+ONLINE_SECONDS = 4.0
+"""How long Apple may take to say whether its certificates still hold; the library would wait a minute for it."""
+
+ONLINE_AT_ONCE = 4
 
 FUTURE = timedelta(seconds=60)
 """How far ahead of us Apple's clock may be (SPEC §4). Nothing bounds the past: Apple sends the same bytes for days."""
@@ -52,6 +58,7 @@ class SignedData:
         environment: EnvironmentName,
         roots: Sequence[bytes] = (),
         pinned_root: str = APPLE_ROOT_G3,
+        online_seconds: float = ONLINE_SECONDS,
     ) -> None:
         """Raises `ValueError` for any other environment and for a root that is no certificate."""
         if environment not in ENVIRONMENTS:
@@ -60,6 +67,7 @@ class SignedData:
         self._roots = [_der(root) for root in roots]
         self._pinned = pinned_root
         self._verifiers: dict[bool, SignedDataVerifier] = {}
+        self._online = OwnTime(online_seconds, ONLINE_AT_ONCE)
 
     def notification(self, signed: str, *, is_new: bool = False) -> ResponseBodyV2DecodedPayload:
         """A notification's payload. `is_new` asks Apple whether its certificates were revoked; what was stored
@@ -81,7 +89,9 @@ class SignedData:
         if verifier is None:  # there is one set of roots, so one verifier that asks Apple and remembers, and one not
             verifier = self._verifiers[asks_online] = SignedDataVerifier(roots, asks_online, *self._app)
         try:
-            return decode(verifier)
+            return self._online.run(lambda: decode(verifier)) if asks_online else decode(verifier)
+        except TookTooLong as error:
+            raise Unavailable("Apple does not say whether its certificates hold; send it again.") from error
         except VerificationException as error:
             if error.status == VerificationStatus.RETRYABLE_VERIFICATION_FAILURE:
                 raise Unavailable("Apple can't be asked about its certificates now; send it again.") from error

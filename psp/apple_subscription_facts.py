@@ -4,15 +4,16 @@
 own `status` beside the transaction, of the moment at which the notification was signed.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Literal
 
 from appstoreserverlibrary.models.JWSRenewalInfoDecodedPayload import JWSRenewalInfoDecodedPayload
 from appstoreserverlibrary.models.JWSTransactionDecodedPayload import JWSTransactionDecodedPayload
 
-from engine.rules.facts import SubscriptionState
+from engine.rules.facts import InvoiceKind, SubscriptionState
 from engine.rules.store_renewals import Renewal
-from psp.apple_facts import PURCHASED
+from engine.rules.stores import MILLI_PERCENT
+from psp.apple_facts import PURCHASED, refunded_share
 from psp.apple_signed import NotGenuine
 
 AUTO_RENEWABLE = "Auto-Renewable Subscription"
@@ -26,7 +27,12 @@ FOLLOWED = frozenset(
         "GRACE_PERIOD_EXPIRED",
         "EXPIRED",
         "OFFER_REDEEMED",
+        "PRICE_INCREASE",
         "REFUND",
+        "REFUND_DECLINED",
+        "REFUND_REVERSED",
+        "RENEWAL_EXTENDED",
+        "RENEWAL_EXTENSION",
         "REVOKE",
     }
 )
@@ -58,9 +64,9 @@ def renewal_of(
     if not reference or not object_id or not product_id or start is None or end is None or start >= end:
         raise NotGenuine("The transaction lacks what every payment of a subscription has.")
     state = _STATES.get(status or 0)
-    is_refunded = transaction.revocationDate is not None
+    back = refunded_share(transaction)
     is_trial = transaction.rawOfferDiscountType == _FREE_TRIAL
-    kind: Literal["create", "renewal", "trial"] = "create" if object_id == reference else "renewal"
+    kind: InvoiceKind = "create" if object_id == reference else "renewal"
     return Renewal(
         reference=reference,
         object_id=object_id,
@@ -71,11 +77,20 @@ def renewal_of(
         period_start=_at(start),
         period_end=_at(end),
         kind="trial" if is_trial else kind,
-        state="trialing" if is_trial and state == "active" else state if state == "ended" or not is_refunded else None,
-        is_refunded=is_refunded,
+        state="trialing" if is_trial and state == "active" else state if state == "ended" or back == 0 else None,
+        refunded_parts=back,
+        parts=MILLI_PERCENT,
         cancels=info is not None and info.rawAutoRenewStatus == 0,
         next_product_id=info.autoRenewProductId if info is not None else None,
+        returns_rest=True,
     )
+
+
+def shown_renewal(transaction: JWSTransactionDecodedPayload, is_live: bool) -> Renewal:
+    """What an app shows: a transaction says when it was signed whether its period ran, and nothing of what follows."""
+    signed_at = transaction.signedDate or 0
+    status = 1 if (transaction.expiresDate or 0) > signed_at and transaction.revocationDate is None else 2
+    return replace(renewal_of(transaction, None, status, signed_at, is_live), is_snapshot=True)
 
 
 def _at(milliseconds: int) -> datetime:

@@ -5,7 +5,7 @@ credits are in the books, for Google gives the money back for what nobody acknow
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -14,6 +14,7 @@ from engine.payments import (
     CheckoutRequest,
     Event,
     Fact,
+    Polled,
     ProviderRefused,
     ProviderUnreachable,
     RefundQuestion,
@@ -21,13 +22,19 @@ from engine.payments import (
     StoreNews,
 )
 from engine.rules.errors import Invalid
+from engine.rules.store_renewals import Renewal
 from engine.rules.stores import MILLI_PERCENT, Sighting, Usage, refund_id
+from psp import google_subscriptions
 from psp.google_api import PlayApi, Purchase, VoidedPurchase
 from psp.google_facts import Unreadable, is_consumed, only_line, purchase_sighting, wholly_voided
 from psp.google_push import Notification, PushKeys, Voided, read_notification, verified_push
+from psp.spans import span_cursor, span_since
 
-ONE_TIME = 2
-"""A void's product type where it is no subscription's."""
+SUBSCRIPTION, ONE_TIME = 1, 2
+"""A void's product type."""
+
+KEPT = timedelta(days=29)
+"""Google lists the voids of thirty days."""
 
 IN_FULL = 1
 """A void's refund type where it is not of a part of the quantity."""
@@ -91,6 +98,9 @@ class Google:
         if review is not None:
             question = RefundQuestion(None, review.order_id, review.pending_refund_token, needs_consent=False)
             return StoreNews(question=question)
+        renewals = self._renewals_told(told)
+        if renewals:
+            return StoreNews(renewals=renewals)
         token, voided = None, None
         if told.one_time_product_notification is not None:
             token = told.one_time_product_notification.purchase_token
@@ -101,6 +111,30 @@ class Google:
         if token is None:
             return StoreNews()
         return StoreNews((self._seen(token, voided),))
+
+    def _renewals_told(self, told: Notification) -> tuple[Renewal, ...]:
+        """The payments of a subscription that a notification points at, fetched."""
+        void = told.voided_purchase_notification
+        if told.subscription_notification is not None:
+            return self.renewals(told.subscription_notification.purchase_token)
+        if void is not None and void.product_type == SUBSCRIPTION:
+            return google_subscriptions.voided_renewals(self._api(), void.purchase_token, void.order_id)
+        return ()
+
+    def renewals(self, reference: str) -> tuple[Renewal, ...]:
+        return google_subscriptions.renewals(self._api(), reference)
+
+    def posted_subscription(self, proof: Mapping[str, str]) -> tuple[Renewal, ...]:
+        """The subscription of a token, fetched; `Invalid` where it is of another product, or not paid yet."""
+        found = self.renewals(proof["purchaseToken"])
+        if not found:
+            raise Invalid("purchaseToken", "This subscription is not paid yet; show it again when it is.")
+        if proof["productId"] not in (found[-1].product_id, found[-1].product_id.partition(":")[0]):
+            raise Invalid("productId", "The purchase is of another product.")
+        return found
+
+    def acknowledge(self, reference: str) -> None:
+        google_subscriptions.acknowledge(self._api(), reference)
 
     def _seen(self, token: str, voided_quantity: int | None) -> Sighting:
         """The purchase fetched. One that Google has forgotten and that was voided in full is told by the void alone."""
@@ -119,6 +153,8 @@ class Google:
         if not request.is_whole:
             raise ProviderRefused("whole_orders_only", "Google gives back a whole order or nothing.")
         token = request.payment_id
+        if google_subscriptions.is_order(token):
+            return (google_subscriptions.refund(self._api(), request),)
         purchase = self._api().purchase(token)
         sighting = self._sighting(token, purchase)
         if sighting.refunded_parts < sighting.parts:
@@ -160,26 +196,40 @@ class Google:
         if self._sighting(object_id, purchase).refunded_parts == 0 and not is_consumed(purchase):
             self._api().consume(only_line(purchase).product_id, object_id)
 
+    def poll(self, cursor: str | None, now: datetime) -> Polled:
+        """The voids that Google recorded since; without an API they can't be asked for."""
+        since = span_since(cursor, now, KEPT)
+        return Polled(tuple(self.missed(since, now)), span_cursor(now))
+
     def missed(self, since: datetime, until: datetime) -> Iterator[Event]:
-        """The voids that Google recorded in between; without an API they can't be asked for."""
+        """The voids that Google recorded in between. Its list of all of them does not say which are of subscriptions;
+        those that its list of one-time purchases lacks are."""
         if self._api_or_none is None:
             return
-        for void in self._api_or_none.voided(since, until):
-            yield self._void_event(void)
+        one_time = list(self._api_or_none.voided(since, until))
+        known = {(void.purchase_token, void.order_id, void.voided_time_millis) for void in one_time}
+        for void in one_time:
+            yield self._void_event(void, ONE_TIME)
+        for void in self._api_or_none.voided(since, until, subscriptions=True):
+            if (void.purchase_token, void.order_id, void.voided_time_millis) not in known:
+                yield self._void_event(void, SUBSCRIPTION)
 
-    def _void_event(self, void: VoidedPurchase) -> Event:
+    def _void_event(self, void: VoidedPurchase, product_type: int) -> Event:
         """A void found by asking, in the words of a notification. One without a quantity is of all of it."""
         told = Notification(
             package_name=self.account,
             voided_purchase_notification=Voided(
                 purchase_token=void.purchase_token,
-                product_type=ONE_TIME,
+                order_id=void.order_id,
+                product_type=product_type,
                 refund_type=0 if void.voided_quantity else IN_FULL,
                 voided_quantity=void.voided_quantity,
             ),
         )
-        event_id = f"void:{void.purchase_token}:{void.voided_time_millis}:{void.voided_quantity or 0}"
-        return Event(event_id, told.kind, msgspec.json.encode(told))
+        name = void.purchase_token if product_type == ONE_TIME else void.order_id
+        event_id = f"void:{name}:{void.voided_time_millis}:{void.voided_quantity or 0}"
+        at = datetime.fromtimestamp(int(void.voided_time_millis) // 1000, UTC)
+        return Event(event_id, told.kind, msgspec.json.encode(told), at, is_told=False)
 
     def _sighting(self, token: str, purchase: Purchase, voided_quantity: int | None = None) -> Sighting:
         try:

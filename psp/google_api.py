@@ -2,8 +2,9 @@
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from google.auth.transport.requests import Request
 from google.oauth2.service_account import Credentials
 
 from engine.payments import ProviderRefused, ProviderUnreachable
+from psp.google_wire import Order, Orders, Subscription, Told
 
 API_BASE = "https://androidpublisher.googleapis.com"
 SCOPE = "https://www.googleapis.com/auth/androidpublisher"
@@ -51,6 +53,7 @@ class Purchase(msgspec.Struct, rename="camel"):
 
 class VoidedPurchase(msgspec.Struct, rename="camel"):
     purchase_token: str
+    order_id: str = ""
     voided_time_millis: str = "0"
     voided_quantity: int | None = None
 
@@ -84,16 +87,38 @@ class PlayApi:
     def consume(self, product_id: str, token: str) -> None:
         self._ask("POST", f"/purchases/products/{_part(product_id)}/tokens/{_part(token)}:consume")
 
-    def refund(self, order_id: str) -> None:
-        """The whole order's money goes back, and with it what was bought."""
-        self._ask("POST", f"/orders/{_part(order_id)}:refund", params={"revoke": "true"})
+    def subscription(self, token: str) -> Told:
+        """The subscription as it stands now, by Google's own clock."""
+        answer = self._ask("GET", f"/purchases/subscriptionsv2/tokens/{_part(token)}")
+        try:
+            at = parsedate_to_datetime(answer.headers["date"])
+        except (KeyError, ValueError) as error:
+            raise ProviderUnreachable("Google's answer has no date.") from error
+        return Told(self._read(answer, Subscription), int(at.timestamp()) * 1000)
+
+    def orders(self, order_ids: Sequence[str]) -> list[Order]:
+        """These orders; one that Google does not know makes it refuse them all."""
+        if len(order_ids) == 1:
+            return [self._read(self._ask("GET", f"/orders/{_part(order_ids[0])}"), Order)]
+        answer = self._ask("GET", "/orders:batchGet", params={"orderIds": list(order_ids)})
+        return self._read(answer, Orders).orders
+
+    def acknowledge(self, product_id: str, token: str) -> None:
+        path = f"/purchases/subscriptions/{_part(product_id)}/tokens/{_part(token)}:acknowledge"
+        self._ask("POST", path, body={})
+
+    def refund(self, order_id: str, *, revoke: bool = True) -> None:
+        """The whole order's money goes back, and with `revoke` what was bought."""
+        self._ask("POST", f"/orders/{_part(order_id)}:refund", params={"revoke": "true" if revoke else "false"})
 
     def review_refund(self, order_id: str, told: Mapping[str, object]) -> None:
         self._ask("POST", f"/orders/{_part(order_id)}:reviewrefund", body=told)
 
-    def voided(self, since: datetime, until: datetime) -> Iterator[VoidedPurchase]:
-        """Purchases whose void Google recorded in between, those of a part of the quantity too."""
+    def voided(self, since: datetime, until: datetime, *, subscriptions: bool = False) -> Iterator[VoidedPurchase]:
+        """Purchases whose void Google recorded in between, those of a part of the quantity too; with `subscriptions`,
+        theirs as well."""
         asked = {
+            "type": "1" if subscriptions else "0",
             "startTime": str(int(since.timestamp() * 1000)),
             "endTime": str(int(until.timestamp() * 1000)),
             "includeQuantityBasedPartialRefund": "true",
@@ -112,7 +137,7 @@ class PlayApi:
         method: str,
         path: str,
         *,
-        params: Mapping[str, str] | None = None,
+        params: Mapping[str, str | list[str]] | None = None,
         body: Mapping[str, object] | None = None,
     ) -> httpx.Response:
         """One request. A no is `ProviderRefused`; no answer, or one that may change, `ProviderUnreachable`."""

@@ -42,8 +42,16 @@ class OneTime(msgspec.Struct, rename="camel"):
     notification_type: int = 0
 
 
+class SubscriptionTold(msgspec.Struct, rename="camel"):
+    """`notification_type` says what happened; what is so since is fetched, whatever it was."""
+
+    purchase_token: str
+    notification_type: int = 0
+
+
 class Voided(msgspec.Struct, rename="camel"):
     purchase_token: str
+    order_id: str = ""
     product_type: int = 2
     refund_type: int = 0
     voided_quantity: int | None = None
@@ -62,7 +70,7 @@ class Notification(msgspec.Struct, rename="camel"):
     one_time_product_notification: OneTime | None = None
     voided_purchase_notification: Voided | None = None
     pending_refund_review_notification: RefundReview | None = None
-    subscription_notification: dict[str, Any] | None = None
+    subscription_notification: SubscriptionTold | None = None
     test_notification: dict[str, Any] | None = None
 
     @property

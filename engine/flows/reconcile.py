@@ -14,12 +14,14 @@ from sqlmodel import Session
 
 from engine.flows import receive
 from engine.flows.granting import terms_of
+from engine.flows.reconcile_stores import healed_by
 from engine.payments import (
     Event,
     PaymentProvider,
     PolledProvider,
     ProviderRefused,
     ProviderUnreachable,
+    Store,
     can_be_polled,
 )
 from engine.rules.facts import Fact
@@ -100,10 +102,11 @@ def reconcile(runtime: Runtime, provider: PolledProvider) -> Report:
     for start in range(0, len(old), CHUNK):
         chunk = old[start : start + CHUNK]
         new = transact(runtime.db, lambda session, c=chunk: polling.store_new(session, provider.name, c, now))  # type: ignore[misc]
-        missed += len(new)
         for event in chunk:
             if event.event_id in new:
-                findings += _carry_out(runtime, provider, event, now)
+                healed = _carry_out(runtime, provider, event, now)
+                missed += event.is_told or bool(healed)
+                findings += healed
     transact(runtime.db, lambda session: polling.move_on(session, provider, polled.cursor, missed, now))
     findings += _compared(runtime, provider, now)
     asked = _asked_again(runtime, provider, min(polled_at, now) - timedelta(hours=1), now)
@@ -121,6 +124,9 @@ def reconcile(runtime: Runtime, provider: PolledProvider) -> Report:
 
 def _carry_out(runtime: Runtime, provider: PaymentProvider, event: Event, now: datetime) -> list[Finding]:
     """Process a missed event as its webhook would have been, and say what that healed."""
+    if isinstance(provider, Store):
+        healed = healed_by(runtime, provider, event, now)
+        return [Finding(each.kind, each.purchase_id, True, f"{event.type} was never delivered") for each in healed]
     try:
         facts = provider.facts(event)
     except (ProviderUnreachable, ProviderRefused):
@@ -177,6 +183,8 @@ def disagreement(
     if row.landed_at is not None and not is_paid:
         return Finding("granted_not_paid", row.purchase_id, False, "no payment that is paid is known of it")
     firm = converge(terms, known, is_live, freezes).firm_credits
+    if row.subscription_id is not None:
+        return None  # of a subscription's payment only what is left is taken back
     if row.landed_at is not None and row.credits_out < firm:
         what = f"{firm} credits should be out and {row.credits_out} are"
         return Finding("refunded_not_taken_back", row.purchase_id, False, what)

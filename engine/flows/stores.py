@@ -15,7 +15,8 @@ from sqlmodel import Session
 from engine.clock import new_id
 from engine.flows.converge import apply_facts
 from engine.flows.store_customers import token_of
-from engine.flows.store_renewals import take_renewal
+from engine.flows.store_renewals import take_renewals
+from engine.flows.store_shown import subscription_shown, take_shown
 from engine.payments import Event, ProviderRefused, ProviderUnreachable, RefundQuestion, Store
 from engine.rules.catalog import PROVIDER_NAMES
 from engine.rules.commands import fingerprint_of
@@ -70,20 +71,27 @@ def post_purchase(runtime: Runtime, posted: PostedPurchase) -> tuple[PurchaseRow
     if answered is not None:
         return answered, True
     try:
-        sighting = store.posted(proof)
+        shown = subscription_shown(store, runtime, proof)
+        sighting = store.posted(proof) if not shown else None
     except ProviderUnreachable as error:
         raise Unavailable("The store does not answer; show the purchase again.") from error
     except ProviderRefused as error:
         raise Invalid(next(iter(proof)), f"The store does not know this purchase: {error.detail}") from error
+
+    def keep(session: Session, purchase: PurchaseRow) -> None:
+        if posted.key is not None and _answered(session, posted, identity) is None:
+            now, answer = runtime.clock.now(), purchase.purchase_id
+            replies.keep(session, account_id, OPERATION, posted.key, identity, 200, answer, now)
+
+    if sighting is None:
+        return take_shown(runtime, store, account_id, shown, posted.actor, keep), False
     problem = transact(runtime.db, lambda session: _stranger(session, runtime, store, account_id, sighting))
     if problem is not None:
         raise problem
 
     def work(session: Session) -> PurchaseRow:
         purchase = _take(session, runtime, store, account_id, sighting, posted.actor)
-        if posted.key is not None and _answered(session, posted, identity) is None:
-            now, answer = runtime.clock.now(), purchase.purchase_id
-            replies.keep(session, account_id, OPERATION, posted.key, identity, 200, answer, now)
+        keep(session, purchase)
         return purchase
 
     return transact(runtime.db, work), False
@@ -209,8 +217,8 @@ def take_news(runtime: Runtime, store: Store, event: Event, mark: Callable[[Sess
     we follow is not marked: the answer is an empty text.
     """
     news = store.news(event)
-    if news.renewal is not None:
-        return take_renewal(runtime, store, news.renewal, mark)
+    if news.renewals:
+        return take_renewals(runtime, store, news.renewals, mark)
     if not news.sightings and news.question is None:
         return ""
     last = len(news.sightings) - 1 if news.question is None else -1
@@ -296,6 +304,8 @@ def answer_question(runtime: Runtime, store: Store, question: RefundQuestion) ->
     kind, object_id = ("payment", question.object_id) if question.object_id else ("order", question.order_id)
     with reading(runtime.db) as session:
         claim = purchases.claim_of(session, store.name, store.account, mode, kind, object_id or "")
+        if claim is None and kind == "order":  # of a subscription the order itself is what was paid
+            claim = purchases.claim_of(session, store.name, store.account, mode, "payment", object_id or "")
         if claim is None:
             return False
         customer = stores.customer(session, claim.account_id)

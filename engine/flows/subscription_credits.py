@@ -44,7 +44,7 @@ def grant_paid(
     """Note the payments, then grant every month that is paid for and due, and what upgrades add to them."""
     for invoice in invoices:
         if invoice.state == "refunded":
-            _refund(session, runtime, invoice, actor)
+            _refund(session, runtime, row, invoice, actor)
         elif invoice.state == "paid" and invoice.purchase_id is None and invoice.amount_minor > 0:
             _note_payment(session, runtime, row, invoice)
     paid = paid_invoices(invoices)
@@ -100,7 +100,8 @@ def _grant_upgrade(
     It waits for the invoice that pays for that month, and looks only at what was granted, not at when it is told.
     """
     at = invoice.period_start_at
-    cover = next((c for c in paid if c.kind in COVERING and c.period_start_at <= at < c.period_end_at), None)
+    covers = (c for c in reversed(paid) if c.kind in COVERING and c.period_start_at <= at < c.period_end_at)
+    cover = next(covers, None)
     if cover is None or invoice.months_granted > 0:
         return
     now = runtime.clock.now()
@@ -226,10 +227,16 @@ def _tell_payment(session: Session, row: SubscriptionRow, purchase: PurchaseRow,
     outbox.emit(session, row.account_id, "purchase.completed", data, now)
 
 
-def _refund(session: Session, runtime: Runtime, invoice: SubscriptionInvoiceRow, actor: str) -> None:
-    """A renewal that its provider says was refunded: its payment has a refund of all of it, once."""
+def _refund(
+    session: Session, runtime: Runtime, row: SubscriptionRow, invoice: SubscriptionInvoiceRow, actor: str
+) -> None:
+    """A renewal that its provider says was refunded: its payment has a refund of all of it, once. One that is heard
+    of only now is noted and granted nothing."""
     if invoice.purchase_id is None:
-        return
+        if invoice.problem is not None or invoice.amount_minor == 0:
+            return
+        _note_payment(session, runtime, row, invoice)
+    assert invoice.purchase_id is not None
     payment_id = invoice.payment_id or invoice.invoice_id
     refund = Fact(
         kind="refund",

@@ -33,6 +33,20 @@ def apply(
     actor: str,
 ) -> SubscriptionRow | None:
     """Take the wallet's lock, then the subscription's, keep what is new and carry out what follows."""
+    row = note(session, runtime, provider, owner, facts)
+    if row is not None:
+        settle(session, runtime, row, actor)
+    return row
+
+
+def note(
+    session: Session,
+    runtime: Runtime,
+    provider: PaymentProvider,
+    owner: tuple[str, str],
+    facts: Iterable[SubscriptionFact | InvoiceFact],
+) -> SubscriptionRow | None:
+    """Take both locks and keep what is new; the caller settles what follows."""
     account_id, subscription_id = owner
     books.lock_wallets(session, [account_id], runtime.clock.now())
     row = subscriptions.get_subscription(session, account_id, subscription_id, lock=True)
@@ -44,7 +58,6 @@ def apply(
             _merge(session, runtime, provider, row, fact, now)
         else:
             _keep_invoice(session, runtime, provider, row, fact, now)
-    settle(session, runtime, row, actor)
     return row
 
 

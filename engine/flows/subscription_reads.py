@@ -8,10 +8,11 @@ import msgspec
 from sqlmodel import Session
 
 from engine.flows import receive
+from engine.flows.store_renewals import take_renewals
 from engine.flows.subscription_credits import COVERING, months_of, paid_invoices
 from engine.flows.subscription_facts import settle
 from engine.flows.subscription_standing import standing_of
-from engine.payments import ProviderRefused, ProviderUnreachable, SubscriptionProvider
+from engine.payments import ProviderRefused, ProviderUnreachable, SubscriptionProvider, SubscriptionStore
 from engine.rules.errors import NotFound
 from engine.rules.periods import period_at, period_start
 from engine.rules.subscriptions import Period, Standing, Terms
@@ -82,10 +83,15 @@ def _fetch(runtime: Runtime, row: SubscriptionRow) -> None:
     """Bring the provider's present word on a subscription, if it can be had; its events come in any case."""
     provider = runtime.providers.get(row.provider)
     name = row.reference or row.session_id
-    if name is None or not isinstance(provider, SubscriptionProvider):
+    if name is None:
         return
     with suppress(ProviderUnreachable, ProviderRefused):
-        receive.carry_out(runtime, provider, provider.subscription(name))
+        if isinstance(provider, SubscriptionStore):
+            told = provider.renewals(name)
+            if told:
+                take_renewals(runtime, provider, told, lambda session: None)
+        elif isinstance(provider, SubscriptionProvider):
+            receive.carry_out(runtime, provider, provider.subscription(name))
 
 
 def settle_account(runtime: Runtime, account_id: str) -> None:

@@ -34,6 +34,12 @@ class PlanProduct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     interval: Interval
 
 
+def sells_plan(products: Iterable[PlanProduct], provider: str, product_id: str) -> bool:
+    """Whether a store's product sells a plan, by any of its base plans."""
+    mine = (product.product_id for product in products if product.provider == provider)
+    return any(product_id in (name, name.partition(":")[0]) for name in mine)
+
+
 def check_plan_products(products: Iterable[PlanProduct], offered: Iterable[str], plans: Iterable[Plan]) -> None:
     """Each stands there once, on a rail that is offered, and its plan is sold by its interval."""
     products, rails, by_id = tuple(products), set(offered), {plan.id: plan for plan in plans}

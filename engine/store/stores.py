@@ -1,14 +1,13 @@
-"""App stores' customers, purchases and polls: rows in, rows out."""
+"""App stores' customers and purchases: rows in, rows out."""
 
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from engine.clock import new_id
 from engine.rules.stores import Sighting
-from engine.store.tables import StoreCursorRow, StoreCustomerRow, StorePurchaseRow
+from engine.store.tables import StoreCustomerRow, StorePurchaseRow
 
 Key = tuple[str, str, str, str]
 """(provider, our account there, mode, the store's object id)."""
@@ -126,29 +125,4 @@ def unclaimed(session: Session, limit: int) -> list[StorePurchaseRow]:
             .order_by(col(StorePurchaseRow.seen_at))
             .limit(limit)
         ).all()
-    )
-
-
-def cursor(session: Session, provider: str, provider_account: str) -> StoreCursorRow | None:
-    return session.get(StoreCursorRow, (provider, provider_account))
-
-
-def lease_cursor(session: Session, row: StoreCursorRow, until: datetime) -> bool:
-    """Take a due poll for this worker alone until then; `False` if another one was faster."""
-    taken = session.execute(
-        update(StoreCursorRow)
-        .where(
-            col(StoreCursorRow.provider) == row.provider,
-            col(StoreCursorRow.provider_account) == row.provider_account,
-            col(StoreCursorRow.due_at) == row.due_at,
-        )
-        .values(due_at=until)
-        .returning(col(StoreCursorRow.provider))
-    )
-    return taken.first() is not None
-
-
-def move_cursor(session: Session, row: StoreCursorRow, polled_at: datetime, due_at: datetime) -> None:
-    session.merge(
-        StoreCursorRow(provider=row.provider, provider_account=row.provider_account, polled_at=polled_at, due_at=due_at)
     )

@@ -94,7 +94,7 @@ WORDS = {
     "StoreProduct.product_id": "what the store calls it",
     "StoreProduct.amount_minor": "its price in the catalogue's currency",
     "PlanProduct.provider": "which store",
-    "PlanProduct.product_id": "what the store calls it",
+    "PlanProduct.product_id": "what the store calls it; Google's `product:base_plan`, or `product` for each",
     "PlanProduct.plan": "the plan that it pays for",
     "PlanProduct.interval": "by which interval",
     "StoreProduct.credits": "what it gives; none: what a quote for the price gives",

@@ -30,7 +30,10 @@ def check_shape(told: Json, shape: type) -> None:
 
 @dataclass
 class AppleWorld:
-    """`transactions` are the objects as they stand now; `notifications` everything Apple has sent, signed."""
+    """`transactions` are the objects as they stand now; `notifications` everything Apple has sent, signed.
+
+    `standings` says of each subscription, by its first transaction, which is its last, how it stands, what comes next.
+    """
 
     clock: FakeClock
     chain: Chain = field(default_factory=Chain)
@@ -38,6 +41,7 @@ class AppleWorld:
     transactions: dict[str, Json] = field(default_factory=dict)
     notifications: list[Json] = field(default_factory=list)
     undelivered: list[str] = field(default_factory=list)
+    standings: dict[str, tuple[str, int, Json]] = field(default_factory=dict)
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(2_000_000_000_000_001))
     api_key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
     ticks: int = 0

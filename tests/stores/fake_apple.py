@@ -9,6 +9,7 @@ from appstoreserverlibrary.models.ConsumptionRequest import ConsumptionRequest
 from appstoreserverlibrary.models.HistoryResponse import HistoryResponse
 from appstoreserverlibrary.models.NotificationHistoryResponse import NotificationHistoryResponse
 from appstoreserverlibrary.models.RefundHistoryResponse import RefundHistoryResponse
+from appstoreserverlibrary.models.StatusResponse import StatusResponse
 from appstoreserverlibrary.models.TransactionInfoResponse import TransactionInfoResponse
 
 from tests.stores.apple_world import APP_ID, BUNDLE, AppleWorld, Json, check_shape
@@ -42,6 +43,8 @@ class FakeApple(Loopback):
                 if number not in self.world.transactions:
                     return NOT_FOUND
                 return self._told({"signedTransactionInfo": self.world.signed(number)}, TransactionInfoResponse)
+            case "GET", ["inApps", "v1", "subscriptions", number]:
+                return self._statuses(number)
             case "GET", ["inApps", "v2", "history", number]:
                 return self._page(number, given, HistoryResponse, is_refunds=False)
             case "GET", ["inApps", "v2", "refund", "lookup", number]:
@@ -84,6 +87,24 @@ class FakeApple(Loopback):
         if not is_refunds:
             told |= {"bundleId": BUNDLE, "appAppleId": APP_ID, "environment": self.world.environment}
         return self._told(told, shape)
+
+    def _statuses(self, number: str) -> Answer:
+        if number not in self.world.standings:
+            return NOT_FOUND
+        last, status, info = self.world.standings[number]
+        item: Json = {
+            "status": status,
+            "originalTransactionId": number,
+            "signedTransactionInfo": self.world.signed(last),
+            "signedRenewalInfo": self.world.chain.sign(info | {"signedDate": self.world.millis()}),
+        }
+        told: Json = {
+            "environment": self.world.environment,
+            "bundleId": BUNDLE,
+            "appAppleId": APP_ID,
+            "data": [{"subscriptionGroupIdentifier": "21000000", "lastTransactions": [item]}],
+        }
+        return self._told(told, StatusResponse)
 
     def _notifications(self, given: dict[str, list[str]], asked: Json) -> Answer:
         assert set(asked) == {"startDate", "endDate", "onlyFailures"} and asked["startDate"] < asked["endDate"]

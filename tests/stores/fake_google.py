@@ -1,4 +1,7 @@
-"""Google in memory and over real HTTP: tokens for service accounts, the Play API, its keys, and Pub/Sub's pushes."""
+"""Google in memory and over real HTTP: tokens for service accounts, the Play API, its keys, and Pub/Sub's pushes.
+
+Subscriptions and their orders are kept by `tests/stores/play_subscriptions.py`.
+"""
 
 import itertools
 import json
@@ -17,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.engine.support import FakeClock
 from tests.stores.google_types import problems
 from tests.stores.loopback import Answer, Loopback
+from tests.stores.play_subscriptions import PlaySubscriptions
 
 PACKAGE = "com.alphio.app"
 AUDIENCE = "https://wallet.example/webhooks/google"
@@ -52,6 +56,7 @@ class FakeGoogle(Loopback):
         self.consumed: list[str] = []
         self.trouble: dict[str, list[int]] = {}
         self.numbers = itertools.count(1)
+        self.play = PlaySubscriptions(clock, self.numbers)
 
     # What customers and Google do
 
@@ -151,6 +156,9 @@ class FakeGoogle(Loopback):
         path.write_text(json.dumps(told))
         return path
 
+    def date(self) -> float:
+        return self.clock.now().timestamp()
+
     # What is asked of it
 
     def answer(self, method: str, path: str, query: str, headers: Any, body: bytes) -> Answer:
@@ -163,6 +171,10 @@ class FakeGoogle(Loopback):
         assert path.startswith(ROOT), path
         rest, given = unquote(path.removeprefix(ROOT)), {n: v[0] for n, v in parse_qs(query).items()}
         parts = rest.strip("/").split("/")
+        found = self._or_trouble(parts[1]) if parts[0] == "purchases" else None
+        found = found or self.play.answer(method, parts, parse_qs(query))
+        if found is not None:
+            return found
         match method, parts:
             case "GET", ["purchases", "productsv2", "tokens", token]:
                 return self._or_trouble("get") or self._purchase(token)
@@ -209,7 +221,8 @@ class FakeGoogle(Loopback):
     def _voided(self, given: dict[str, str]) -> Answer:
         assert given["includeQuantityBasedPartialRefund"] == "true" and int(given["startTime"]) < int(given["endTime"])
         span = range(int(given["startTime"]), int(given["endTime"]) + 1)
-        found = [void for void in self.voids if int(void["voidedTimeMillis"]) in span]
+        every = self.voids + (self.play.voids if given.get("type") == "1" else [])
+        found = [void for void in every if int(void["voidedTimeMillis"]) in span]
         begin = int(given.get("token", "0"))
         told: Json = {"voidedPurchases": found[begin : begin + PAGE]}
         if len(found) > begin + PAGE:

@@ -33,6 +33,10 @@ class Loopback:
     def answer(self, method: str, path: str, query: str, headers: Any, body: bytes) -> Answer:
         raise NotImplementedError
 
+    def date(self) -> float | None:
+        """The time that the server says it is, if not the real one."""
+        return None
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -54,6 +58,9 @@ def _handler(fake: Loopback) -> type[BaseHTTPRequestHandler]:
 
         def do_PUT(self) -> None:
             self._serve()
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string(fake.date() if timestamp is None else timestamp)
 
         def log_message(self, format: str, *args: object) -> None:
             """Quiet."""

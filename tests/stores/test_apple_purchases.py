@@ -204,7 +204,7 @@ def test_a_product_that_the_catalogue_lacks_is_parked_and_waits(shop: Shop) -> N
         assert [row.object_id for row in stores.unclaimed(session, 10)] == [number]
 
 
-@pytest.mark.parametrize("type_", ["PRICE_INCREASE", "CONSUMPTION_REQUEST", "TEST", "SOMETHING_NEW"])
+@pytest.mark.parametrize("type_", ["METADATA_UPDATE", "CONSUMPTION_REQUEST", "TEST", "SOMETHING_NEW"])
 def test_what_is_neither_about_a_purchase_nor_a_payment_is_kept_and_ignored(shop: Shop, type_: str) -> None:
     world = shop.apple.world
     number = world.buy(shop.token(), type="Auto-Renewable Subscription") if type_ != "TEST" else None
@@ -249,7 +249,7 @@ def test_notifications_that_never_arrived_are_found_by_asking(shop: Shop) -> Non
     shop.apple.trouble = [500]
     shop.jobs.run_due()
     assert shop.recharge() == 0, "Apple was down; it is asked again soon"
-    shop.host.wait(minutes=6)
+    shop.host.wait(minutes=10)
     shop.jobs.run_due()
     assert shop.recharge() == 3_000
     shop.notify_apple(world.notifications[0])

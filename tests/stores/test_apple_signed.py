@@ -1,6 +1,7 @@
 """What Apple did not sign for this app and environment is refused, whoever made it and however well."""
 
 import hashlib
+import threading
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,8 +11,9 @@ import pytest
 from appstoreserverlibrary.signed_data_verifier import SignedDataVerifier, VerificationException, VerificationStatus
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from engine.clock import monotonic
 from engine.rules.errors import Unavailable
-from psp.apple_signed import NotGenuine, SignedData
+from psp.apple_signed import ONLINE_AT_ONCE, NotGenuine, SignedData
 from tests.api.host import assert_problem
 from tests.engine.support import FakeClock
 from tests.stores.apple_chain import Chain, der
@@ -171,6 +173,32 @@ def test_what_is_new_is_held_up_while_apple_cannot_be_asked(world: AppleWorld) -
         data.transaction(told, is_new=True)
     assert data.transaction(told, is_new=True).transactionId and revoker.asked == 3
     assert data.transaction(told).transactionId and revoker.asked == 3, "what is stored is not asked about again"
+
+
+def test_apple_that_hangs_holds_nobody_up_for_longer_than_our_own_time(world: AppleWorld) -> None:
+    print_of_root = hashlib.sha256(der(world.chain.root)).hexdigest()
+    data = SignedData(BUNDLE, APP_ID, "Production", pinned_root=print_of_root, online_seconds=0.2)
+    told = world.signed(world.buy())
+    with pytest.raises(NotGenuine):
+        data.transaction(told, is_new=True)
+    answered, asked = threading.Event(), []
+
+    def hang(*_: object) -> None:
+        asked.append(threading.current_thread())
+        assert answered.wait(30)
+
+    data._verifiers[True]._chain_verifier.check_ocsp_status = hang
+    begun = monotonic()
+    for _ in range(ONLINE_AT_ONCE + 3):
+        with pytest.raises(Unavailable, match="send it again"):
+            data.transaction(told, is_new=True)
+    assert monotonic() - begun < 0.2 * (ONLINE_AT_ONCE + 3) + 2
+    assert len(asked) == ONLINE_AT_ONCE, "no more wait for it than may"
+    assert data.transaction(told).transactionId, "what needs no answer is not held up"
+    answered.set()
+    for thread in asked:
+        thread.join(5)
+    assert data.transaction(told, is_new=True).transactionId
 
 
 @absent

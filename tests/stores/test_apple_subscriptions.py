@@ -41,7 +41,8 @@ class Member:
         self.shop.apple.world.transactions[number]["originalTransactionId"] = self.number
         return number
 
-    def told(self, kind: str, number: str, status: int, product: str = PRO, renews: int = 1) -> Json:
+    def stand(self, number: str, status: int, product: str = PRO, renews: int = 1) -> Json:
+        """How Apple says the subscription stands since, whoever hears of it; what comes next."""
         world = self.shop.apple.world
         info: Json = {
             "originalTransactionId": self.number,
@@ -52,7 +53,14 @@ class Member:
             "signedDate": world.millis(),
         }
         check_shape(info, JWSRenewalInfoDecodedPayload)
-        return world.notify(kind, number, status=status, signedRenewalInfo=world.chain.sign(info))
+        world.standings[self.number] = (number, status, info)
+        return info
+
+    def told(self, kind: str, number: str, status: int, product: str = PRO, renews: int = 1) -> Json:
+        world = self.shop.apple.world
+        info = world.chain.sign(self.stand(number, status, product, renews))
+        kind, _, subtype = kind.partition(".")
+        return world.notify(kind, number, subtype or None, status=status, signedRenewalInfo=info)
 
     def hear(self, kind: str, number: str, status: int, product: str = PRO, renews: int = 1, times: int = 2) -> None:
         told = self.told(kind, number, status, product, renews)

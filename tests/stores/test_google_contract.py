@@ -46,6 +46,11 @@ def test_all_that_is_asked_of_google_exists_there(shop: Shop) -> None:
     review = {"version": "1.0", "pendingRefundToken": "ask", "orderId": order}
     shop.push_google({"pendingRefundReviewNotification": review})
     shop.push_google(voided(told[1]["providerReference"]))
+    token = shop.google.play.subscribe(shop.token())
+    shop.google.play.renew(token)
+    shop.push_google({"subscriptionNotification": {"version": "1.0", "notificationType": 2, "purchaseToken": token}})
+    shop.google.play.renew(shop.google.play.replace(token, "elite", "CHARGE_FULL_PRICE"))
+    shop.push_google({"subscriptionNotification": {"version": "1.0", "notificationType": 13, "purchaseToken": token}})
     shop.host.wait(hours=2)
     shop.jobs.run_due()
     described = document()
@@ -54,5 +59,6 @@ def test_all_that_is_asked_of_google_exists_there(shop: Shop) -> None:
     asked = {(method, path) for method, path in shop.google.requests if PACKAGE in path}
     kinds = {path.rpartition(":")[2] if ":" in path else path.split("/")[6] for _, path in asked}
     assert kinds >= {"consume", "refund", "reviewrefund", "voidedpurchases", "productsv2"}
+    assert kinds >= {"subscriptionsv2", "batchGet", "acknowledge"}
     for method, path in asked:
         assert any(m == method and pattern.fullmatch(path) for m, pattern in known), (method, path)

@@ -139,7 +139,7 @@ def test_voids_that_no_push_brought_are_found_by_asking(shop: Shop) -> None:
     shop.google.trouble["voids"] = [503]
     shop.jobs.run_due()
     assert shop.recharge() == 40_000
-    shop.host.wait(minutes=6)
+    shop.host.wait(minutes=10)
     shop.jobs.run_due()
     assert shop.recharge() == 5_000
     for token in tokens[:3]:
@@ -264,11 +264,9 @@ def test_a_bank_that_asks_is_told_the_exact_share(shop: Shop, spent: int, share:
 @pytest.mark.parametrize(
     "told",
     [
-        {"subscriptionNotification": {"version": "1.0", "notificationType": 2, "purchaseToken": "s"}},
         {"testNotification": {"version": "1.0"}},
         {"somethingNew": {"version": "1.0"}},
         {"packageName": "com.other.app", "oneTimeProductNotification": {"purchaseToken": "x"}},
-        voided("sub", product_type=1),
     ],
 )
 def test_what_is_not_about_our_purchases_is_kept_and_ignored(shop: Shop, told: Json) -> None:

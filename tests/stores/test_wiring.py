@@ -10,8 +10,8 @@ import pytest
 from api.environ import SettingsError
 from api.server import providers_of
 from api.settings import read_settings
-from engine.flows import store_polls
-from engine.payments import Store
+from engine.flows.reconcile import reconcile
+from engine.payments import SubscriptionStore, can_be_polled
 from engine.rules.errors import Refusal
 from engine.store import books, stores
 from engine.store.database import reading, transact
@@ -54,7 +54,7 @@ def test_serve_speaks_to_apple_with_the_operators_roots_and_key(apple: FakeApple
         }
     )
     rail = providers_of(settings)["apple"]
-    assert isinstance(rail, Apple) and isinstance(rail, Store)
+    assert isinstance(rail, Apple) and isinstance(rail, SubscriptionStore)
     assert (rail.is_live, rail.can_refund, rail.merchant_of_record) == (False, False, "Apple")
     number = apple.world.buy()
     seen = rail.transaction(number)
@@ -72,7 +72,7 @@ def test_serve_speaks_to_google_as_the_service_account(google: FakeGoogle, tmp_p
         }
     )
     rail = providers_of(settings)["google"]
-    assert isinstance(rail, Google) and isinstance(rail, Store)
+    assert isinstance(rail, Google) and isinstance(rail, SubscriptionStore) and can_be_polled(rail)
     assert (rail.can_refund, rail.needs_finish, rail.merchant_of_record) == (True, True, "Google")
     token = google.buy(quantity=2)
     assert rail.posted({"purchaseToken": token, "productId": "credits_1000"}).quantity == 2
@@ -120,7 +120,15 @@ def test_no_store_is_asked_inside_a_transaction(shop: Shop) -> None:
     number = shop.apple.world.buy(shop.token())
     shop.post_apple(shop.apple.world.signed(number))
     shop.notify_apple(shop.apple.world.notify("CONSUMPTION_REQUEST", number))
+    member = shop.host.open("nora")
+    token = shop.google.play.subscribe(shop.token(member))
+    shop.push_google({"subscriptionNotification": {"notificationType": 4, "purchaseToken": token}})
+    shop.push_google({"subscriptionNotification": {"notificationType": 4, "purchaseToken": token}})
+    shop.post_google(shop.google.play.replace(token, "elite", "CHARGE_FULL_PRICE"), "elite", member)
     shop.host.wait(minutes=61)
+    shop.jobs.run_due()
+    assert len(shop.google.play.acknowledged) == 2
+    shop.host.wait(days=32)
     shop.jobs.run_due()
     assert shop.apple.consumption and shop.google.refunded and shop.google.consumed
     assert len(waited) == len(shop.google.requests) + len(shop.apple.requests) >= 8
@@ -163,13 +171,14 @@ def test_a_poll_that_is_repeated_brings_nothing_twice(shop: Shop) -> None:
     world, runtime = shop.apple.world, shop.host.runtime
     number = world.buy(shop.token())
     world.undelivered = [world.notify("ONE_TIME_CHARGE", number)["signedPayload"]]
-    store = runtime.providers["apple"]
-    assert isinstance(store, Store)
-    now = shop.host.wait(hours=1)
-    assert store_polls.poll(runtime, store, DAY_0, now) == 1
-    assert store_polls.poll(runtime, store, DAY_0, now) == 0
+    rail = runtime.providers["apple"]
+    assert can_be_polled(rail)
+    shop.host.wait(hours=1)
+    report = reconcile(runtime, rail)
+    assert (report.missed, [found.kind for found in report.findings]) == (1, ["paid_not_granted"])
+    assert [reconcile(runtime, rail).missed for _ in range(2)] == [0, 0]
     shop.jobs.run_due()
-    assert store_polls.poll(runtime, store, DAY_0, now) == 0 and shop.recharge() == 1_000
+    assert reconcile(runtime, rail).is_clean and shop.recharge() == 1_000
 
 
 def _life(world: AppleWorld, number: str) -> list[dict[str, object]]:

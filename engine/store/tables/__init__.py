@@ -47,7 +47,6 @@ from engine.store.tables.reconcile import PollCursorRow as PollCursorRow
 from engine.store.tables.sandbox_cards import SandboxCardRow as SandboxCardRow
 from engine.store.tables.sandbox_cards import SandboxCustomerRow as SandboxCustomerRow
 from engine.store.tables.sandbox_cards import SandboxEventRow as SandboxEventRow
-from engine.store.tables.stores import StoreCursorRow as StoreCursorRow
 from engine.store.tables.stores import StoreCustomerRow as StoreCustomerRow
 from engine.store.tables.stores import StorePurchaseRow as StorePurchaseRow
 from engine.store.tables.subscriptions import EntitlementOverrideRow as EntitlementOverrideRow

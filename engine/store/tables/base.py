@@ -23,7 +23,6 @@ GLOBAL_TABLES = frozenset(
         "portal_sessions",
         "identities",
         "store_purchases",
-        "store_cursors",
         "webhook_endpoints",
         "demo_clock",
         "sandbox_sessions",

@@ -1,4 +1,4 @@
-"""App stores: the token that names an account to them, whose each purchase is, and how far polls have come."""
+"""App stores: the token that names an account to them, and whose each purchase is."""
 
 from datetime import datetime
 
@@ -48,13 +48,3 @@ class StorePurchaseRow(Base, table=True):
     purchase_id: str | None = None
     decided_by: str | None = None
     reason: str | None = None
-
-
-class StoreCursorRow(Base, table=True):
-    """Until when a store was asked for what its notifications did not bring, and when it is asked again."""
-
-    __tablename__ = "store_cursors"
-    provider: str = Field(primary_key=True)
-    provider_account: str = Field(primary_key=True)
-    polled_at: datetime
-    due_at: datetime

@@ -5,6 +5,7 @@ Visit (frame)  one request, read and allowed        words, amounts, charts   val
 Templates (render)  template → response, headers    assets                   files under hashed names
 tongues            the language of a visit          forms                    what was typed, read and shown again
 topup → returning   usage   billing   settings   subscribing   desk (+ _queues, _acts), staff   the pages themselves
+signing            from a page without a session to the OIDC issuer, and back
 ```
 
 `page_handlers` is all that a server needs; `create_app` takes what it answers.
@@ -26,6 +27,7 @@ from api.pages import (
     recharging,
     returning,
     settings,
+    signing,
     staff,
     subscribing,
     topup,
@@ -69,6 +71,8 @@ def _customer_pages(renderer: Renderer) -> tuple[Page, ...]:
         *_settings_pages(),
         Page(method="GET", path=confirming.PATH, reader="anyone", handler=confirming.show),
         Page(method="POST", path=confirming.PATH, reader="anyone", handler=confirming.confirm),
+        Page(method="GET", path=signing.PATH, reader="anyone", handler=signing.go),
+        Page(method="GET", path=signing.CALLBACK_PATH, reader="anyone", handler=signing.come_back),
         Page(method="POST", path="/account/sign-out", reader="anyone", handler=staff.sign_out),
     )
 

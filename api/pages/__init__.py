@@ -44,8 +44,12 @@ def page_handlers(renderer: Renderer) -> list[HTTPRouteHandler]:
     """Every page, and the static files they use, as handlers; PDFs are made by this renderer."""
     assets = read_assets()
     templates = Templates(assets)
-    pages = (*_customer_pages(renderer), *_staff_pages(renderer))
-    return [asset_handler(assets), *(page_route(page, templates) for page in pages)]
+    return [asset_handler(assets), *(page_route(page, templates) for page in all_pages(renderer))]
+
+
+def all_pages(renderer: Renderer) -> tuple[Page, ...]:
+    """Every page as a value: its path, and who may open it."""
+    return (*_customer_pages(renderer), *_staff_pages(renderer))
 
 
 def _customer_pages(renderer: Renderer) -> tuple[Page, ...]:
@@ -87,6 +91,7 @@ def _money_pages() -> tuple[Page, ...]:
         post(f"{card}/default", recharging.make_default),
         post(f"{card}/remove", recharging.remove),
         post("/account/billing/provider", recharging.portal),
+        post("/account/billing/receipts/{file:str}/invoice", billing.invoice),
         Page(
             method="GET",
             path=subscribing.PATH,

@@ -31,10 +31,6 @@ SESSION_LIFE = timedelta(hours=12)
 HOME = "/top-up-credits"
 STAFF_HOME = "/support"
 _PATH = re.compile(r"/(?![/\\])[!-\[\]-~]{0,500}", re.ASCII)
-_GONE = (
-    '<!doctype html><html lang="en"><meta charset="utf-8"><title>Link expired</title>'
-    "<h1>This link was used or is too old</h1><p>Go back to where you came from and open your credits again.</p></html>"
-)
 _QUIET = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
 
 
@@ -91,7 +87,7 @@ def open_door(call: Call[PortalBody]) -> Response[str]:
         hashes = hashes_of(token, runtime.secrets)
         used = transact(runtime.db, lambda session: credentials.use_link(session, hashes, real_now()))
     if used is None:
-        return Response(_GONE, status_code=410, media_type="text/html", headers=_QUIET)
+        return _gone(call)
     rates.forgive_try(call.request)
     session_token = new_token()
     opened = portal_session(
@@ -103,6 +99,14 @@ def open_door(call: Call[PortalBody]) -> Response[str]:
     path = target if target is not None and is_own_path(target) else home
     cookie = session_cookie(call.site.keyring, runtime, session_token)
     return Redirect(path, status_code=303, headers=_QUIET, cookies=[cookie])
+
+
+def _gone(call: Call[PortalBody]) -> Response[str]:
+    from api.pages.stray import stray_page  # here, for pages stand on this module
+
+    answer = stray_page(call.site, call.request, "link_over", 410)
+    answer.headers.update(_QUIET)
+    return answer
 
 
 def session_cookie(keyring: Keyring, runtime: Runtime, token: str) -> Cookie:

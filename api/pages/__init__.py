@@ -5,6 +5,7 @@ Visit (frame)  one request, read and allowed        words, amounts, charts   val
 Templates (render)  template → response, headers    assets                   files under hashed names
 tongues            the language of a visit          forms                    what was typed, read and shown again
 topup → returning   usage   billing   settings   subscribing   desk (+ _queues, _acts), staff   the pages themselves
+stray              a used link, a path that is not there
 signing            from a page without a session to the OIDC issuer, and back
 ```
 

@@ -6,7 +6,7 @@ PORT ?= 8080
 DIR ?= demo-data
 CATALOG ?= alphio
 
-.PHONY: demo test lint types contracts unit docs locales page-locales bench clean
+.PHONY: demo test lint types contracts unit docs site locales page-locales bench clean
 
 demo: .venv/.runtime
 	$(BIN)/purser demo --port $(PORT) --dir $(DIR) --catalog $(CATALOG)
@@ -37,6 +37,9 @@ locales: receipts/locales.receipts api/mails/locales.mails
 
 docs: .venv/.dev
 	$(BIN)/python -m tests.docs.write
+
+site: .venv/.dev  ## docs/ as HTML in build/site; a broken link stops it
+	$(BIN)/mkdocs build --strict -f .ci/mkdocs.yml
 
 bench: .venv/.dev
 	$(BIN)/python -m bench.spends

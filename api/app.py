@@ -46,6 +46,7 @@ from api.problems import exception_handlers
 from api.rates import Rates
 from api.scope import Resource, Site, route
 from api.settings import Settings
+from api.sign_in import CALLBACK_PATH, SignIn
 from engine.runtime import Runtime
 
 BODY_BYTES_MAX = 1024 * 1024
@@ -91,8 +92,11 @@ def create_app(
 
     `app.state.site` holds the runtime, the settings and the keyring. The caller closes the runtime.
     """
-    tokens = None if settings.oidc is None else TokenReader(settings.oidc)
-    site = Site(runtime, settings, Keyring(runtime, tokens, Rates(settings.rates)))
+    oidc, sign_in = settings.oidc, None
+    tokens = None if oidc is None else TokenReader(oidc)
+    if oidc is not None and oidc.client_id is not None and tokens is not None:
+        sign_in = SignIn(oidc, tokens, f"{runtime.base_url}{CALLBACK_PATH}")
+    site = Site(runtime, settings, Keyring(runtime, tokens, Rates(settings.rates)), sign_in)
     resources: list[Resource[Any]] = [*RESOURCES, *(extra for extra in extra_handlers if isinstance(extra, Resource))]
     resources.append(openapi_resource(resources, runtime.catalog))
     handlers: list[ControllerRouterHandler] = [route(resource, site) for resource in resources]

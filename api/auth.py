@@ -73,9 +73,13 @@ class Principal:
         """As the ledger and the audit log name them: `service:NAME`, `support:NAME`, `account:KEYID`, `owner:ID`."""
         return f"{self.role}:{self.credential_id if self.account_id else self.name}"
 
+    def may(self, action: Action) -> bool:
+        """Whether the matrix allows it, and the scopes leave it."""
+        return self.role in MATRIX[action] and (self.scopes is None or action in self.scopes)
+
     def check_may(self, action: Action) -> None:
-        """Raise `Forbidden` unless the matrix allows it."""
-        if self.role not in MATRIX[action] or (self.scopes is not None and action not in self.scopes):
+        """Raise `Forbidden` unless it may."""
+        if not self.may(action):
             raise Forbidden("This credential may not do that.")
 
 
@@ -193,10 +197,13 @@ class Keyring:
         until = monotonic() + REMEMBER_SECONDS
         with reading(self._runtime.db) as session:
             portal = credentials.find_portal_session(session, hashes, real_now(), self._runtime.clock.now())
-        if portal is None:
-            return None
+            if portal is None:
+                return None
+            scopes = credentials.scopes_of(session, portal.credential_id)
         name = f"portal-{portal.token_hash[:12]}"
-        who = Principal(_role(portal.role), name, portal.subject, portal.account_id, is_session=True)
+        if portal.account_id is not None and portal.credential_id is not None:
+            name = portal.credential_id
+        who = Principal(_role(portal.role), name, portal.subject, portal.account_id, _scopes(scopes), is_session=True)
         return _Remembered(who, until, portal.expires_at)
 
     def _key(self, hashes: tuple[str, ...]) -> _Remembered | None:
@@ -207,8 +214,7 @@ class Keyring:
             return None
         if row.role == "account":
             self._note_use(row)
-        scopes = None if row.scopes is None else frozenset(row.scopes.split())
-        who = Principal(_role(row.role), row.credential_id, row.name, row.account_id, scopes)
+        who = Principal(_role(row.role), row.credential_id, row.name, row.account_id, _scopes(row.scopes))
         return _Remembered(who, until, None, row.expires_at)
 
     def _person(self, token: str) -> _Remembered | None:
@@ -290,6 +296,10 @@ def create_key(
     )
     transact(runtime.db, lambda session: credentials.add_credential(session, credential))
     return key
+
+
+def _scopes(text: str | None) -> frozenset[str] | None:
+    return None if text is None else frozenset(text.split())
 
 
 def _role(text: str) -> Role:

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the answer is no (an audit that found something, a schema 
 import os
 import sys
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import get_args
 
@@ -16,10 +17,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlmodel import Session
 
-from api.auth import create_key
+from api.auth import Action, create_key
 from api.cli_care import backup_command, doctor_command, restore_command
 from api.cli_import import import_command
-from api.cli_keys import keys_list_command, keys_revoke_command
+from api.cli_keys import SCOPE_HELP, KeyEnd, keys_list_command, keys_revoke_command
 from api.cli_receipts import receipts_export_command
 from api.cli_talk import NO
 from api.cli_talk import complaints as _complaints
@@ -163,8 +164,17 @@ def keys_group() -> None:
 @click.option("--role", type=click.Choice(get_args(KeyRole)), required=True)
 @click.option("--name", required=True, help="Whose key it is: a person's or a service's name.")
 @click.option("--account", "account_id", help="The account, for the role `account`.")
+@click.option("--scope", "scopes", multiple=True, type=click.Choice(get_args(Action)), help=SCOPE_HELP)
+@click.option("--expires", "ends_at", type=KeyEnd(), help="The last instant or UTC day; without it until revoked.")
 @click.option("--json", "as_json", is_flag=True, help='Print {"key": …}.')
-def keys_create_command(role: KeyRole, name: str, account_id: str | None, as_json: bool) -> None:
+def keys_create_command(
+    role: KeyRole,
+    name: str,
+    account_id: str | None,
+    scopes: tuple[Action, ...],
+    ends_at: datetime | None,
+    as_json: bool,
+) -> None:
     """Make a key and print it: the only time it can be read."""
     _log()
     if (role == "account") != (account_id is not None):
@@ -177,7 +187,7 @@ def keys_create_command(role: KeyRole, name: str, account_id: str | None, as_jso
                 _check_account(session, account_id)
         with assembled(settings, db, Clock(), {}) as parts:
             try:
-                key = create_key(parts.runtime, role, name, account_id)
+                key = create_key(parts.runtime, role, name, account_id, scopes or None, ends_at)
             except ValueError as error:
                 raise SettingsError(f"No key was made: {error}.") from error
     _say_json({"key": key}) if as_json else click.echo(key)

@@ -1,6 +1,7 @@
-"""Commands about keys that nobody's account owns: `purser keys list`, `purser keys revoke`."""
+"""Commands about keys that nobody's account owns: `purser keys list`, `purser keys revoke`; and when a key ends."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
 
 import click
 
@@ -12,6 +13,29 @@ from engine.rules.errors import NotFound
 from engine.store.credentials import operator_keys, revoke_credential
 from engine.store.database import open_reader, reading, transact
 from engine.store.tables import CredentialRow
+
+SCOPE_HELP = "May do only this of what its role may; as often as needed."
+
+
+class KeyEnd(click.ParamType[datetime]):
+    """`2027-03-31` (that day is the last, in UTC) or `2027-03-31T12:00:00+02:00`: an instant still to come."""
+
+    name = "instant"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        text = str(value)
+        try:
+            at = datetime.fromisoformat(text)
+            if len(text) == len("2027-03-31"):
+                at = at.replace(tzinfo=timezone.utc) + timedelta(days=1)
+            ends_at = at.astimezone(timezone.utc) if at.tzinfo is not None else None
+        except (ValueError, OverflowError):
+            ends_at = None
+        if ends_at is None:
+            self.fail("It is a day such as 2027-03-31, or an instant with its offset.", param, ctx)
+        if ends_at <= real_now():
+            self.fail("It is over.", param, ctx)
+        return ends_at
 
 
 @click.command("list")
@@ -25,7 +49,7 @@ def keys_list_command(as_json: bool) -> None:
         try:
             check_schema(db)
             with reading(db) as session:
-                found = operator_keys(session)
+                found = operator_keys(session, real_now())
         finally:
             db.close()
     say_json({"keys": list(map(_as_json, found))}) if as_json else _show(found)
@@ -44,7 +68,7 @@ def keys_revoke_command(key_id: str, as_json: bool) -> None:
     say_json({"revoked": key_id}) if as_json else click.echo(f"{key_id} works no more.")
 
 
-def _as_json(row: CredentialRow) -> dict[str, str | None]:
+def _as_json(row: CredentialRow) -> dict[str, str | list[str] | None]:
     return {
         "id": row.credential_id,
         "role": row.role,
@@ -52,10 +76,14 @@ def _as_json(row: CredentialRow) -> dict[str, str | None]:
         "hint": row.hint,
         "createdAt": instant(row.created_at),
         "lastUsedAt": instant(row.last_used_at) if row.last_used_at else None,
+        "expiresAt": instant(row.expires_at) if row.expires_at else None,
+        "scopes": row.scopes.split() if row.scopes is not None else None,
     }
 
 
 def _show(found: Sequence[CredentialRow]) -> None:
     for row in found:
         used = f"last used {instant(row.last_used_at)}" if row.last_used_at else "never used"
-        click.echo(f"{row.credential_id}  {row.role:<8}  …{row.hint}  {row.name}, {used}")
+        ends = f", until {instant(row.expires_at)}" if row.expires_at else ""
+        scopes = f", only {row.scopes}" if row.scopes is not None else ""
+        click.echo(f"{row.credential_id}  {row.role:<8}  …{row.hint}  {row.name}, {used}{ends}{scopes}")

@@ -1,17 +1,20 @@
-"""Session tokens of an OIDC issuer: a JWT becomes the issuer's name for a person, or is refused.
+"""Tokens of an OIDC issuer: a JWT becomes the issuer's name for a person, or is refused.
 
 What is believed: a signature by a key of the configured JWKS address (never one that a token names itself), with one
 of the `ALGORITHMS`; the issuer, the audience (or Cognito's `client_id`, where `token_use` is `access`), and the time.
-An id token is no access token. Nothing here knows accounts: `Keyring` asks whom the host bound to (issuer, subject).
+An id token is no access token: it is believed only from the issuer itself, in answer to a sign-in of this service, and
+with that sign-in's nonce (`api/sign_in.py`). Nothing here knows accounts: whom the host bound to (issuer, subject) is
+asked elsewhere.
 """
 
+import hmac
 import json
 import re
 import threading
 from base64 import urlsafe_b64decode
 from binascii import Error as Base64Error
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,6 +41,7 @@ REFETCH_SECONDS = 60.0
 """An unknown key id asks again, but not more often than this."""
 FETCH_TIMEOUT = httpx.Timeout(5.0)
 TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
+ID_TOKEN_TYPES = frozenset({"jwt"})
 ONLY_IN_ID_TOKENS = frozenset({"nonce", "at_hash", "c_hash"})
 _JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
 _REFUSED = "This session token is not valid here."
@@ -46,11 +50,16 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class OidcSettings:
-    """Whose tokens are believed, meant for whom, and where the issuer's keys stand."""
+    """Whose tokens are believed, meant for whom, and where the issuer's keys stand.
+
+    With `client_id` customers may sign in to the pages at this issuer; a public client has no secret.
+    """
 
     issuer: str
     audience: str
     jwks_url: str
+    client_id: str | None = None
+    client_secret: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +85,20 @@ class TokenReader:
 
     def read(self, token: str) -> Person:
         """Whom the token speaks for; `Unauthenticated` if it is not to be believed, `Unavailable` without keys."""
+        claims = self._signed(token, TYPES)
+        self._check_meaning(claims)
+        return Person(self._settings.issuer, _subject(claims), _checked_end(claims))
+
+    def read_id_token(self, token: str, nonce: str) -> Person:
+        """Who signed in, by the id token that the issuer gave for the sign-in with this nonce; else the same."""
+        claims = self._signed(token, ID_TOKEN_TYPES)
+        self._check_sign_in(claims, nonce)
+        return Person(self._settings.issuer, _subject(claims), _checked_end(claims))
+
+    def _signed(self, token: str, types: frozenset[str]) -> dict[str, Any]:
+        """The claims of a token of these types that one of the issuer's keys signed: the issuer's own word."""
         header, claims = _unverified(token)
-        algorithm, key_id = _signature_of(header)
+        algorithm, key_id = _signature_of(header, types)
         key = self._keys.find(key_id, algorithm)
         try:
             jwt.decode(
@@ -88,9 +109,7 @@ class TokenReader:
             )
         except jwt.PyJWTError as error:
             raise Unauthenticated(_REFUSED) from error
-        # From here every claim is the issuer's own word.
-        self._check_meaning(claims)
-        return Person(self._settings.issuer, _subject(claims), _checked_end(claims))
+        return claims
 
     def _check_meaning(self, claims: dict[str, Any]) -> None:
         """Refuse another issuer's token, one for another audience, and one that is no access token."""
@@ -105,6 +124,17 @@ class TokenReader:
                 raise Unauthenticated("An access token is needed, not an id token.")
             meant_for = [*meant_for, claims.get("client_id")]
         if settings.audience not in meant_for:
+            raise Unauthenticated(_REFUSED)
+
+    def _check_sign_in(self, claims: dict[str, Any], nonce: str) -> None:
+        """Refuse another issuer's id token, one for another client, and one for another sign-in than this."""
+        client_id, audience, shown = self._settings.client_id, claims.get("aud"), claims.get("nonce")
+        meant_for = audience if isinstance(audience, list) else [audience]
+        party = claims.get("azp", client_id if len(meant_for) == 1 else None)
+        is_ours = client_id is not None and client_id in meant_for and party == client_id
+        if claims.get("iss") != self._settings.issuer or not is_ours or claims.get("token_use", "id") != "id":
+            raise Unauthenticated(_REFUSED)
+        if not isinstance(shown, str) or not hmac.compare_digest(shown.encode(), nonce.encode()):
             raise Unauthenticated(_REFUSED)
 
 
@@ -142,14 +172,14 @@ class _Keys:
     def _fetch(self) -> None:
         self._tried_at = self._tick()
         try:
-            self._found = _keys_in(_download(self._url))
+            self._found = _keys_in(download(self._url))
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             log.warning("the issuer's keys can't be fetched", error=type(error).__name__)
             return
         self._fetched_at = self._tried_at
 
 
-def _download(url: str) -> bytes:
+def download(url: str) -> bytes:
     """What stands at the address, of a bounded size; `ValueError` for anything but that. No redirect is followed."""
     with (
         httpx.Client(timeout=FETCH_TIMEOUT, follow_redirects=False, trust_env=False) as client,
@@ -166,7 +196,7 @@ def _download(url: str) -> bytes:
 
 
 def _keys_in(body: bytes) -> dict[str, dict[str, Any]]:
-    document = json.loads(body, object_pairs_hook=_unique)
+    document = json.loads(body, object_pairs_hook=unique_names)
     listed = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(listed, list) or len(listed) > JWKS_KEYS_MAX:
         raise ValueError("no key set")
@@ -196,7 +226,7 @@ def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
         raise Unauthenticated(_REFUSED)
     try:
         header, claims = (
-            json.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)), object_pairs_hook=_unique)
+            json.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)), object_pairs_hook=unique_names)
             for part in token.split(".")[:2]
         )
     except (ValueError, Base64Error, RecursionError) as error:
@@ -206,19 +236,20 @@ def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return header, claims
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON whose names are all different; else `ValueError`."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name stands twice")
     return found
 
 
-def _signature_of(header: dict[str, Any]) -> tuple[str, str]:
+def _signature_of(header: dict[str, Any], types: frozenset[str]) -> tuple[str, str]:
     """The algorithm and the key's id. Keys or addresses of keys in a header are never looked at."""
     algorithm, key_id, kind = header.get("alg"), header.get("kid"), header.get("typ", "JWT")
     if algorithm not in ALGORITHMS or not isinstance(key_id, str) or "crit" in header or "b64" in header:
         raise Unauthenticated(_REFUSED)
-    if not isinstance(kind, str) or kind.lower() not in TYPES:
+    if not isinstance(kind, str) or kind.lower() not in types:
         raise Unauthenticated(_REFUSED)
     return algorithm, key_id
 

@@ -20,7 +20,7 @@ from api.keys import hashes_of, is_token, new_token
 from api.scope import Answer, Call, Resource
 from api.transactions import View
 from engine.clock import real_now
-from engine.rules.errors import Invalid, NotFound
+from engine.rules.errors import Invalid, NotFound, RateLimited
 from engine.runtime import Runtime
 from engine.store import accounts, credentials
 from engine.store.credentials import PortalSession
@@ -31,10 +31,6 @@ SESSION_LIFE = timedelta(hours=12)
 HOME = "/top-up-credits"
 STAFF_HOME = "/support"
 _PATH = re.compile(r"/(?![/\\])[!-\[\]-~]{0,500}", re.ASCII)
-_GONE = (
-    '<!doctype html><html lang="en"><meta charset="utf-8"><title>Link expired</title>'
-    "<h1>This link was used or is too old</h1><p>Go back to where you came from and open your credits again.</p></html>"
-)
 _QUIET = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
 
 
@@ -80,14 +76,19 @@ def new_staff_link(runtime: Runtime, role: Literal["support", "approver", "admin
 
 
 def open_door(call: Call[PortalBody]) -> Response[str]:
-    """Turn a link into a browser session and go to the page; 410 when it was used or is too old."""
-    runtime, token = call.runtime, call.path["token"]
+    """Turn a link into a browser session and go to the page; 410 when it was used or is too old.
+
+    One that does not work counts as a failed try of its address, like a wrong key.
+    """
+    runtime, token, rates = call.runtime, call.path["token"], call.site.keyring.rates
     used = None
+    rates.count_try(call.request)
     if is_token(token):
         hashes = hashes_of(token, runtime.secrets)
         used = transact(runtime.db, lambda session: credentials.use_link(session, hashes, real_now()))
     if used is None:
-        return Response(_GONE, status_code=410, media_type="text/html", headers=_QUIET)
+        return _gone(call)
+    rates.forgive_try(call.request)
     session_token = new_token()
     opened = portal_session(
         runtime, session_token, "session", used.role, used.subject, used.account_id, used.credential_id
@@ -98,6 +99,14 @@ def open_door(call: Call[PortalBody]) -> Response[str]:
     path = target if target is not None and is_own_path(target) else home
     cookie = session_cookie(call.site.keyring, runtime, session_token)
     return Redirect(path, status_code=303, headers=_QUIET, cookies=[cookie])
+
+
+def _gone(call: Call[PortalBody]) -> Response[str]:
+    from api.pages.stray import stray_page  # here, for pages stand on this module
+
+    answer = stray_page(call.site, call.request, "link_over", 410)
+    answer.headers.update(_QUIET)
+    return answer
 
 
 def session_cookie(keyring: Keyring, runtime: Runtime, token: str) -> Cookie:
@@ -159,7 +168,7 @@ RESOURCES: tuple[Resource[Any], ...] = (
         handler=open_door,
         asks=PortalBody,
         status=303,
-        refuses=(Invalid, NotFound),
+        refuses=(Invalid, NotFound, RateLimited),
         also={410: "A page in words: the link was used or is too old."},
         summary="The one-time link itself: a browser session and a redirect.",
     ),

@@ -130,7 +130,11 @@ def exception_handlers(prefix: str) -> dict[int | type[Exception], Callable[[Req
     def on_refusal(_: Request[Any, Any, Any], error: e.Refusal) -> Response[bytes]:
         return respond(error, prefix)
 
-    def on_framework(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    def on_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+        from api.pages.stray import is_a_person, stray_page  # here, for pages stand on this module
+
+        if error.status_code == 404 and is_a_person(request):
+            return stray_page(request.app.state.site, request, "nowhere", 404)
         return respond_to_framework(error, prefix)
 
     def on_bug(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -44,6 +44,7 @@ from api.auth import Action, Keyring, Principal
 from api.body import BODY_BYTES_MAX, read_body, read_query
 from api.plain import AnyRequest
 from api.settings import Settings
+from api.sign_in import SignIn
 from engine.rules.errors import Forbidden, IdempotencyKeyMissing, NotFound, Refusal
 from engine.runtime import Runtime
 
@@ -63,6 +64,8 @@ class Site:
     runtime: Runtime
     settings: Settings
     keyring: Keyring
+    sign_in: SignIn | None = None
+    """How customers sign in at the OIDC issuer, where that is configured."""
 
 
 @dataclass(frozen=True, slots=True)

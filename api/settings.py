@@ -143,15 +143,19 @@ def _secret_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _oidc(read: Reader) -> OidcSettings | None:
-    found = read.group(("OIDC_ISSUER", "OIDC_AUDIENCE", "OIDC_JWKS_URL"))
+    found = read.group(("OIDC_ISSUER", "OIDC_AUDIENCE", "OIDC_JWKS_URL"), ("OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET"))
     if found is None:
         return None
+    client_id, client_secret = found.get("OIDC_CLIENT_ID"), found.get("OIDC_CLIENT_SECRET")
+    if client_secret is not None and client_id is None:
+        raise SettingsError("PURSER_OIDC_CLIENT_ID missing: needed together with PURSER_OIDC_CLIENT_SECRET.")
     for name in ("OIDC_ISSUER", "OIDC_JWKS_URL"):
         parts = urlsplit(found[name])
         is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
         if not is_safe or not parts.hostname or "@" in parts.netloc or parts.fragment:
             raise SettingsError(f"PURSER_{name} is an https URL: whoever can change what it says signs anybody in.")
-    return OidcSettings(found["OIDC_ISSUER"], found["OIDC_AUDIENCE"], found["OIDC_JWKS_URL"])
+    issuer, audience, jwks_url = (found[name] for name in ("OIDC_ISSUER", "OIDC_AUDIENCE", "OIDC_JWKS_URL"))
+    return OidcSettings(issuer, audience, jwks_url, client_id, client_secret)
 
 
 def _rates(read: Reader) -> RateSettings:

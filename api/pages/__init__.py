@@ -5,6 +5,8 @@ Visit (frame)  one request, read and allowed        words, amounts, charts   val
 Templates (render)  template → response, headers    assets                   files under hashed names
 tongues            the language of a visit          forms                    what was typed, read and shown again
 topup → returning   usage   billing   settings   subscribing   desk (+ _queues, _acts), staff   the pages themselves
+stray              a used link, a path that is not there
+signing            from a page without a session to the OIDC issuer, and back
 ```
 
 `page_handlers` is all that a server needs; `create_app` takes what it answers.
@@ -26,6 +28,7 @@ from api.pages import (
     recharging,
     returning,
     settings,
+    signing,
     staff,
     subscribing,
     topup,
@@ -42,8 +45,12 @@ def page_handlers(renderer: Renderer) -> list[HTTPRouteHandler]:
     """Every page, and the static files they use, as handlers; PDFs are made by this renderer."""
     assets = read_assets()
     templates = Templates(assets)
-    pages = (*_customer_pages(renderer), *_staff_pages(renderer))
-    return [asset_handler(assets), *(page_route(page, templates) for page in pages)]
+    return [asset_handler(assets), *(page_route(page, templates) for page in all_pages(renderer))]
+
+
+def all_pages(renderer: Renderer) -> tuple[Page, ...]:
+    """Every page as a value: its path, and who may open it."""
+    return (*_customer_pages(renderer), *_staff_pages(renderer))
 
 
 def _customer_pages(renderer: Renderer) -> tuple[Page, ...]:
@@ -69,6 +76,8 @@ def _customer_pages(renderer: Renderer) -> tuple[Page, ...]:
         *_settings_pages(),
         Page(method="GET", path=confirming.PATH, reader="anyone", handler=confirming.show),
         Page(method="POST", path=confirming.PATH, reader="anyone", handler=confirming.confirm),
+        Page(method="GET", path=signing.PATH, reader="anyone", handler=signing.go),
+        Page(method="GET", path=signing.CALLBACK_PATH, reader="anyone", handler=signing.come_back),
         Page(method="POST", path="/account/sign-out", reader="anyone", handler=staff.sign_out),
     )
 
@@ -83,6 +92,7 @@ def _money_pages() -> tuple[Page, ...]:
         post(f"{card}/default", recharging.make_default),
         post(f"{card}/remove", recharging.remove),
         post("/account/billing/provider", recharging.portal),
+        post("/account/billing/receipts/{file:str}/invoice", billing.invoice),
         Page(
             method="GET",
             path=subscribing.PATH,

@@ -11,18 +11,21 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from inspect import iscoroutinefunction
 from typing import Any, Literal, cast
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import structlog
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
+from litestar.response import Redirect
 from litestar.response.base import ASGIResponse
 
-from api.auth import MATRIX, Action, Principal
+from api.auth import Action, Principal
 from api.pages.render import HEADERS, Templates
 from api.pages.tongues import ENGLISH, Tongue, tongue_of
+from api.portal import is_own_path
 from api.problems import KINDS
 from api.scope import Site
+from api.sign_in import PATH as SIGN_IN_PATH
 from engine.rules.errors import Forbidden, Invalid, NotFound, Refusal, Unauthenticated
 from engine.runtime import Runtime
 from engine.store.database import reading
@@ -67,7 +70,12 @@ class Visit:
 
     def may(self, action: Action) -> bool:
         """Whether this reader may do that: what the page offers, and never more than what it then allows."""
-        return self.principal is not None and self.principal.role in MATRIX[action]
+        return self.principal is not None and self.principal.may(action)
+
+    @property
+    def signs_in(self) -> bool:
+        """Whether customers may sign in here, and need no link from the host."""
+        return self.site.sign_in is not None
 
     def page(self, template: str, status: int = 200, **values: object) -> Response[str]:
         """The template as the answer, with what every page shows."""
@@ -170,9 +178,30 @@ def refused_page(visit: Visit, refusal: Refusal) -> Response[str]:
     """A refusal as a page: what it was, and what to do next."""
     kind = KINDS[type(refusal)]
     if isinstance(refusal, Unauthenticated):
+        if _may_go_and_sign_in(visit):
+            return Redirect(sign_in_path(visit), status_code=303, headers={"cache-control": "no-store"})
         template = "sign_in.html" if visit.reader == "staff" else "signed_out.html"
-        return visit.page(template, kind.status, order_id=_order_named(visit), problem=None)
+        return visit.page(template, kind.status, order_id=_order_named(visit), problem=None, leave_url=None)
     return visit.page("refused.html", kind.status, title=kind.title, refusal=refusal)
+
+
+def _may_go_and_sign_in(visit: Visit) -> bool:
+    """Whether this is a person without a session on their way to a customer's page: no script, no program, no form."""
+    headers = visit.request.headers
+    return (
+        visit.signs_in
+        and visit.reader == "customer"
+        and visit.request.method == "GET"
+        and "authorization" not in headers
+        and headers.get("sec-fetch-mode", "navigate") == "navigate"
+    )
+
+
+def sign_in_path(visit: Visit) -> str:
+    """Where the customer signs in, to come back to this page."""
+    url = visit.request.url
+    here = f"{url.path}?{url.query}" if url.query else url.path
+    return f"{SIGN_IN_PATH}?{urlencode({'returnTo': here if is_own_path(here) else url.path})}"
 
 
 def _order_named(visit: Visit) -> str | None:

@@ -72,6 +72,7 @@ class Templates:
                 site=runtime.catalog,
                 words=Words(runtime.catalog, visit.tongue),
                 principal=visit.principal,
+                signs_in=visit.signs_in,
                 here=visit.request.url.path,
                 balance_credits=balance,
                 **values,

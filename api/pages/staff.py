@@ -23,7 +23,8 @@ def sign_in(visit: Visit) -> Response[Any]:
         visit.site.keyring.rates.count_try(visit.request)
         with reading(runtime.db) as session:
             found = credentials.find_credential(session, hashes_of(key, runtime.secrets), visit.now)
-    if found is None or found.role not in MATRIX["support"]:
+    is_narrowed = found is not None and found.scopes is not None and "support" not in found.scopes.split()
+    if found is None or found.role not in MATRIX["support"] or is_narrowed:
         problem = "That is not the key of a support agent, an approver or an admin."
         return visit.page("sign_in.html", 401, problem=problem, order_id=None)
     visit.site.keyring.rates.forgive_try(visit.request)
@@ -43,6 +44,7 @@ def sign_out(visit: Visit) -> Response[Any]:
         hashes = hashes_of(token, visit.runtime.secrets)
         transact(visit.runtime.db, lambda session: credentials.end_portal_session(session, hashes, real_now()))
         keyring.forget()
-    response = visit.page("signed_out.html", order_id=None)
+    leave_url = visit.site.sign_in.leave_url if visit.site.sign_in is not None else None
+    response = visit.page("signed_out.html", order_id=None, leave_url=leave_url)
     response.cookies.append(session_cookie(keyring, visit.runtime, ""))
     return response

@@ -11,7 +11,7 @@ from typing import Literal
 from sqlalchemy import ColumnElement, CursorResult, Update, exists, func, or_, update
 from sqlmodel import Session, col, select
 
-from engine.store.tables import CredentialRow, PortalSessionRow
+from engine.store.tables import CredentialRow, IdentityRow, PortalSessionRow
 
 KeyRole = Literal["service", "account", "support", "approver", "admin", "auditor"]
 
@@ -75,11 +75,11 @@ def revoke_credential(session: Session, credential_id: str, account_id: str | No
     return _changed(session, statement.values(revoked_at=now)) == 1
 
 
-def operator_keys(session: Session) -> Sequence[CredentialRow]:
+def operator_keys(session: Session, now: datetime) -> Sequence[CredentialRow]:
     """The keys of the host and of staff that work, newest first."""
     return session.exec(
         select(CredentialRow)
-        .where(col(CredentialRow.account_id).is_(None), col(CredentialRow.revoked_at).is_(None))
+        .where(col(CredentialRow.account_id).is_(None), *_works(now))
         .order_by(col(CredentialRow.created_at).desc(), col(CredentialRow.credential_id).desc())
     ).all()
 
@@ -143,18 +143,29 @@ def find_portal_session(
 ) -> PortalSessionRow | None:
     """The browser session with one of these hashes, until its end or that of the key it was opened with.
 
-    `now` is real time, by which sessions end; keys end by the engine's.
+    `now` is real time, by which sessions end; keys end by the engine's. One that a person of the OIDC issuer opened
+    ends when they are unbound, or become something else to the account.
     """
     opener = col(PortalSessionRow.credential_id)
     works = exists().where(col(CredentialRow.credential_id) == opener, *_works(engine_now))
+    is_bound = exists().where(
+        col(IdentityRow.identity_id) == opener,
+        col(IdentityRow.account_id) == col(PortalSessionRow.account_id),
+        col(IdentityRow.role) == col(PortalSessionRow.role),
+    )
     return session.exec(
         select(PortalSessionRow).where(
             col(PortalSessionRow.token_hash).in_(hashes),
             PortalSessionRow.kind == "session",
             PortalSessionRow.expires_at > now,
-            or_(opener.is_(None), works),
+            or_(opener.is_(None), works, is_bound),
         )
     ).first()
+
+
+def scopes_of(session: Session, credential_id: str | None) -> str | None:
+    """What a session's key is narrowed to, and so the session that it opened; `None`: not at all."""
+    return session.exec(select(CredentialRow.scopes).where(col(CredentialRow.credential_id) == credential_id)).first()
 
 
 def end_portal_session(session: Session, hashes: Sequence[str], now: datetime) -> None:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 
 from api.cli import main
@@ -50,3 +51,49 @@ def test_keys_are_listed_beside_a_process_that_holds_the_file_and_revoked_only_w
     held.close()
     assert refused.exit_code == 2 and "in use by another Purser process" in refused.stderr
     assert len(listed(env)) == 1
+
+
+def test_a_key_may_be_made_for_less_and_for_a_while(db_url: str, tmp_path: Path) -> None:
+    env = environment(db_url, tmp_path)
+    words = (
+        "create",
+        "--role",
+        "service",
+        "--name",
+        "dashboard",
+        "--scope",
+        "read",
+        "--expires",
+        "2099-12-31",
+        "--json",
+    )
+    key = json.loads(keys(env, *words).stdout)["key"]
+    (one,) = listed(env)
+    assert (one["scopes"], one["expiresAt"]) == (["read"], "2100-01-01T00:00:00Z")
+    assert "until 2100-01-01T00:00:00Z, only read" in keys(env, "list").stdout
+    ended = ("create", "--role", "service", "--name", "x", "--expires", "2099-12-31T10:00:00+02:00")
+    keys(env, *ended)
+    assert listed(env)[0]["expiresAt"] == "2099-12-31T08:00:00Z" and listed(env)[0]["scopes"] is None
+    with serving(env, {"service": key}) as served:
+        assert served.call("service", "GET", "/v1/accounts").status_code == 403
+        assert served.call("service", "GET", "/v1/accounts/nobody/balance").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--expires", "2020-01-01", "It is over."),
+        ("--expires", "2099-12-31T10:00:00", "an instant with its offset"),
+        ("--expires", "tomorrow", "It is a day"),
+        ("--expires", "9999-12-31", "It is a day"),
+        ("--scope", "admin", "scopes are among what its role may do"),
+        ("--scope", "everything", "is not one of"),
+    ],
+)
+def test_an_end_or_a_scope_that_cannot_be_is_refused(
+    sqlite_url: str, tmp_path: Path, option: str, value: str, said: str
+) -> None:
+    env = environment(sqlite_url, tmp_path)
+    refused = keys(env, "create", "--role", "service", "--name", "x", option, value)
+    assert refused.exit_code == 2 and said in refused.stderr.replace("\n", " ")
+    assert listed(env) == []

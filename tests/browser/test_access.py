@@ -13,8 +13,7 @@ DEMO_PAGES = ("/", "/demo/mailbox")
 
 def check(page: Page, path: str) -> None:
     page.goto(path)
-    for details in page.locator("details").all():
-        details.evaluate("each => { each.open = true }")
+    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
     found = Axe().run(page, options=RULES)
     assert found.violations_count == 0, f"{path}\n{found.generate_report()}"
 
@@ -24,18 +23,45 @@ def check(page: Page, path: str) -> None:
 def test_axe_finds_nothing_on_any_page(chromium: Browser, demo: Demo, width: int, theme: str) -> None:
     window = Window(chromium, demo, viewport={"width": width, "height": 900}, color_scheme=theme, bypass_csp=True)
     customer = Customer(demo, demo.account_id)
+    for path in ("/account/usage", "/support", "/portal/used", "/nowhere"):
+        check(window.page, path)
+    window.page.goto(demo.new_customer(plan=None).link())
+    check(window.page, "/top-up-credits")
     window.page.goto(customer.link())
-    purchase_id = customer.checkout(2_000)["purchaseId"]
+    made = customer.checkout(2_000)
+    purchase_id = made["purchaseId"]
     for path in (
         *OWN_PAGES,
         "/account/subscribe/preview?plan=elite&interval=month",
         f"/top-up-credits/return?purchase={purchase_id}&status=cancelled",
+        f"/top-up-credits/return?purchase={purchase_id}&status=success",
+        f"/top-up-credits/return?purchase={customer.bought(2_000)}",
+        "/account/billing?page=77",
+        "/account/billing?page=x",
+        made["checkoutUrl"],
         *DEMO_PAGES,
     ):
         check(window.page, path)
     sign_in(window, demo.admin_key)
-    for path in (*STAFF_PAGES, f"/support/accounts/{demo.account_id}", f"/support/purchases/{purchase_id}"):
+    account = f"/support/accounts/{demo.account_id}"
+    for path in (*STAFF_PAGES, account, f"{account}/timeline", f"/support/purchases/{purchase_id}"):
         check(window.page, path)
+    window.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_from_right_to_left_on_a_small_screen(
+    chromium: Browser, demo: Demo, customer: Customer, theme: str
+) -> None:
+    demo.call("PUT", f"/v1/accounts/{customer.account_id}/profile", {"locale": "ar"})
+    purchase_id = customer.bought(2_000)
+    customer.spend(300, f"rtl-axe-{theme}")
+    window = Window(chromium, demo, viewport={"width": 320, "height": 800}, color_scheme=theme, bypass_csp=True)
+    window.page.goto(customer.link())
+    for path in (*OWN_PAGES, f"/top-up-credits/return?purchase={purchase_id}"):
+        check(window.page, path)
+        assert window.page.locator("html").get_attribute("dir") == "rtl"
+        assert window.overflow() <= 0, path
     window.close()
 
 
@@ -47,6 +73,19 @@ def test_axe_finds_nothing_where_cards_and_commit_plans_are_offered(
     window.page.goto(Customer(ecolink, ecolink.account_id).link())
     for path in ("/top-up-credits", "/account/billing", "/account/settings", "/account/usage?days=90"):
         check(window.page, path)
+    window.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_in_the_description_of_the_api(chromium: Browser, demo: Demo, theme: str) -> None:
+    """The whole page is one template for each operation: its head and a dozen of them stand for all."""
+    window = Window(chromium, demo, viewport={"width": 320, "height": 800}, color_scheme=theme, bypass_csp=True)
+    window.page.goto("/schema")
+    assert window.page.locator("main section").count() > 60
+    assert window.overflow() <= 0
+    window.page.evaluate("document.querySelectorAll('main section:nth-of-type(n+13)').forEach(each => each.remove())")
+    found = Axe().run(window.page, options=RULES)
+    assert found.violations_count == 0, found.generate_report()
     window.close()
 
 

@@ -61,6 +61,19 @@ def test_a_stranger_is_told_where_to_come_from(demo: Demo) -> None:
         assert "Your staff key" in answer.text
 
 
+def test_a_path_that_is_not_there_is_a_page_for_people_and_a_problem_for_programs(demo: Demo) -> None:
+    person = {"accept": "text/html,*/*", "accept-language": "de-DE,de;q=0.9"}
+    page = httpx.get(f"{demo.base_url}/account/nowhere", headers=person)
+    assert page.status_code == 404 and '<html lang="de"' in page.text and "default-src 'none'" in str(page.headers)
+    used = httpx.get(f"{demo.base_url}/portal/{'A' * 43}", headers=person)
+    assert used.status_code == 410 and "Dieser Link wurde benutzt" in used.text
+    assert used.headers["referrer-policy"] == "no-referrer" and "set-cookie" not in used.headers
+    for path, headers in (("/account/nowhere", {}), ("/v1/nowhere", person), ("/webhooks/nowhere", person)):
+        problem = httpx.get(f"{demo.base_url}{path}", headers=headers)
+        assert problem.status_code in (404, 405), path
+        assert problem.headers["content-type"] == "application/problem+json"
+
+
 def test_a_customer_may_not_use_the_desk_and_staff_may_not_use_a_wallet(demo: Demo, customer: Customer) -> None:
     answer = httpx.get(f"{demo.base_url}/support", cookies=customer.cookies())
     assert answer.status_code == 401
@@ -116,6 +129,11 @@ def test_the_keyboard_alone_tops_up(window: Window, customer: Customer) -> None:
     expect(page.get_by_role("button", name="Pay $50.00")).to_be_focused()
     page.keyboard.press("Enter")
     page.wait_for_url("**/sandbox/checkout/**")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Pay $50.00", exact=True)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Payment received, credits added")
+    assert customer.balance() == 5_000
 
 
 def test_signing_out_ends_the_session_everywhere(window: Window, customer: Customer, demo: Demo) -> None:

@@ -107,7 +107,7 @@ def test_details_are_checked_as_receipts_need_them(plain: Window, customer: Cust
     expect(card.locator("#profile-taxId-problem")).to_contain_text("no tax number of DE")
     expect(card.get_by_label("Company")).to_have_value("Example <b>GmbH</b>")
     card.get_by_label("Tax number").fill("DE123456789")
-    card.get_by_label("Language of pages").select_option("de")
+    card.get_by_label("Language").select_option("de")
     card.get_by_role("button", name="Save details").click()
     expect(plain.page.locator("h1")).to_have_text("Einstellungen")
     saved = account(customer, "profile")

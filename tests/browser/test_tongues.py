@@ -12,12 +12,12 @@ from api.pages.tongues import DOMAIN, ENGLISH, LOCALES, languages, tongue_of
 from api.pages.words import Words, money
 from api.problems import KINDS
 from engine.catalogs import load_catalog
-from engine.rules.errors import Invalid
+from engine.rules.errors import Invalid, RateLimited
 from tests.browser.support import Customer, Demo, Window
 from tests.test_tidy import PACKAGES, sources
 
 CATALOGS = [load_catalog(name) for name in ("alphio", "acn", "ecolink")]
-COMPLETE = ("ar", "de")
+COMPLETE = ("ar", "de", "es", "fr", "ja", "zh")
 _HOLE = re.compile(r"%\(\w+\)[sd]|%%")
 
 
@@ -40,6 +40,8 @@ def test_the_phrases_named_by_hand_are_ones_that_the_rules_say() -> None:
     code = "\n".join(path.read_text(encoding="utf-8") for path in sources(*PACKAGES) if path.name != "phrases.py")
     titles = {kind.title for kind in KINDS.values()}
     made = {f"The wallet is {status}." for status in ("suspended", "closed")} | {"There is no such page."}
+    kinds = ("tries", "requests", "keys or tokens that are not valid here")
+    made |= {RateLimited(1, what).detail for what in kinds if f'"{what}"' in code}
     assert [text for text in REFUSALS if text not in code and text not in titles | made] == []
 
 
@@ -104,6 +106,34 @@ def test_a_german_account_reads_german_pages_and_the_script_speaks_it_too(
     shown = page.locator("#upsell").inner_text()
     page.goto("/top-up-credits?amount=290")
     assert page.locator("#upsell").inner_text() == shown
+    for path in PAGES:
+        page.goto(path)
+        assert window.overflow() <= 0, path
+    window.close()
+    window.check_clean()
+
+
+@pytest.mark.parametrize(
+    ("locale", "title", "paying"),
+    [
+        ("fr-FR", "Recharger", "Payer 290,00\u00a0$"),
+        ("es-MX", "Recargar", "Pagar 290,00\u00a0$"),
+        ("ja", "チャージする", "$290.00を支払う"),
+        ("zh-CN", "充值", "支付 $290.00"),
+    ],
+)
+def test_every_language_has_its_pages_and_they_fit_on_a_small_screen(
+    chromium: Browser, demo: Demo, customer: Customer, locale: str, title: str, paying: str
+) -> None:
+    demo.call("PUT", f"/v1/accounts/{customer.account_id}/profile", {"locale": locale})
+    customer.bought(2_000)
+    window = Window(chromium, demo, viewport={"width": 320, "height": 800})
+    page = window.page
+    page.goto(customer.link())
+    expect(page.get_by_role("heading", level=1)).to_have_text(title)
+    assert page.locator("html").get_attribute("lang") == locale.partition("-")[0]
+    page.goto("/top-up-credits?amount=290")
+    expect(page.locator("#pay button")).to_have_text(paying)
     for path in PAGES:
         page.goto(path)
         assert window.overflow() <= 0, path

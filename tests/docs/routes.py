@@ -7,6 +7,8 @@ from api import receipts
 from api.app import RESOURCES
 from api.auth import MATRIX, Action, Role
 from api.openapi import ALWAYS
+from api.pages import all_pages
+from api.pages.frame import Page
 from api.problems import KINDS
 from api.scope import Resource
 from receipts.render import Renderer
@@ -39,6 +41,19 @@ ROUTES = """
 |---|---|---|---|---|---|
 """
 
+PAGES = """
+## Pages
+
+A browser gets a session by a link of the host's, by signing in at the OIDC issuer, or at the support desk with a staff
+key; the pages take keys too. Without a session a customer's page leads to the issuer, or says where to come from (401);
+a page of the desk asks for the key (401), from a customer too. Another account's purchase, document, card or key is not
+there (404). A form counts only if it comes from one of our own pages (403).
+
+| page | {readers} |
+|---|{lines}|
+"""
+READERS: tuple[Role | None, ...] = (None, *get_args(Role))
+
 
 def routes_page() -> str:
     """The whole page."""
@@ -50,6 +65,11 @@ def routes_page() -> str:
         lines.append(f"| `{action}` | {marks} |")
     lines.append(ROUTES.rstrip().replace("{always}", ", ".join(f"`{kind.code}`" for kind in ALWAYS)))
     lines += [_line(resource) for resource in everything()]
+    names = " | ".join("nobody" if role is None else f"`{role}`" for role in READERS)
+    lines.append(PAGES.rstrip().format(readers=names, lines="---|" * (len(READERS) - 1) + "---"))
+    for page in every_page():
+        marks = " | ".join("yes" if may_open(page, role) else "–" for role in READERS)
+        lines.append(f"| `{page.method} {path_of(page)}` | {marks} |")
     return "\n".join([*lines, ""])
 
 
@@ -58,6 +78,21 @@ def everything() -> list[Resource[Any]]:
     with Renderer() as renderer:
         found = [*RESOURCES, *receipts.resources(renderer)]
     return sorted(found, key=lambda resource: (resource.path.startswith("/"), resource.path, resource.method))
+
+
+def every_page() -> list[Page]:
+    """The customers' pages first, then the desk's, then those that are anybody's."""
+    with Renderer() as renderer:
+        found = all_pages(renderer)
+    return sorted(found, key=lambda page: (("customer", "staff", "anyone").index(page.reader), page.path, page.method))
+
+
+def may_open(page: Page, role: Role | None) -> bool:
+    """Whether this reader, of whatever account, may open the page as such."""
+    if page.reader == "anyone":
+        return True
+    is_customer = role in ("account", "owner", "member")
+    return role is not None and is_customer == (page.reader == "customer") and role in MATRIX[page.may]
 
 
 def _line(resource: Resource[Any]) -> str:
@@ -69,7 +104,7 @@ def _line(resource: Resource[Any]) -> str:
     return f"| `{resource.method} {path_of(resource)}` | {resource.summary} | {may} | {status} | {key} | {refused} |"
 
 
-def path_of(resource: Resource[Any]) -> str:
+def path_of(resource: Resource[Any] | Page) -> str:
     """The path with its names as the contract writes them."""
     return re.sub(r"{(\w+):\w+}", lambda found: "{" + _camel(found[1]) + "}", resource.path)
 

@@ -10,7 +10,11 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 Answer = tuple[int, Any]
-"""Status and JSON body; `None` for no body."""
+"""Status and JSON body; `None` for no body, a `Text` is a page, and with a status of 303 where it leads."""
+
+
+class Text(str):
+    """Not JSON."""
 
 
 class Loopback:
@@ -76,10 +80,13 @@ def _handler(fake: Loopback) -> type[BaseHTTPRequestHandler]:
                 except Exception as error:
                     fake.failures.append(repr(error))
                     status, told = 500, None
-            raw = b"" if told is None else json.dumps(told).encode()
+            is_text, leads = isinstance(told, Text), isinstance(told, Text) and status == 303
+            raw = b"" if told is None or leads else told.encode() if is_text else json.dumps(told).encode()
             with contextlib.suppress(ConnectionError):
                 self.send_response(status)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", "text/html; charset=utf-8" if is_text else "application/json")
+                if leads:
+                    self.send_header("Location", told)
                 self.send_header("Content-Length", str(len(raw)))
                 self.end_headers()
                 self.wfile.write(raw)

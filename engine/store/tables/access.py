@@ -35,7 +35,8 @@ class CredentialRow(Base, table=True):
 class PortalSessionRow(Base, table=True):
     """A one-time link or the browser session it opened, by the hash of its token.
 
-    `credential_id` is the key that it was opened with: it works no longer than that key does.
+    `credential_id` is the key that it was opened with, or the person of the OIDC issuer who signed in: it works no
+    longer than that key does, or than they are bound.
     """
 
     __tablename__ = "portal_sessions"

@@ -42,6 +42,7 @@ from engine.store.migrations import upgrade
 
 WALLETS = 10_000
 CALLERS = (1, 32, 256)
+BATCH = 1_000
 FLOOR_CLIENTS = 32
 CHAIN_KEY = b"k" * 32
 CLOCK = Clock()
@@ -64,7 +65,8 @@ FLOOR_TABLES = (
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One line of the table. `through` is how the callers wait: asyncio `tasks` or plain `futures`."""
+    """One line of the table. `through` is how the callers wait: asyncio `tasks`, plain `futures`, or one caller for
+    a `batch` of so many (`spends/batch`)."""
 
     wallets: int
     callers: int
@@ -87,7 +89,7 @@ class Bench:
 CASES = tuple(
     Case(wallets, callers, through)
     for wallets in (WALLETS, 1)
-    for callers, through in (*((n, "tasks") for n in CALLERS), (CALLERS[-1], "futures"))
+    for callers, through in (*((n, "tasks") for n in CALLERS), (CALLERS[-1], "futures"), (BATCH, "batch"))
 )
 
 
@@ -163,8 +165,7 @@ def _line(bench: Bench, case: Case, clients: int) -> tuple[str, ...]:
 
 def spends(bench: Bench, group: GroupCommit, case: Case, seconds: float) -> Measure:
     """Spend one credit at a time for so long; every answer must be a posted spend."""
-    measure = asyncio_tasks if case.through == "tasks" else pipelined_futures
-    measured, count = measure(group, _commands(bench, case.wallets), case.callers, seconds)
+    measured, count = MEASURES[case.through](group, _commands(bench, case.wallets), case.callers, seconds)
     bench.posted += count
     return measured
 
@@ -208,6 +209,20 @@ def pipelined_futures(
         if time.perf_counter() - start < seconds:
             waiting.append(group.submit(next(commands)))
     return Measure(count / (time.perf_counter() - start)), count
+
+
+def whole_batches(group: GroupCommit, commands: Iterator[Spend], size: int, seconds: float) -> tuple[Measure, int]:
+    """One caller that hands over `size` spends at once and waits for all of them."""
+    start = time.perf_counter()
+    count = 0
+    while time.perf_counter() - start < seconds:
+        for future in group.submit_all([next(commands) for _ in range(size)]):
+            assert isinstance(future.result(), Posted)
+        count += size
+    return Measure(count / (time.perf_counter() - start)), count
+
+
+MEASURES = {"tasks": asyncio_tasks, "futures": pipelined_futures, "batch": whole_batches}
 
 
 def check(bench: Bench) -> None:

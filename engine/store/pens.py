@@ -92,11 +92,16 @@ AnySession = Session | Pen
 
 
 def pen_of(session: AnySession) -> Pen:
-    """The pen of a session's connection."""
+    """The pen of a session's connection.
+
+    On SQLite an error ends the transaction (`OR ROLLBACK`), as it does on PostgreSQL: nothing may be written after it.
+    """
     if isinstance(session, Pen):
         return session
     connection = session.connection()
-    return Pen(connection.engine, connection.connection, connection.invalidate)
+    pen = Pen(connection.engine, connection.connection, connection.invalidate)
+    assert not pen.is_sqlite or pen.driver.in_transaction, "an error has ended this transaction"
+    return pen
 
 
 def has_left(error: BaseException | None) -> bool:

@@ -96,6 +96,7 @@ def compose(runtime: Runtime, account: AccountRow, notice: str, facts: Mapping[s
         "letter": letter,
         "language": str(spoken.locale).replace("_", "-"),
         "direction": "rtl" if spoken.locale.text_direction == "rtl" else "ltr",
+        "colon": spoken.phrases.pgettext("between a label and its value", ": "),
         "sender": catalog.name,
         "greeting": told.say(gettext("Hello %(name)s,"), name=name) if name else told.say(gettext("Hello,")),
         "questions": told.say(gettext("Questions? Write to %(email)s."), email=catalog.seller.email),

@@ -104,7 +104,7 @@ def test_a_plan_that_changes_later_is_told_with_its_day_and_name(world: World) -
 
 def test_a_reason_is_said_in_words_and_one_unknown_left_out(world: World) -> None:
     said = compose(world.runtime, account(locale="fr"), "autoRechargeOff", {"reason": "card_removed"})
-    assert "Motif: La carte a été supprimée." in said.text
+    assert "Motif\u00a0: La carte a été supprimée." in said.text
     other = compose(world.runtime, account(), "autoRechargeOff", {"reason": "code_17"})
     assert "code_17" not in other.text and "Reason" not in other.text
 

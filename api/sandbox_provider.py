@@ -32,7 +32,13 @@ from api.sandbox_sessions import SandboxRefused, fail_late, find_payment
 from engine.rules.descriptions import money_label
 from engine.rules.money import Money
 from engine.store.subscriptions import read_terms
-from engine.store.tables import SandboxRefundRow, SandboxSessionRow, SandboxSubscriptionRow
+from engine.store.tables import (
+    SandboxCardRow,
+    SandboxCustomerRow,
+    SandboxRefundRow,
+    SandboxSessionRow,
+    SandboxSubscriptionRow,
+)
 from psp.sandbox_wire import Webhook
 
 ROWS = 25
@@ -98,6 +104,13 @@ def shown_subscriptions(session: Session, now: datetime) -> list[Shown]:
     return found
 
 
+def shown_customers(session: Session, now: datetime) -> list[SandboxCustomerRow]:
+    """Who has a saved card: what its bank will say is chosen on the card's own page."""
+    cards = select(SandboxCardRow.customer_id).where(col(SandboxCardRow.is_attached))
+    wanted = select(SandboxCustomerRow).where(col(SandboxCustomerRow.customer_id).in_(cards))
+    return list(session.exec(wanted.order_by(col(SandboxCustomerRow.created_at).desc()).limit(ROWS)).all())
+
+
 def refund_part(session: Session, payment_id: str, amount: str, now: datetime) -> tuple[Webhook, ...]:
     """A refund made in the dashboard, of so many minor units or, without a number, of all that is left."""
     if amount and not (amount.isascii() and amount.isdigit() and len(amount) <= 15):
@@ -126,8 +139,16 @@ async def show_provider(sandbox: Server) -> Response[str]:
     """The provider's own side of every payment and subscription."""
     payments = await sandbox.keep(shown_payments)
     running = await sandbox.keep(shown_subscriptions)
-    base = f"{sandbox.base_url}/sandbox/provider"
-    return page("provider.html", base=base, payments=payments, subscriptions=running, back=sandbox.base_url)
+    customers = await sandbox.keep(shown_customers)
+    return page(
+        "provider.html",
+        base=f"{sandbox.base_url}/sandbox/provider",
+        portal=f"{sandbox.base_url}/sandbox/portal",
+        payments=payments,
+        subscriptions=running,
+        customers=customers,
+        back=sandbox.base_url,
+    )
 
 
 @post("/provider/payments/{payment_id:str}/{play:str}")

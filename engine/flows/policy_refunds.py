@@ -69,11 +69,11 @@ def _refund(session: Session, runtime: Runtime, account_id: str, wanted: PolicyR
     purchase = purchases.get_purchase(session, account_id, wanted.purchase_id, lock=True)
     if purchase is None:
         raise NotFound("purchase")
-    _check_reckonable(session, purchase)
     rules = runtime.catalog.refunds
     terms = decide_refund(
         refundable(session, runtime, purchase), rules.policy, wanted.amount_minor, is_admin=wanted.is_admin
     )
+    _check_reckonable(session, purchase)
     order = RefundOrder("refund", Money(terms.amount_minor, purchase.currency), terms.credits, wanted.reason)
     above = needs_approval(session, runtime, purchase, terms.amount_minor)
     return propose(session, runtime, purchase, order, wanted.actor, needs_approval=above)
@@ -95,7 +95,7 @@ def needs_approval(session: Session, runtime: Runtime, purchase: PurchaseRow, am
 
 def refundable(session: Session, runtime: Runtime, purchase: PurchaseRow) -> Refundable:
     """The purchase as the policy looks at it."""
-    known = purchases.facts_of(session, purchase)
+    known = [f for f in purchases.facts_of(session, purchase) if f.amount.currency == purchase.currency]
     lots = purchases.purchase_lots(session, purchase.account_id, purchase.purchase_id)
     provider = runtime.providers.get(purchase.provider)
     return Refundable(
@@ -125,8 +125,8 @@ def refund_offer(session: Session, runtime: Runtime, purchase: PurchaseRow, *, i
     """What this person may give back now."""
     seen = refundable(session, runtime, purchase)
     try:
-        _check_reckonable(session, purchase)
         most = refund_max(seen, runtime.catalog.refunds.policy, is_admin=is_admin)
+        _check_reckonable(session, purchase)
     except Refusal as refusal:
         return Offer(0, seen.unspent_minor, refusal)
     return Offer(most, seen.unspent_minor, None)

@@ -52,21 +52,32 @@ def process_due(runtime: Runtime, now: datetime, limit: int = 100) -> int:
     """Process stored events that are due; how many were looked at."""
     with reading(runtime.db) as session:
         rows = purchases.events_due(session, now, limit)
+    of_no_concern: list[ProviderEventRow] = []
     for row in rows:
         provider = runtime.providers.get(row.provider)
         if provider is None:
             _give_up(runtime, row, "the provider is off", now)
             continue
         try:
-            process(runtime, provider, row, now)
+            process(runtime, provider, row, now, of_no_concern)
         except Exception as error:
             log.exception("provider event failed", provider=row.provider, event_id=row.event_id)
             _later(runtime, row, "stored", f"{type(error).__name__}: {error}", now)
+    _ignore(runtime, of_no_concern, now)
     return len(rows)
 
 
-def process(runtime: Runtime, provider: PaymentProvider, row: ProviderEventRow, now: datetime) -> None:
-    """Turn one event into facts (fetching what must be fetched) and carry them out with the event marked done."""
+def process(
+    runtime: Runtime,
+    provider: PaymentProvider,
+    row: ProviderEventRow,
+    now: datetime,
+    of_no_concern: list[ProviderEventRow] | None = None,
+) -> None:
+    """Turn one event into facts (fetching what must be fetched) and carry them out with the event marked done.
+
+    One that is about nothing of ours is ignored, at once or, where there is a list of such, by its caller.
+    """
     event = Event(row.event_id, row.type, row.payload)
     if isinstance(provider, Store):
         _process_store(runtime, provider, row, event, now)
@@ -83,7 +94,10 @@ def process(runtime: Runtime, provider: PaymentProvider, row: ProviderEventRow, 
         _later(runtime, row, "parked", str(error), now)
         return
     if not facts:
-        _finish(runtime, row, "ignored", None, now)
+        if of_no_concern is None:
+            _ignore(runtime, [row], now)
+        else:
+            of_no_concern.append(row)
         return
     unknown = carry_out(runtime, provider, facts, row)
     if unknown:
@@ -283,6 +297,17 @@ def _put_off(
 
 def _finish(runtime: Runtime, row: ProviderEventRow, status: str, problem: str | None, now: datetime) -> None:
     transact(runtime.db, lambda session: _mark(session, row, status, problem, now))
+
+
+def _ignore(runtime: Runtime, rows: list[ProviderEventRow], now: datetime) -> None:
+    """Mark events that are about nothing of ours, all in one transaction."""
+
+    def work(session: Session) -> None:
+        for row in rows:
+            _mark(session, row, "ignored", None, now)
+
+    if rows:
+        transact(runtime.db, work)
 
 
 def _mark(session: Session, row: ProviderEventRow, status: str, problem: str | None, now: datetime) -> None:

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from api.sandbox_cards import BEHAVIOURS
 from engine.store.database import Database
 from tests.sandbox.support import World, running
 from tests.sandbox.test_subscriptions import begun, state
@@ -96,3 +98,16 @@ def test_a_subscription_renews_fails_to_and_ends(world: World) -> None:
     assert play(world, first.object_id, "cancel", "subscriptions") == 303
     assert state(world, session_id)[0].state == "ended"
     assert [name for name in buttons(world) if name in ("renew", "cancel")] == []
+
+
+def test_saved_cards_lead_to_the_page_where_their_banks_word_is_chosen(world: World) -> None:
+    assert "Nobody has saved a card." in world.browser.get("/sandbox/provider").text
+    customer = world.provider.customer("acc_1", "mira@customer.example", "customer:acc_1")
+    session_id = world.provider.start_checkout(replace(world.order(), save_card=True, customer_id=customer)).session_id
+    assert world.press(session_id, "pay").status_code == 303
+    shown = world.browser.get("/sandbox/provider").text
+    (link,) = re.findall(r'href="([^"]+/sandbox/portal/[^"]+)"', shown)
+    assert link.endswith(f"/{customer}") and "mira@customer.example" in shown
+    card_page = world.browser.get(link).text
+    for behaviour in BEHAVIOURS:
+        assert f'/{behaviour}"' in card_page

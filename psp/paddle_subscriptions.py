@@ -100,7 +100,10 @@ class PaddleSubscriptions:
         return Prorated(minor_of(totals.get("grand_total", "0")), 0)
 
     def change(self, change: SubscriptionChange) -> tuple[ProviderFact, ...]:
-        """Another plan, once for its key. What Paddle sells now must be what the change was reckoned from."""
+        """Another plan, once for its key; a cancellation is taken back last, so that what was cut off charges nobody.
+
+        What Paddle sells now must be what the change was reckoned from.
+        """
         subscription = self._finished(self._get(change.reference), self._newest(change.reference))
         if marks_of(subscription).get("purser_change") != change.idempotency_key:
             if subscription["status"] == "paused" or is_scheduled(subscription, "pause"):
@@ -111,6 +114,7 @@ class PaddleSubscriptions:
                 self._change_now(subscription, change)
             else:
                 self._change_next(subscription, change)
+        self._unschedule(subscription, "cancel")
         return self.told(change.reference)
 
     def act(self, reference: str, act: Act) -> tuple[ProviderFact, ...]:
@@ -124,8 +128,9 @@ class PaddleSubscriptions:
                 case "reactivate":
                     self._unschedule(subscription, "cancel")
                     self._put_back(subscription)
+                case "pause" if is_scheduled(subscription, "cancel"):
+                    raise ProviderRefused("subscription_ends", "What is cancelled is reactivated before it is paused.")
                 case "pause" if not is_paused and not is_scheduled(subscription, "pause"):
-                    self._unschedule(subscription, "cancel")
                     next_period = SubscriptionEffectiveFrom.NextBillingPeriod
                     self._wire.make(f"/subscriptions/{reference}/pause", PauseSubscription(next_period))
                 case "resume" if is_paused:
@@ -175,7 +180,6 @@ class PaddleSubscriptions:
         is_switch = _sold_now(subscription) != sold_under(change.terms)
         is_paid = is_switch and change.due_minor > 0 and self._charged(subscription, change)
         is_given = is_switch and not is_paid and subscription["status"] == "active"
-        self._unschedule(subscription, "cancel")
         self._update(change.reference, switched(subscription, change, is_paid=is_paid, is_given=is_given))
 
     def _charged(self, subscription: Json, change: SubscriptionChange) -> bool:
@@ -209,12 +213,12 @@ class PaddleSubscriptions:
 
     def _change_next(self, subscription: Json, change: SubscriptionChange) -> None:
         """Put the next plan on the subscription, after Paddle has said that nothing is charged and no date moves."""
-        self._unschedule(subscription, "cancel")
         asked = waiting(subscription, change)
         would = self._wire.change(f"/subscriptions/{change.reference}/preview", asked)
-        period = period_of(subscription)
-        ends_at = period_of(would)
-        if would.get("immediate_transaction") or period is None or ends_at is None or ends_at.end != period.end:
+        now, then, next_at = period_of(subscription), period_of(would), would.get("next_billed_at")
+        assert now is not None, "what waits was asked for within a period"
+        ends = [*([then.end] if then else []), *([datetime.fromisoformat(next_at)] if next_at else [])]
+        if would.get("immediate_transaction") or any(end > now.end for end in ends):
             raise ProviderRefused("change_not_at_period_end", "Paddle would charge for this change at once.")
         self._update(change.reference, asked)
 

@@ -77,6 +77,47 @@ def test_an_upgrade_that_is_cut_off_after_its_charge_is_made_by_whoever_looks_ne
     assert (answer.status_code, answer.json()["plan"], charges(mira)) == (200, "pro", 1)
 
 
+def test_a_change_that_is_refused_leaves_a_cancelled_plan_cancelled(
+    mira: PaddleCustomer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mira.begin("pro")
+    mira.act("cancel")
+    preview = mira.fake.preview_update
+
+    def charging(subscription_id: str, given: Json) -> Json:
+        return preview(subscription_id, given) | {"next_billed_at": "2026-12-31T00:00:00.000000Z"}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mira.fake, "preview_update", charging)
+        answer = mira.host.post(f"{mira.path}/subscription/change", {"plan": "base"})
+        assert_problem(answer, 503, "UNAVAILABLE")
+    assert mira.at_paddle()["scheduled_change"]["action"] == "cancel"
+    assert_problem(mira.host.post(f"{mira.path}/subscription/pause"), 503, "UNAVAILABLE")
+    assert mira.at_paddle()["scheduled_change"]["action"] == "cancel"
+    now = mira.change("base")
+    assert (now["pendingPlan"], now["cancelAtPeriodEnd"]) == ("base", False)
+
+
+@pytest.mark.parametrize("plan", ["base", "elite"])
+def test_a_cancellation_is_taken_back_after_all_else_of_a_change(
+    mira: PaddleCustomer, monkeypatch: pytest.MonkeyPatch, plan: str
+) -> None:
+    mira.begin("pro")
+    mira.wait(days=10)
+    mira.act("cancel")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
+        cut.setattr(PaddleSubscriptions, "_unschedule", killed)
+        mira.host.post(f"{mira.path}/subscription/change", {"plan": plan}, key="k1")
+    assert mira.at_paddle()["scheduled_change"]["action"] == "cancel"
+    answer = mira.host.post(f"{mira.path}/subscription/change", {"plan": plan}, key="k1")
+    assert (answer.status_code, answer.json()["cancelAtPeriodEnd"]) == (200, False)
+    assert charges(mira) == (plan == "elite")
+
+
 def test_a_charge_that_is_not_settled_yet_is_waited_for_and_not_made_again(mira: PaddleCustomer) -> None:
     mira.begin("base")
     mira.wait(days=10)

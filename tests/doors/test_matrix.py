@@ -43,7 +43,10 @@ BY_PREFIX: tuple[tuple[str, str, set[str]], ...] = (
     ("GET", "purchases/store-token", {"account", "owner", "service"}),
     *(
         (method, name, who)
-        for name in ("limits", "alerts", "profile", "api-keys", "subscription", "purchases/store-consent")
+        for name in (
+            *("limits", "alerts", "profile", "api-keys", "subscription", "purchases/store-consent"),
+            *("auto-recharge", "payment-methods", "provider-portal"),
+        )
         for method, who in (("GET", ACCOUNTS | HOST_ONLY), ("*", {"owner", "service"}))
     ),
     ("*", "spends", HOST_ONLY),

@@ -23,7 +23,7 @@ from api.auth import Action, Principal
 from api.pages.render import HEADERS, Templates
 from api.pages.tongues import ENGLISH, Tongue, tongue_of
 from api.portal import is_own_path
-from api.problems import KINDS
+from api.problems import KINDS, RETRY_AFTER_SECONDS
 from api.scope import Site
 from api.sign_in import PATH as SIGN_IN_PATH
 from engine.rules.errors import Forbidden, Invalid, NotFound, Refusal, Unauthenticated
@@ -182,7 +182,11 @@ def refused_page(visit: Visit, refusal: Refusal) -> Response[str]:
             return Redirect(sign_in_path(visit), status_code=303, headers={"cache-control": "no-store"})
         template = "sign_in.html" if visit.reader == "staff" else "signed_out.html"
         return visit.page(template, kind.status, order_id=_order_named(visit), problem=None, leave_url=None)
-    return visit.page("refused.html", kind.status, title=kind.title, refusal=refusal)
+    response = visit.page("refused.html", kind.status, title=kind.title, refusal=refusal)
+    if kind.status in RETRY_AFTER_SECONDS:
+        seconds = refusal.facts.get("retryAfterSeconds", RETRY_AFTER_SECONDS[kind.status])
+        response.headers["retry-after"] = str(seconds)
+    return response
 
 
 def _may_go_and_sign_in(visit: Visit) -> bool:

@@ -10,7 +10,7 @@
    runtime   what a running Purser is made of                 engine/runtime.py
    book      the single write path for credits                engine/book.py  engine/group_commit.py
    store     the only place that speaks SQL                   engine/store/
-   payments  what is asked of a provider                      engine/payments.py   engine/clock.py
+   payments  what is asked of a provider                      engine/payments.py   engine/recurring.py
    rules     what is allowed: pure functions on frozen values engine/rules/
 ```
 

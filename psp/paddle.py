@@ -37,13 +37,11 @@ from engine.payments import (
     Event,
     Fact,
     Polled,
-    Prorated,
     ProviderFact,
     ProviderRefused,
     RefundRequest,
-    SubscriptionChange,
-    SubscriptionRequest,
 )
+from engine.recurring import Prorated, SubscriptionChange, SubscriptionRequest
 from psp import paddle_polling
 from psp.paddle_events import is_id, subscription_id, transaction_id, verified_event
 from psp.paddle_facts import (

@@ -29,7 +29,8 @@ from paddle_billing.Resources.Transactions.Operations.Price import (
     TransactionNonCatalogProduct,
 )
 
-from engine.payments import ProviderRefused, SubscriptionChange, SubscriptionRequest
+from engine.payments import ProviderRefused
+from engine.recurring import SubscriptionChange, SubscriptionRequest
 from psp.paddle_facts import Json, marks_of
 from psp.paddle_subscription_facts import charge_of, held, holds, item_of, period_of, sells, sold_by
 from psp.paddle_values import minor_of

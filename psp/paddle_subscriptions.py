@@ -27,16 +27,8 @@ from paddle_billing.Resources.Subscriptions.Operations import (
     UpdateSubscription,
 )
 
-from engine.payments import (
-    Act,
-    Checkout,
-    Prorated,
-    ProviderFact,
-    ProviderRefused,
-    ProviderUnreachable,
-    SubscriptionChange,
-    SubscriptionRequest,
-)
+from engine.payments import Act, Checkout, ProviderFact, ProviderRefused, ProviderUnreachable
+from engine.recurring import Prorated, SubscriptionChange, SubscriptionRequest
 from psp.paddle_facts import Json, marks_of, returned_facts
 from psp.paddle_subscription_asks import (
     UNSCHEDULED,

@@ -26,9 +26,8 @@ from engine.payments import (
     ProviderRefused,
     ProviderUnreachable,
     RefundRequest,
-    SubscriptionChange,
-    SubscriptionRequest,
 )
+from engine.recurring import SubscriptionChange, SubscriptionRequest
 from engine.rules.money import Money
 from psp.sandbox_subscription_wire import (
     Asked,

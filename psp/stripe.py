@@ -26,13 +26,11 @@ from engine.payments import (
     Event,
     Fact,
     Polled,
-    Prorated,
     ProviderFact,
     ProviderRefused,
     RefundRequest,
-    SubscriptionChange,
-    SubscriptionRequest,
 )
+from engine.recurring import Prorated, SubscriptionChange, SubscriptionRequest
 from psp import stripe_cards, stripe_polling
 from psp.stripe_asking import asking, seen_at
 from psp.stripe_events import Pointed, pointer, verified_event

@@ -15,15 +15,8 @@ import stripe
 from stripe.params import SubscriptionUpdateParams
 from stripe.params.checkout import SessionCreateParams
 
-from engine.payments import (
-    Act,
-    Checkout,
-    Prorated,
-    ProviderFact,
-    ProviderRefused,
-    SubscriptionChange,
-    SubscriptionRequest,
-)
+from engine.payments import Act, Checkout, ProviderFact, ProviderRefused
+from engine.recurring import Prorated, SubscriptionChange, SubscriptionRequest
 from engine.rules.money import Money
 from engine.rules.subscriptions import Terms
 from psp.stripe_asking import asking, seen_at

@@ -13,7 +13,7 @@ from engine.clock import new_id
 from engine.flows import subscriptions
 from engine.flows.subscription_reads import Current
 from engine.flows.topups import offered_providers
-from engine.payments import SubscriptionProvider, can_be_managed
+from engine.recurring import SubscriptionProvider, can_be_managed
 from engine.rules.errors import Invalid, NotFound, PlanElsewhere, Refusal, Unavailable, WalletNotActive
 from engine.rules.fields import PROVIDER_NAMES
 from engine.rules.plans import Plan

@@ -6,15 +6,8 @@ that used it with it, in the same transaction; the provider is told afterwards, 
 
 from sqlmodel import Session
 
-from engine.payments import (
-    Card,
-    CardProvider,
-    Detached,
-    PaymentProvider,
-    ProviderRefused,
-    can_be_managed,
-    keeps_cards,
-)
+from engine.payments import Card, CardProvider, Detached, PaymentProvider, ProviderRefused, keeps_cards
+from engine.recurring import can_be_managed
 from engine.rules.errors import NotFound
 from engine.rules.facts import Fact
 from engine.runtime import Runtime

@@ -14,7 +14,8 @@ from sqlmodel import Session
 from engine.flows import subscription_facts
 from engine.flows.converge import apply_facts
 from engine.flows.store_overlaps import end_earlier, give_back_rest
-from engine.payments import ProviderRefused, Store, SubscriptionStore
+from engine.payments import ProviderRefused, Store
+from engine.recurring import SubscriptionStore
 from engine.rules.facts import InvoiceFact, SubscriptionFact
 from engine.rules.money import Money
 from engine.rules.store_renewals import Renewal, plan_product, refund_fact, renewal_facts

@@ -7,7 +7,8 @@ from sqlmodel import Session
 
 from engine.flows.store_customers import token_of
 from engine.flows.store_renewals import account_of, known_owner, take_renewals
-from engine.payments import Store, SubscriptionStore
+from engine.payments import Store
+from engine.recurring import SubscriptionStore
 from engine.rules.errors import Invalid, NotFound
 from engine.rules.store_products import sells_plan
 from engine.rules.store_renewals import Renewal

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from sqlmodel import Session
 
 from engine.flows import receive
-from engine.payments import SubscriptionProvider
+from engine.recurring import SubscriptionProvider
 from engine.rules.subscriptions import ABILITIES
 from engine.runtime import Runtime
 from engine.store import outbox, subscriptions

@@ -12,7 +12,8 @@ from engine.flows.store_renewals import take_renewals
 from engine.flows.subscription_credits import COVERING, months_of, paid_invoices
 from engine.flows.subscription_facts import settle
 from engine.flows.subscription_standing import standing_of
-from engine.payments import ProviderRefused, ProviderUnreachable, SubscriptionProvider, SubscriptionStore
+from engine.payments import ProviderRefused, ProviderUnreachable
+from engine.recurring import SubscriptionProvider, SubscriptionStore
 from engine.rules.errors import NotFound
 from engine.rules.periods import period_at, period_start
 from engine.rules.subscriptions import Period, Standing, Terms

@@ -8,7 +8,8 @@ from sqlmodel import Session
 
 from engine.clock import new_id
 from engine.flows.topups import offered_providers
-from engine.payments import ProviderRefused, ProviderUnreachable, SubscriptionProvider, SubscriptionRequest
+from engine.payments import ProviderRefused, ProviderUnreachable
+from engine.recurring import SubscriptionProvider, SubscriptionRequest
 from engine.rules.errors import Invalid, NotFound, Unavailable, WalletNotActive
 from engine.rules.fields import PROVIDER_NAMES
 from engine.rules.return_urls import cancel_url, check_return_url, success_url

@@ -18,15 +18,8 @@ from engine.flows import receive
 from engine.flows.subscription_reads import Current, Live, current, find_live, read_current, settle_account
 from engine.flows.subscription_start import StartOrder, check_start, check_wallet, first_terms, start
 from engine.flows.subscription_turns import turn
-from engine.payments import (
-    Prorated,
-    ProratingProvider,
-    ProviderFact,
-    ProviderRefused,
-    ProviderUnreachable,
-    SubscriptionChange,
-    SubscriptionProvider,
-)
+from engine.payments import ProviderFact, ProviderRefused, ProviderUnreachable
+from engine.recurring import Prorated, ProratingProvider, SubscriptionChange, SubscriptionProvider
 from engine.rules.commands import fingerprint_of
 from engine.rules.errors import Invalid, NotFound, PlanElsewhere, Unavailable
 from engine.rules.facts import Fact

@@ -24,9 +24,8 @@ from engine.payments import (
     ProviderRefused,
     ProviderUnreachable,
     RefundRequest,
-    SubscriptionChange,
-    SubscriptionRequest,
 )
+from engine.recurring import SubscriptionChange, SubscriptionRequest
 from engine.runtime import Runtime
 from engine.store.database import Database, reading, transact
 from engine.store.tables import OutboxRow

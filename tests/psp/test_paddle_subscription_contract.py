@@ -9,16 +9,8 @@ import jsonschema
 import pytest
 
 from engine.catalogs import load_catalog
-from engine.payments import (
-    Act,
-    InvoiceFact,
-    ProratingProvider,
-    ProviderRefused,
-    SubscriptionChange,
-    SubscriptionFact,
-    SubscriptionProvider,
-    SubscriptionRequest,
-)
+from engine.payments import Act, InvoiceFact, ProviderRefused, SubscriptionFact
+from engine.recurring import ProratingProvider, SubscriptionChange, SubscriptionProvider, SubscriptionRequest
 from engine.rules.subscriptions import Terms, terms_of
 from psp.paddle import Paddle
 from psp.paddle_subscription_facts import invoice_fact, subscription_fact

@@ -6,14 +6,8 @@ from datetime import timedelta
 import pytest
 
 from engine.catalogs import load_catalog
-from engine.payments import (
-    InvoiceFact,
-    ProviderRefused,
-    SubscriptionChange,
-    SubscriptionFact,
-    SubscriptionProvider,
-    SubscriptionRequest,
-)
+from engine.payments import InvoiceFact, ProviderRefused, SubscriptionFact
+from engine.recurring import SubscriptionChange, SubscriptionProvider, SubscriptionRequest
 from engine.rules.money import Money
 from engine.rules.periods import period_start
 from engine.rules.subscriptions import terms_of

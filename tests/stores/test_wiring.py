@@ -11,7 +11,8 @@ from api.environ import SettingsError
 from api.server import providers_of
 from api.settings import read_settings
 from engine.flows.reconcile import reconcile
-from engine.payments import SubscriptionStore, can_be_polled
+from engine.payments import can_be_polled
+from engine.recurring import SubscriptionStore
 from engine.rules.errors import Refusal
 from engine.store import books, stores
 from engine.store.database import reading, transact

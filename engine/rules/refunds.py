@@ -47,8 +47,15 @@ class Refundable:
 
     @property
     def unspent_minor(self) -> int:
-        """The unspent share of the money, at most what is left of it."""
-        return min(self.left_minor, share_down(self.paid_minor, self.remaining_credits, self.granted_credits))
+        """The unspent share of the money, at most what is left of it.
+
+        Credits taken by earlier parts were rounded down, so all parts together are held to the share that was unspent
+        before them: else each part could leave behind a fraction that buys the next one.
+        """
+        now = share_down(self.paid_minor, self.remaining_credits, self.granted_credits)
+        unspent_before = min(self.granted_credits, self.remaining_credits + self.out_credits)
+        together = share_down(self.paid_minor, unspent_before, self.granted_credits) - self.gone_minor
+        return max(0, min(self.left_minor, now, together))
 
 
 @dataclass(frozen=True, slots=True)

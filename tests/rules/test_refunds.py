@@ -32,19 +32,19 @@ def purchase(
 
 
 @pytest.mark.parametrize(
-    ("paid", "granted", "remaining", "gone", "share"),
+    ("paid", "granted", "remaining", "gone", "out", "share"),
     [
-        (1_000, 10_000_000, 9_999_999, 0, 999),
-        (1_000, 10_000_000, 10_000_000, 0, 1_000),
-        (999, 3, 2, 0, 666),
-        (1_000, 100, 67, 333, 667),
-        (1_000, 100, 0, 0, 0),
+        (1_000, 10_000_000, 9_999_999, 0, 0, 999),
+        (1_000, 10_000_000, 10_000_000, 0, 0, 1_000),
+        (999, 3, 2, 0, 0, 666),
+        (1_000, 100, 67, 333, 33, 667),
+        (1_000, 100, 0, 0, 0, 0),
     ],
 )
 def test_the_unspent_share_is_rounded_down_and_at_most_what_is_left(
-    paid: int, granted: int, remaining: int, gone: int, share: int
+    paid: int, granted: int, remaining: int, gone: int, out: int, share: int
 ) -> None:
-    assert purchase(paid, granted, remaining, gone).unspent_minor == share
+    assert purchase(paid, granted, remaining, gone, out).unspent_minor == share
 
 
 def test_three_thirds_of_a_hundred_credits_are_33_33_and_34() -> None:
@@ -89,6 +89,14 @@ def test_refunds_by_support_never_take_what_was_spent_nor_give_more_than_was_pai
         gone, out = gone + terms.amount_minor, out + terms.credits
         assert gone <= paid and out <= granted - spent, "nothing that was spent is owed"
     assert gone * granted <= paid * (granted - spent)
+
+
+def test_parts_that_round_down_do_not_buy_another_part() -> None:
+    """8 for 21 credits, 16 of them spent: 5/21 of 8 is 1, and after it went back nothing is left to give."""
+    first = decide_refund(purchase(8, 21, 5), "manual", 1, is_admin=False)
+    assert first.credits == 2
+    with pytest.raises(RefundCreditsTouched):
+        refund_max(purchase(8, 21, 3, 1, 2), "manual", is_admin=False)
 
 
 @given(paid=st.integers(1, 5_000), granted=st.integers(1, 10**9), data=st.data())

@@ -7,7 +7,7 @@ that used it with it, in the same transaction; the provider is told afterwards, 
 from sqlmodel import Session
 
 from engine.payments import CardProvider, Detached, PaymentProvider, ProviderRefused, keeps_cards
-from engine.rules.errors import NotFound, Unavailable
+from engine.rules.errors import NotFound
 from engine.rules.facts import Fact
 from engine.runtime import Runtime
 from engine.store import books, cards, outbox, recharges
@@ -133,7 +133,7 @@ def portal_url(runtime: Runtime, account_id: str) -> str:
     rails = (runtime.providers.get(name) for name in names)
     provider = next((rail for rail in rails if rail is not None and keeps_cards(rail)), None)
     if provider is None:
-        raise Unavailable("No configured payment provider has pages of its own for customers.")
+        raise NotFound("page of a payment provider for its customers")
     customer_id = customer_of(runtime, provider, account)
     return provider.portal_url(customer_id, f"{runtime.base_url}/account/billing")
 

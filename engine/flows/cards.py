@@ -160,7 +160,7 @@ def portal_url(runtime: Runtime, account_id: str) -> str:
     rails = (runtime.providers.get(name) for name in names)
     provider = next((rail for rail in rails if rail is not None and keeps_cards(rail)), None)
     if provider is None:
-        raise NotFound("payment provider with pages of its own")
+        raise NotFound("page of a payment provider for its customers")
     customer_id = customer_of(runtime, provider, account)
     return provider.portal_url(customer_id, f"{runtime.base_url}/account/billing")
 

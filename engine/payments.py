@@ -5,7 +5,7 @@ It holds no session and knows no wallet. `flows/topups.py` and `flows/refunds.py
 they never call it inside a database transaction.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeGuard, runtime_checkable
@@ -192,10 +192,6 @@ class Store(PaymentProvider, Protocol):
 
     def finish(self, object_id: str) -> None:
         """Say that the purchase was delivered; repeating it changes nothing."""
-        ...
-
-    def missed(self, since: datetime, until: datetime) -> Iterator[Event]:
-        """What happened between these instants and may not have reached us, as events like any other."""
         ...
 
 

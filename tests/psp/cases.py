@@ -222,6 +222,10 @@ BY_ITSELF = {
         "stores/apple_subscriptions::a_failed_renewal_grants_nothing_until_it_is_paid",
         "psp/stripe_subscriptions::a_declined_renewal_is_past_due_without_credits_until_it_is_paid",
     ),
+    "Google: an upgrade that links to the old purchase token": (
+        "stores/google_changes::an_upgrade_at_the_difference_adds_the_difference",
+        "stores/google_changes::of_a_chain_of_changes_all_that_was_paid_is_found_by_the_last_push",
+    ),
 }
 
 STORES = {

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine import payments
+from engine import payments, recurring
 from engine.flows.reconcile import YOUNG, reconcile
 from engine.flows.refunds import reverse_purchase
 from engine.jobs import Jobs
@@ -21,6 +22,7 @@ from tests.psp.fake_moonpay import FakeMoonPay
 from tests.psp.fake_paddle import FakePaddle
 from tests.psp.fake_stripe import FakeStripe
 from tests.psp.paddle_orders import a_rail
+from tests.psp.paddle_subscriber import open_customer as open_paddle_customer
 from tests.psp.rail_world import RailWorld, open_rail_world
 from tests.psp.stripe_objects import new_card
 from tests.psp.stripe_subscriber import open_customer
@@ -29,21 +31,26 @@ from tests.stores.conftest import google as google
 from tests.stores.fake_apple import FakeApple
 from tests.stores.fake_google import FakeGoogle
 from tests.stores.shop import open_shop
+from tests.stores.test_google_subscriptions import Member, month
 
 OF_SUBSCRIPTIONS = frozenset(
     "start_subscription preview_change change_subscription act_on_subscription subscription facts refund".split()
 )
 OF_RAILS = frozenset({"start_checkout", "payment", "facts", "refund", "poll"})
 OF_CARDS_AT_STRIPE = frozenset({"changed_card", "detached"})
-OF_STORES = frozenset({"posted", "news", "answer", "finish", "missed", "refund", "verify"})
+OF_STORES = frozenset({"posted", "news", "answer", "finish", "poll", "refund", "verify"})
+OF_SUBSCRIPTIONS_AT_PADDLE = OF_SUBSCRIPTIONS - {"refund", "subscription"} | {"manage_url"}
+OF_SUBSCRIPTIONS_AT_STORES = frozenset({"posted_subscription", "renewals", "acknowledge"})
 PROTOCOLS = (
     payments.PaymentProvider,
     payments.Store,
     payments.CardProvider,
     payments.CardFollower,
     payments.PolledProvider,
-    payments.SubscriptionProvider,
-    payments.ProratingProvider,
+    recurring.SubscriptionProvider,
+    recurring.ProratingProvider,
+    recurring.ManagedProvider,
+    recurring.SubscriptionStore,
 )
 
 
@@ -58,7 +65,8 @@ def test_whatever_can_be_asked_of_a_provider_is_watched_somewhere() -> None:
     asked = {name for protocol in PROTOCOLS for name, found in vars(protocol).items() if callable(found)}
     named = {name for name in asked if not name.startswith("_")}
     assert len(named) >= 25
-    assert named == SEEN_OF_CARDS | OF_SUBSCRIPTIONS | OF_RAILS | OF_CARDS_AT_STRIPE | OF_STORES
+    of_subscriptions = OF_SUBSCRIPTIONS | OF_SUBSCRIPTIONS_AT_PADDLE | OF_SUBSCRIPTIONS_AT_STORES
+    assert named == SEEN_OF_CARDS | of_subscriptions | OF_RAILS | OF_CARDS_AT_STRIPE | OF_STORES
 
 
 def test_subscriptions_at_stripe(
@@ -81,6 +89,39 @@ def test_subscriptions_at_stripe(
     mira.jobs.run_due()
     mira.runtime.group.close()
     assert set(watched.called) >= OF_SUBSCRIPTIONS
+
+
+def test_subscriptions_at_paddle(db: Database, clock: FakeClock, connections: Connections) -> None:
+    with FakePaddle(now=clock.now) as paddle:
+        watched: Any = Watched(a_rail(paddle), connections)
+        mira = open_paddle_customer(db, clock, paddle, watched)
+        mira.begin("base")
+        assert mira.preview("pro")["dueNowMinor"] > 0
+        mira.change("pro")
+        for act in ("cancel", "reactivate", "pause", "resume"):
+            mira.act(act)
+        assert mira.host.post(f"{mira.path}/provider-portal").status_code == 200
+        mira.wait(days=31)
+        mira.runtime.group.close()
+    assert set(watched.called) >= OF_SUBSCRIPTIONS_AT_PADDLE
+
+
+def test_subscriptions_at_the_app_stores(
+    db: Database, clock: FakeClock, apple: FakeApple, google: FakeGoogle, tmp_path: Path, connections: Connections
+) -> None:
+    with open_shop(db, clock, apple, google, tmp_path) as shop:
+        rails: Any = shop.host.runtime.providers
+        watched = {name: Watched(rail, connections) for name, rail in rails.items()}
+        rails.update(watched)
+        nora = Member(shop, shop.host.open("nora"))
+        token = nora.subscribe()
+        assert shop.post_google(token, "pro", nora.path).status_code == 200
+        nora.hear("purchased", token)
+        nora.play.renew(token)
+        nora.wait_until(month(1) + timedelta(hours=3))
+        assert nora.plan() == ("pro", "active")
+        rails.update({name: each._provider for name, each in watched.items()})
+    assert {name for each in watched.values() for name in each.called} >= OF_SUBSCRIPTIONS_AT_STORES
 
 
 def test_saved_cards_at_stripe_that_change(

@@ -308,7 +308,7 @@ def close(mira: PaddleCustomer) -> None:
 
 def test_the_customer_gives_another_card_on_paddles_page(mira: PaddleCustomer) -> None:
     without = mira.host.post(f"{mira.path}/provider-portal")
-    assert_problem(without, 503, "UNAVAILABLE")
+    assert_problem(without, 404, "NOT-FOUND")
     mira.begin("pro")
     answer = mira.host.post(f"{mira.path}/provider-portal")
     assert answer.json() == {"url": mira.at_paddle()["management_urls"]["update_payment_method"]}

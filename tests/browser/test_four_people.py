@@ -61,7 +61,6 @@ def test_finance_gets_the_months_documents_and_they_add_up_to_the_payments(
     assert {(row["kind"], row["orderId"]) for row in rows} == {
         ("receipt", kept), ("receipt", returned), ("credit_note", returned)
     }  # fmt: skip
-    signs = {"receipt": 1, "credit_note": -1}
-    assert sum(signs[row["kind"]] * int(row["total"].replace(".", "")) for row in rows) == 30_000
+    assert sum(int(row["total"].replace(".", "")) for row in rows) == 30_000, "credit notes stand below zero"
     payments = {each["id"]: (each["status"], each["amountMinor"]) for each in customer.payments()}
     assert payments == {kept: ("completed", 30_000), returned: ("refunded", 2_000)}

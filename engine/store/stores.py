@@ -88,19 +88,17 @@ def bind(
 ) -> Sighting | None:
     """Bind a purchase to its account, for good; what was sighted before it was claimed, if anything."""
     row = lock_purchase(session, key)
-    earlier = None
-    if row is None:
+    if row is None:  # somebody may write it before we do: then it says more than our own sighting
         keep_sighting(session, key, sighting, None, now)
         row = lock_purchase(session, key)
         assert row is not None
-    else:
-        earlier = read_sighting(row)
+    earlier = read_sighting(row)
     assert row.bound_at is None, "a claim says whose a bound purchase is"
     row.bound_at, row.account_id, row.purchase_id, row.problem = now, account_id, purchase_id, None
     row.status = "bound"
     session.add(row)
     session.flush()
-    return earlier
+    return earlier if earlier != sighting else None
 
 
 def key_of_row(row: StorePurchaseRow) -> Key:

@@ -104,8 +104,7 @@ def test_a_cookie_that_was_made_up_or_is_too_old_is_none(browser: Browser) -> No
     assert len(values) == 5 and not any(value in attempt.cookie() for value in values - {attempt.seed})
 
 
-NOW = int(real_now().timestamp())
-CLAIMS: dict[str, dict[str, object]] = {
+CLAIMS: dict[str, dict[str, object]] = {  # a span is one from now
     "another sign-in's nonce": {"nonce": "A" * 43},
     "no nonce": {"nonce": None},
     "a nonce that is no text": {"nonce": 5},
@@ -116,9 +115,9 @@ CLAIMS: dict[str, dict[str, object]] = {
     "another party": {"azp": "another"},
     "another party among several": {"aud": [CLIENT_ID, "another"], "azp": "another"},
     "an access token": {"token_use": "access", "client_id": CLIENT_ID},
-    "ended": {"exp": NOW - 60},
-    "made in the future": {"iat": NOW + 600},
-    "not yet valid": {"nbf": NOW + 600},
+    "ended": {"exp": timedelta(seconds=-60)},
+    "made in the future": {"iat": timedelta(seconds=600)},
+    "not yet valid": {"nbf": timedelta(seconds=600)},
     "no end": {"exp": None},
     "nobody": {"sub": None},
     "an empty name": {"sub": ""},
@@ -128,7 +127,10 @@ CLAIMS: dict[str, dict[str, object]] = {
 @pytest.mark.parametrize("kind", ["sqlite"])
 @pytest.mark.parametrize("forgery", CLAIMS, ids=str)
 def test_an_id_token_that_is_not_for_this_sign_in_is_refused(browser: Browser, forgery: str) -> None:
-    browser.provider.claims_told = CLAIMS[forgery]
+    browser.provider.claims_told = {
+        name: int((real_now() + value).timestamp()) if isinstance(value, timedelta) else value
+        for name, value in CLAIMS[forgery].items()
+    }
     check_refused(browser, browser.signed_in(), 401, "could not be confirmed")
     browser.provider.claims_told = {"aud": [CLIENT_ID, "another"], "azp": CLIENT_ID}
     assert browser.signed_in().status_code == 303

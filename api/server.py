@@ -273,7 +273,8 @@ def work(settings: Settings) -> None:
             parts.start()
             with serving_metrics(settings, db, meters):
                 log.info("purser works on jobs")
-                signal.pause()
+                while True:  # without an end, a signal that comes just before it would be slept over
+                    sleep(0.5)
 
 
 def _meters(settings: Settings) -> Meters | None:

@@ -213,7 +213,10 @@ def test_a_worker_process_ends_when_told(postgresql_url: str, tmp_path: Path) ->
         assert process.stderr is not None
         assert json.loads(process.stderr.readline())["event"] == "purser works on jobs"
         process.terminate()
-        assert process.wait(SECONDS) == 0
+        try:
+            assert process.wait(SECONDS) == 0
+        finally:
+            process.kill()
 
 
 def test_a_month_is_exported_as_files_and_a_month_that_is_none_is_refused(folder: Path, tmp_path: Path) -> None:

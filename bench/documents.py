@@ -35,7 +35,7 @@ def main() -> None:
     invoices = [_invoice(document) for document in receipts]
     bare = _bare_page(receipts[0])
     timed = {name: Timed() for name in ("receipt", "invoice with XML", "bare page")}
-    with Renderer() as renderer:
+    with Renderer(documents_per_process=DOCUMENTS + 2 * rounds * pages) as renderer:
         begin = time.perf_counter()
         sizes = {"receipt": len(renderer.submit(receipts[0]).result())}
         first = time.perf_counter() - begin

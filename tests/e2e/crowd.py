@@ -5,6 +5,7 @@ Run as `python -m tests.e2e.crowd` it reads `{port, requests}` and writes `[[sta
 
 import asyncio
 import base64
+import contextlib
 import json
 import subprocess
 import sys
@@ -13,6 +14,9 @@ from collections.abc import Sequence
 from engine.clock import monotonic
 
 Answer = tuple[int, float]
+
+TRIES = 3
+"""The machine itself drops connections when too many come at once for its queue."""
 
 
 def posting(path: str, headers: dict[str, str], body: bytes) -> bytes:
@@ -36,14 +40,27 @@ def crowd(port: int, requests: Sequence[bytes]) -> list[Answer]:
 
 
 async def _one(port: int, request: bytes) -> Answer:
+    """One request, told again when its connection breaks, as every sender of webhooks and every keyed spend does."""
     started = monotonic()
+    status = 0
+    for _ in range(TRIES):
+        with contextlib.suppress(ConnectionError):
+            status = await _told(port, request)
+        if status:
+            break
+    return status, monotonic() - started
+
+
+async def _told(port: int, request: bytes) -> int:
+    """The status answered; zero if the connection ends without one."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(request)
-    await writer.drain()
-    line = await reader.readline()
-    seconds = monotonic() - started
-    writer.close()
-    return int(line.split()[1]), seconds
+    try:
+        writer.write(request)
+        await writer.drain()
+        line = await reader.readline()
+    finally:
+        writer.close()
+    return int(line.split()[1]) if line else 0
 
 
 async def _all(port: int, requests: Sequence[bytes]) -> list[Answer]:

@@ -22,8 +22,8 @@ FLOORS_MAX = 4.0
 """How long the slowest answer may take: two seconds, or on a busy machine four times what the same crowd waits for an
 answer that costs nothing."""
 
-CPU_SECONDS_MAX = 0.001
-"""What the server may spend on taking one webhook in: reading, verifying and answering it."""
+CPU_FLOORS_MAX = 5.0
+"""What reading, verifying and answering one webhook may cost the server, in answers that cost nothing."""
 
 
 @pytest.fixture
@@ -102,14 +102,16 @@ def test_a_thousand_webhooks_at_once_are_answered_soon_and_cheaply_and_all_are_p
         port = served.http.base_url.port
         assert port is not None
         requests = webhooks(stripe)
+        idle = loop_seconds(served)
         floor = crowd(port, [getting("/healthz")] * EVENTS)
         before = loop_seconds(served)
+        floor_cost = (before - idle) / EVENTS
         told = crowd(port, [*requests, *spends(served)])
         cost = (loop_seconds(served) - before) / (EVENTS + SPENDS)
         assert [status for status, _ in told] == [200] * EVENTS + [201] * SPENDS
         slowest, floor_seconds = max(s for _, s in told[:EVENTS]), max(s for _, s in floor)
         assert slowest < max(SECONDS_MAX, FLOORS_MAX * floor_seconds), f"{slowest:.1f} s, floor {floor_seconds:.1f} s"
-        assert cost < CPU_SECONDS_MAX, f"{cost * 1000:.2f} ms a webhook"
+        assert cost < CPU_FLOORS_MAX * floor_cost, f"{cost * 1000:.2f} ms a webhook, floor {floor_cost * 1000:.2f} ms"
         wait_until(lambda: waiting(env) == [], 120)
         account: dict[str, Any] = served.call("service", "GET", "/v1/accounts/mira/balance").json()
         assert account["balanceCredits"] == str(PURCHASES * 10_000_000 + 1_000 - SPENDS)

@@ -15,8 +15,9 @@ from api.scope import Answer, Call, Resource
 from api.transactions import View, read_instant
 from engine.flows.expiry import settled_wallet
 from engine.rules.errors import Invalid
+from engine.rules.ledger import DayUse
 from engine.rules.money import usd_text
-from engine.rules.usage import FORECAST_DAYS, DayUse, days_to_empty
+from engine.rules.usage import FORECAST_DAYS, days_to_empty
 from engine.runtime import Runtime
 from engine.store import history
 from engine.store.database import reading

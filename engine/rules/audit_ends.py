@@ -8,9 +8,8 @@ import msgspec
 from engine.rules.audit import ADDS, CREATED, ENTRIES, Finding, Granted, Kept, Row, WalletCheck
 from engine.rules.commands import Grant, fingerprint
 from engine.rules.holds import Hold
-from engine.rules.ledger import Entry, Wallet
+from engine.rules.ledger import DayUse, Entry, Wallet
 from engine.rules.lots import BUCKETS, NEVER, Lot
-from engine.rules.usage import DayUse
 
 GIVEN = frozenset({"promo_credit", "coupon_credit", "admin_credit"})
 """Rows whose lots nobody paid for."""

@@ -138,6 +138,29 @@ class Mint(Protocol):
     def __call__(self, prefix: str, at: datetime) -> str: ...
 
 
+class DayUse(msgspec.Struct, frozen=True, array_like=True):
+    """What was spent on one UTC day on one provider (`''` where none was named); as a change, numbers may be negative.
+
+    `provider_name` is the last one that a spend of the day gave.
+    """
+
+    day: date
+    provider_id: str
+    provider_name: str | None
+    credits_spent: int
+    call_count: int
+
+    def plus(self, other: "DayUse") -> "DayUse":
+        """Both together; the other one is the later."""
+        return DayUse(
+            self.day,
+            self.provider_id,
+            other.provider_name if other.provider_name is not None else self.provider_name,
+            self.credits_spent + other.credits_spent,
+            self.call_count + other.call_count,
+        )
+
+
 @dataclass(slots=True)
 class Wallet:
     """The wallet row: the unit of locking, with totals that spare a spend from reading every lot."""
@@ -160,6 +183,8 @@ class Wallet:
     limit_alerted_on: date | None = None
     recharge_at_credits: int | None = None
     """Where a change that leaves no more than this asks for an auto-recharge; `None` while nobody waits for that."""
+    uses: tuple[DayUse, ...] = ()
+    """The newest uses, all of one day, beside those in the days' own table (`engine/rules/usage.py`)."""
 
     @property
     def available_credits(self) -> int:

@@ -3,13 +3,15 @@
 A debit counts on its own UTC day: its credits, and one call. A reversal lowers the day of its debit, whenever it is
 made: the credits by what was given back; the call stays a call until all of its debit is reversed, for a call that
 was given back in part was still made.
+
+The wallet itself carries the uses of its newest day, so that a spend writes no row for them; they go to the days'
+own table when another day begins, or when there are too many of them.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import date
 
-from engine.rules.ledger import Page, Transaction
+from engine.rules.ledger import DayUse, Page, Transaction
 
 FORECAST_DAYS = 7
 """The full days whose spending a forecast goes by."""
@@ -17,29 +19,8 @@ FORECAST_DAYS = 7
 NO_PROVIDER = ""
 """`provider_id` of what was spent without naming a provider: a key column holds no null."""
 
-
-@dataclass(frozen=True, slots=True)
-class DayUse:
-    """What was spent on one UTC day on one provider; as a change, either number may be negative.
-
-    `provider_name` is the last one that a spend of the day gave.
-    """
-
-    day: date
-    provider_id: str
-    provider_name: str | None
-    credits_spent: int
-    call_count: int
-
-    def plus(self, other: "DayUse") -> "DayUse":
-        """Both together; the other one is the later."""
-        return DayUse(
-            self.day,
-            self.provider_id,
-            other.provider_name if other.provider_name is not None else self.provider_name,
-            self.credits_spent + other.credits_spent,
-            self.call_count + other.call_count,
-        )
+CARRIED_MAX = 16
+"""Uses that a wallet carries: the row of one that calls a hundred providers a day must not grow with them."""
 
 
 def use_of_debit(debit: Transaction) -> DayUse:
@@ -68,6 +49,26 @@ def change_of_use(page: Page) -> list[DayUse]:
             is_whole = is_last and sum(page.reversed[row.reverses_id].values()) == -debit.amount_credits
             changes.append(use_of_reversal(debit, row.amount_credits, is_whole=is_whole))
     return added_up(reversed(changes))
+
+
+def carry_uses(page: Page) -> list[DayUse]:
+    """Take what the batch changed into the uses that the wallet carries; those that it carries no longer.
+
+    Only the page's own day is opened: what changes an earlier day goes to the days' table, where that day is.
+    """
+    changes = change_of_use(page)
+    if not changes:
+        return []
+    wallet, today = page.wallet, page.at.date()
+    carried, leaving = wallet.uses, ()
+    if carried and carried[0].day != today and changes[-1].day == today:
+        carried, leaving = (), carried
+    day = carried[0].day if carried else today
+    carried = tuple(added_up([*carried, *(use for use in changes if use.day == day)]))
+    if len(carried) > CARRIED_MAX:
+        carried, leaving = (), (*leaving, *carried)
+    wallet.uses = carried
+    return added_up([*leaving, *(use for use in changes if use.day != day)])
 
 
 def added_up(uses: Iterable[DayUse]) -> list[DayUse]:

@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import and_, case, exists, func, literal, select, text
+from sqlalchemy import and_, case, exists, func, literal, select, text, union_all
 from sqlmodel import Session, col
 
 from engine.rules.alerts import UNUSUAL_DAYS, UNUSUAL_FACTOR
@@ -20,6 +20,7 @@ from engine.store.tables import (
     KeyUsageDailyRow,
     LotRow,
     UsageDailyRow,
+    WalletRow,
 )
 
 STORED = tuple(name for name in EmailNotifications.__struct_fields__ if name != "payment_confirmed")
@@ -136,19 +137,22 @@ def busy_keys(session: Session, today: date, first: date, made_before: datetime,
 
 def _spent_without_key(first: date, until: date) -> Any:  # noqa: ANN401 - a subquery of any shape
     """What each account spent in `[first, until)` beside what counted on its keys."""
-    usage, keys = UsageDailyRow, KeyUsageDailyRow
+    usage, keys, wallet = UsageDailyRow, KeyUsageDailyRow, WalletRow
     on_keys = (
         select(col(keys.account_id).label("account_id"), func.sum(col(keys.credits_spent)).label("spent"))
         .where(col(keys.day) >= first, col(keys.day) < until)
         .group_by(col(keys.account_id))
         .subquery()
     )
-    in_all = (
-        select(col(usage.account_id).label("account_id"), func.sum(col(usage.credits_spent)).label("spent"))
-        .where(col(usage.day) >= first, col(usage.day) < until)
-        .group_by(col(usage.account_id))
-        .subquery()
-    )
+    uses = union_all(
+        select(col(usage.account_id).label("account_id"), col(usage.credits_spent).label("credits")).where(
+            col(usage.day) >= first, col(usage.day) < until
+        ),
+        select(col(wallet.account_id), col(wallet.used_credits)).where(
+            col(wallet.used_on) >= first, col(wallet.used_on) < until
+        ),
+    ).subquery()
+    in_all = select(uses.c.account_id, func.sum(uses.c.credits).label("spent")).group_by(uses.c.account_id).subquery()
     spent = (in_all.c.spent - func.coalesce(on_keys.c.spent, 0)).label("spent")
     return (
         select(in_all.c.account_id, spent)

@@ -28,10 +28,21 @@ from engine.store.values import lot_row as lot_row
 from engine.store.values import new_wallet_row as new_wallet_row
 from engine.store.values import transaction_of as transaction_of
 from engine.store.values import transaction_row as transaction_row
+from engine.store.values import uses_values
 from engine.store.values import wallet_of as wallet_of
 
-WALLET_MOVES = ("seq", "head", *(f"available_{bucket}" for bucket in BUCKETS), "last_at", "spent_on", "spent_credits")
+WALLET_MOVES = (
+    "seq",
+    "head",
+    *(f"available_{bucket}" for bucket in BUCKETS),
+    "last_at",
+    "spent_on",
+    "spent_credits",
+    "used_credits",
+    "uses",
+)
 WALLET_RARE = (
+    "used_on",
     "status",
     "debt_credits",
     *(f"held_{bucket}" for bucket in BUCKETS),
@@ -255,15 +266,15 @@ def _add_due(session: AnySession, pages: dict[str, Page]) -> None:
 
 
 def save(session: AnySession, pages: Iterable[Page]) -> None:
-    """Write what the batch changed: one row a wallet, one a lot, one a transaction, one a day and provider."""
+    """Write what the batch changed: one row a wallet, one a lot, one a transaction."""
     changed = [page for page in pages_in_order(pages) if page.is_changed]
     ask_recharges(session, changed)
+    save_usage(session, changed)
     _save_wallets(session, changed)
     _save_lots(session, changed)
     written = [transaction_row(row) for page in changed for row in page.written]
     insert_rows(session, "transactions", TRANSACTION, written)
     save_holds(session, changed)
-    save_usage(session, changed)
     save_key_uses(session, changed)
     save_messages(session, changed)
 
@@ -274,7 +285,7 @@ def _save_wallets(session: AnySession, changed: Iterable[Page]) -> None:
     for page in changed:
         wallet = page.wallet
         moves = (wallet.account_id, wallet.seq, wallet.head, *wallet.available)
-        moves += (wallet.last_at, wallet.spent_on, wallet.spent_credits)
+        moves += (wallet.last_at, wallet.spent_on, wallet.spent_credits, *uses_values(wallet.uses))
         others = _wallet_rare(wallet)
         if page.stored.get(wallet.account_id) == others:
             moved.append(moves)
@@ -308,7 +319,8 @@ def _save_lots(session: AnySession, changed: Iterable[Page]) -> None:
 def _wallet_rare(wallet: Wallet) -> Row:
     ends = (wallet.next_expiry_at, wallet.next_hold_expiry_at)
     told = (wallet.limit_alerted_on, wallet.recharge_at_credits)
-    return (wallet.status, wallet.debt_credits, *wallet.held, *ends, *told)
+    used_on = wallet.uses[0].day if wallet.uses else None
+    return (used_on, wallet.status, wallet.debt_credits, *wallet.held, *ends, *told)
 
 
 def _lot_rare(lot: Lot) -> Row:

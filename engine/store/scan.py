@@ -15,17 +15,19 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from engine.rules.holds import Hold
-from engine.rules.ledger import Wallet
+from engine.rules.ledger import DayUse, Wallet
 from engine.rules.lots import BUCKETS, Lot
-from engine.rules.usage import DayUse
+from engine.rules.usage import added_up
 from engine.store import books
 from engine.store.bulk import Row, select_rows
 from engine.store.holds import HOLD, hold_of
 from engine.store.pens import pen_of
+from engine.store.values import uses_values
 
 T = TypeVar("T")
 CREATED = books.TRANSACTION.index("created_at")
 KEY = ("account_id", "seq")
+USED_ON = books.WALLET.index("used_on")
 USE = ("day", "provider_id", "provider_name", "credits_spent", "call_count")
 _START: Row = ("", -(2**62))
 
@@ -144,9 +146,11 @@ def beside(session: Session, account_ids: Sequence[str]) -> dict[str, Beside]:
     open_keys: list[Row] = [(account_id, "open") for account_id in account_ids]
     found = select_rows(session, "holds", (*HOLD, "held_credits"), ("account_id", "status"), open_keys)
     holds = _grouped(found, lambda row: (hold_of(row[:-1]), row[-1]))
-    wallets = {row[0]: books.wallet_of(row) for row in select_rows(session, "wallets", books.WALLET, KEY[:1], keys)}
+    wallets = {row[0]: _wallet(row) for row in select_rows(session, "wallets", books.WALLET, KEY[:1], keys)}
+    for account_id, wallet in wallets.items():
+        uses[account_id] += wallet.uses
     return {
-        each: Beside(wallets.get(each), tuple(lots[each]), tuple(uses[each]), tuple(holds[each]))
+        each: Beside(wallets.get(each), tuple(lots[each]), tuple(added_up(uses[each])), tuple(holds[each]))
         for each in account_ids
     }
 
@@ -156,6 +160,14 @@ def _grouped(rows: Iterable[Row], read: Callable[[Row], T]) -> dict[str, list[T]
     for row in rows:
         groups[row[0]].append(read(row))
     return groups
+
+
+def _wallet(row: Row) -> Wallet:
+    wallet = books.wallet_of(row)
+    days: set[object] = {use.day for use in wallet.uses} or {None}
+    if days != {row[USED_ON]} or uses_values(wallet.uses) != row[USED_ON + 1 :]:
+        raise ValueError(f"the uses of {row[0]} are not of the day, or not the sum, that its wallet says")
+    return wallet
 
 
 def _lot(row: Row) -> Lot:
@@ -183,7 +195,8 @@ def accounts_without_rows(session: Session) -> Iterator[tuple[str, str]]:
     sums = " + ".join(["debt_credits", *(f"available_{b} + held_{b}" for b in BUCKETS)])
     for (account_id,) in session.execute(
         text(
-            f"SELECT account_id FROM wallets a WHERE seq = 0 AND ({sums} <> 0 OR spent_credits <> 0) "  # noqa: S608
+            f"SELECT account_id FROM wallets a WHERE seq = 0 "  # noqa: S608
+            f"AND ({sums} <> 0 OR spent_credits <> 0 OR uses IS NOT NULL) "
             "ORDER BY account_id"
         )
     ).all():

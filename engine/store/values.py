@@ -5,7 +5,7 @@ from operator import attrgetter
 
 import msgspec
 
-from engine.rules.ledger import Entry, Transaction, Wallet
+from engine.rules.ledger import DayUse, Entry, Transaction, Wallet
 from engine.rules.lots import BUCKETS, NEVER, Lot
 from engine.store.bulk import Row
 
@@ -27,7 +27,11 @@ WALLET = (
     "low_balance_credits",
     "limit_alerted_on",
     "recharge_at_credits",
+    "used_on",
+    "used_credits",
+    "uses",
 )
+USES = WALLET.index("uses")
 LOT = (
     "account_id",
     "lot_id",
@@ -50,6 +54,8 @@ TRANSACTION = tuple(f if f != "metadata" else "metadata_json" for f in Transacti
 ENTRIES = TRANSACTION.index("entries")
 _lot_values = attrgetter(*LOT[1:])
 _entries = msgspec.json.Decoder(tuple[Entry, ...])
+_uses = msgspec.json.Decoder(tuple[DayUse, ...])
+_json = msgspec.json.Encoder()
 
 
 def wallet_of(row: Row) -> Wallet:
@@ -71,7 +77,19 @@ def wallet_of(row: Row) -> Wallet:
         low_balance_credits=row[18],
         limit_alerted_on=row[19],
         recharge_at_credits=row[20],
+        uses=uses_of(row[USES]),
     )
+
+
+def uses_of(stored: str | None) -> tuple[DayUse, ...]:
+    return () if stored is None else _uses.decode(stored)
+
+
+def uses_values(uses: tuple[DayUse, ...]) -> tuple[int | None, str | None]:
+    """`used_credits` and `uses` of a wallet's row."""
+    if not uses:
+        return None, None
+    return sum([use.credits_spent for use in uses]), _json.encode(uses).decode()
 
 
 def lot_of(row: Row) -> Lot:
@@ -91,10 +109,10 @@ def lot_row(account_id: str, lot: Lot) -> Row:
 
 def transaction_row(row: Transaction) -> Row:
     values = list(msgspec.structs.astuple(row))
-    values[ENTRIES] = msgspec.json.encode(row.entries).decode()
+    values[ENTRIES] = _json.encode(row.entries).decode()
     return tuple(values)
 
 
 def new_wallet_row(account_id: str, now: datetime) -> Row:
     """The row of an empty wallet, in the order of `WALLET`."""
-    return (account_id, "active", 0, b"", 0, 0, 0, 0, 0, 0, 0, NEVER, now, now.date(), 0, NEVER, *[None] * 5)
+    return (account_id, "active", 0, b"", 0, 0, 0, 0, 0, 0, 0, NEVER, now, now.date(), 0, NEVER, *[None] * 8)

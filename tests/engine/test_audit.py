@@ -57,6 +57,7 @@ def kept(db: Database) -> Database:
     carry_out(db, gift("acc_2", 1_000), gift("acc_2", 50, "limited_time", until=DAY_0 + timedelta(days=1)))
     first = carry_out(db, debit("acc_2", 20))[0]
     carry_out(db, undo(first, 5), now=DAY_0 + timedelta(hours=1))
+    carry_out(db, debit("acc_1", 2), now=DAY_0 + timedelta(days=1))
     carry_out(db, full_spend(40), now=DAY_0 + timedelta(hours=2))
     carry_out(db, undo(first, 5), now=DAY_0 + timedelta(days=2))
     carry_out(db, debit("acc_2", 3), now=DAY_0 + timedelta(days=3))
@@ -148,6 +149,10 @@ KEPT: list[tuple[str, str, Callable[[object], object]]] = [
     ("wallets", "available_recharge", lambda v: int(str(v)) + 1),
     ("wallets", "available_monthly", lambda v: 1),
     ("wallets", "held_limited_time", lambda v: 1),
+    ("wallets", "used_credits", lambda v: int(str(v)) + 1),
+    ("wallets", "used_on", lambda v: DAY_0.date()),
+    ("wallets", "uses", lambda v: str(v).replace(",2,1]", ",3,1]")),
+    ("wallets", "uses", lambda v: None),
     ("usage_daily", "credits_spent", lambda v: int(str(v)) + 1),
     ("usage_daily", "call_count", lambda v: int(str(v)) + 1),
     ("usage_daily", "provider_id", lambda v: "other"),
@@ -180,11 +185,11 @@ def test_a_cut_off_end_and_a_lost_row_in_the_middle_are_found(kept: Database) ->
 
 def test_a_wallet_without_the_rows_it_counts_is_found(kept: Database) -> None:
     with writing(kept) as session:
-        session.execute(text("DELETE FROM transactions WHERE account_id = 'acc_3'"))
+        session.execute(text("DELETE FROM transactions WHERE account_id = 'acc_1'"))
     assert findings(kept) == [
-        ("acc_3", "the wallet counts 2 rows and has none"),
-        ("acc_3", "it has lots and no rows"),
-        ("acc_3", "it has usage and no rows"),
+        ("acc_1", "the wallet counts 3 rows and has none"),
+        ("acc_1", "it has lots and no rows"),
+        ("acc_1", "it has usage and no rows"),
     ]
 
 

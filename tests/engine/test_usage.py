@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
+import msgspec
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
@@ -12,11 +13,11 @@ from sqlalchemy import text
 
 from engine.book import post
 from engine.rules.commands import Command, Outcome, Posted, Reverse, Spend
-from engine.rules.ledger import Transaction
-from engine.rules.usage import DayUse, days_to_empty
+from engine.rules.ledger import DayUse, Transaction
+from engine.rules.usage import CARRIED_MAX, days_to_empty
 from engine.store.database import Database, reading, transact
 from engine.store.migrations import config
-from engine.store.usage import spent_between, spent_by_day, usage_between
+from engine.store.usage import all_usage, spent_between, spent_by_day, usage_between
 from tests.conftest import empty_tables
 from tests.engine.support import DAY_0, counting_terms, create_accounts, debit, gift, rows_of
 
@@ -86,6 +87,28 @@ def test_one_batch_adds_one_row_a_day_and_provider(db: Database) -> None:
     assert usage(db, "acc_2") == [DayUse(day, "gpt", "GPT", 13, 1)]
 
 
+def test_a_wallet_carries_its_newest_day_alone_and_few_providers(db: Database) -> None:
+    create_accounts(db, "acc_1")
+    carry_out(db, [gift("acc_1", 10_000)], DAY_0)
+    first = spent(db, call(5, "gpt", "GPT"), DAY_0)
+    spent(db, call(7, None), DAY_0)
+    assert _stored(db) == []
+    tomorrow = DAY_0 + timedelta(days=1)
+    spent(db, undo(first, 2), tomorrow)
+    assert _stored(db) == [], "a day that nothing followed is still carried"
+    spent(db, call(1, "gpt"), tomorrow)
+    day = DAY_0.date()
+    assert _stored(db) == [("acc_1", day, "", None, 7, 1), ("acc_1", day, "gpt", "GPT", 3, 1)]
+    spent(db, undo(first), tomorrow)
+    assert _stored(db)[1] == ("acc_1", day, "gpt", "GPT", 0, 0)
+    carry_out(db, [call(1, f"p{number}") for number in range(CARRIED_MAX)], tomorrow)
+    assert len(_stored(db)) == 2 + CARRIED_MAX + 1
+    assert len(usage(db)) == 1 + CARRIED_MAX + 1
+    last = spent(db, call(3, "p0"), tomorrow)
+    spent(db, undo(last), tomorrow)
+    assert sum(use.credits_spent for use in usage(db)) == 7 + 1 + CARRIED_MAX
+
+
 def test_a_call_stays_a_call_until_all_of_it_is_reversed(db: Database) -> None:
     create_accounts(db, "acc_1")
     carry_out(db, [gift("acc_1", 10_000)], DAY_0)
@@ -138,8 +161,8 @@ def test_usage_is_what_the_ledger_says_and_what_the_migration_makes_of_it(
         with reading(db) as session:
             debits = [row for row in rows_of(session, "acc_1") if row.type == "debit"]
         carry_out(db, list(_commands(debits, steps)), now)
-    kept = _stored(db)
     with reading(db) as session:
+        kept = [("acc_1", *msgspec.structs.astuple(use)) for use in all_usage(session, "acc_1")]
         assert kept == _said_by(rows_of(session, "acc_1"))
     _fill_again(db)
     assert [row for row in kept if row[4:] != (0, 0)] == [row for row in _stored(db) if row[4:] != (0, 0)]

@@ -25,7 +25,11 @@ class AccountRow(Base, table=True):
 
 
 class WalletRow(Base, table=True):
-    """The unit of locking: the chain's head, debt, and totals per bucket as a checked cache."""
+    """The unit of locking: the chain's head, debt, and totals per bucket as a checked cache.
+
+    `uses` are those of its newest day that are not in `usage_daily`, as JSON; `used_on` and `used_credits` are their
+    day and sum, for questions about all accounts.
+    """
 
     __tablename__ = "wallets"
     __table_args__ = (
@@ -42,6 +46,7 @@ class WalletRow(Base, table=True):
         CheckConstraint("low_balance_credits >= 0", name="low_balance_not_negative"),
         Index("ix_wallets_next_expiry_at", "next_expiry_at"),
         Index("ix_wallets_next_hold_expiry_at", "next_hold_expiry_at"),
+        Index("ix_wallets_used_on", "used_on"),
         ROOM_TO_UPDATE,
     )
     account_id: str = Field(primary_key=True, max_length=64)
@@ -65,6 +70,9 @@ class WalletRow(Base, table=True):
     low_balance_credits: int | None = big(nullable=True)
     limit_alerted_on: date | None = None
     recharge_at_credits: int | None = big(nullable=True)
+    used_on: date | None = None
+    used_credits: int | None = big(nullable=True)
+    uses: str | None = None
 
 
 class LotRow(Base, table=True):
@@ -204,7 +212,7 @@ class TransactionRow(Base, table=True):
 
 
 class UsageDailyRow(Base, table=True):
-    """What was spent on one UTC day on one provider (`''` where none was named), kept by the spends themselves."""
+    """What was spent on one UTC day on one provider, but for what the wallet still carries of its newest day."""
 
     __tablename__ = "usage_daily"
     __table_args__ = (

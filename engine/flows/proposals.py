@@ -4,7 +4,7 @@ A proposal moves nothing. Approving it posts its command with the key it came wi
 decision, so that neither two people nor a crash grant it twice. Nobody decides what they proposed themselves.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -123,7 +123,7 @@ def command_of(row: ProposalRow) -> Grant | AdminDebit:
 
 def _post(session: Session, runtime: Runtime, row: ProposalRow, actor: str) -> str:
     """Post the command in both names; the transaction's id."""
-    command = replace(command_of(row), actor=f"{row.requested_by}{APPROVED_BY}{actor}")
+    command = msgspec.structs.replace(command_of(row), actor=f"{row.requested_by}{APPROVED_BY}{actor}")
     (outcome,) = book.post(session, [command], runtime.terms, runtime.clock.now())
     if isinstance(outcome, Refusal):
         raise outcome

@@ -3,7 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -293,7 +293,7 @@ def _is_as_asked(row: Row, hold: Hold) -> bool:
         api_key_id=hold.api_key_id,
         metadata=row[19],
     )
-    return row[24] in (c.fingerprint(asked), c.fingerprint(replace(asked, ttl_seconds=None)))
+    return row[24] in (c.fingerprint(asked), c.fingerprint(msgspec.structs.replace(asked, ttl_seconds=None)))
 
 
 def _read(row: Row) -> tuple[Entry, ...] | None:

@@ -6,7 +6,6 @@ the same account, operation and key are the same request only if their fingerpri
 """
 
 import hashlib
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar, Literal
 
@@ -32,8 +31,7 @@ GrantType = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """Create one lot of `credits`. `cost_minor` is the money paid for it (0 for a gift).
 
     `operation` keeps the keys of different callers apart: a host's key never meets one that a flow made. A grant
@@ -76,8 +74,7 @@ class Grant:
         return self.reference_id if self.reference_type == "campaign" else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spend:
+class Spend(msgspec.Struct, frozen=True, kw_only=True):
     """Draw `credits` in spend order, all or nothing. `dry_run` plans and writes nothing.
 
     `api_key_id` is the account's API key that the spend was made with: its own limits hold on top.
@@ -112,8 +109,7 @@ class Spend:
         return asked if self.api_key_id is None else (*asked, self.api_key_id)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reverse:
+class Reverse(msgspec.Struct, frozen=True, kw_only=True):
     """Undo a spend, whole (`credits=None`: all that is left of it) or in part, to the very lots, last drawn first."""
 
     operation: ClassVar[str] = "reversal"
@@ -129,8 +125,7 @@ class Reverse:
         return (self.transaction_id, self.credits, self.description, self.metadata)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TakeBack:
+class TakeBack(msgspec.Struct, frozen=True, kw_only=True):
     """Take `credits` of a purchase back because its money went back: bonus lot first, what remains.
 
     With `owe`, the part that was spent (held counts as spent) becomes debt, which the wallet's other lots pay at
@@ -154,8 +149,7 @@ class TakeBack:
         return (self.type, self.purchase_id, self.credits, self.owe, self.metadata)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GiveBack:
+class GiveBack(msgspec.Struct, frozen=True, kw_only=True):
     """Undo a `TakeBack`: first the debt this purchase caused, then the very lots."""
 
     operation: ClassVar[str] = "give_back"
@@ -174,8 +168,7 @@ class GiveBack:
         return (self.type, self.purchase_id, self.credits, self.metadata)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
     """Reserve `credits` in spend order for `ttl_seconds` (`None`: as long as the catalogue says)."""
 
     operation: ClassVar[str] = "hold"
@@ -206,8 +199,7 @@ class Hold:
         return asked if self.api_key_id is None else (*asked, self.api_key_id)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capture:
+class Capture(msgspec.Struct, frozen=True, kw_only=True):
     """End a hold: take `credits` of it, first held first, and release the rest. None at all is a void."""
 
     operation: ClassVar[str] = "capture"
@@ -221,8 +213,7 @@ class Capture:
         return (self.hold_id, self.credits)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Void:
+class Void(msgspec.Struct, frozen=True, kw_only=True):
     """End a hold and release all of it."""
 
     operation: ClassVar[str] = "void"
@@ -235,8 +226,7 @@ class Void:
         return (self.hold_id,)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extend:
+class Extend(msgspec.Struct, frozen=True, kw_only=True):
     """Hold `credits` more, or until `ttl_seconds` from now if that is later than it would have ended, or both."""
 
     operation: ClassVar[str] = "extend"
@@ -251,8 +241,7 @@ class Extend:
         return (self.hold_id, self.credits, self.ttl_seconds)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expire:
+class Expire(msgspec.Struct, frozen=True, kw_only=True):
     """Let go what has expired, lots and holds. Every command does this first; on its own it is the sweeper's touch."""
 
     operation: ClassVar[str] = "expire"
@@ -264,8 +253,7 @@ class Expire:
         return ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdminDebit:
+class AdminDebit(msgspec.Struct, frozen=True, kw_only=True):
     """A correction downwards: draw `credits` in spend order, of one bucket or of all, all or nothing.
 
     It is no usage (no day's limit counts it), but what it drew counts as spent where money is taken back.
@@ -284,8 +272,7 @@ class AdminDebit:
         return (self.credits, self.bucket, self.description, self.metadata)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetStatus:
+class SetStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Suspend, resume or close a wallet. Closing forfeits every lot; a closed wallet stays closed and empty.
 
     Open holds are voided by commands of their own, before it.
@@ -306,8 +293,7 @@ Command = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Posted:
+class Posted(msgspec.Struct, frozen=True):
     """A command carried out: its rows in order. `replayed`: an earlier call did it, these are its rows."""
 
     transactions: tuple[Transaction, ...]
@@ -318,8 +304,7 @@ class Posted:
         return self.transactions[-1].balance_after
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(msgspec.Struct, frozen=True):
     """What a dry run would have drawn, and the available balance it would have left."""
 
     draws: tuple[Draw, ...]
@@ -339,8 +324,7 @@ def fingerprint_of(operation: str, identity: tuple[object, ...]) -> str:
     return hashlib.sha256(msgspec.json.encode((operation, identity))).hexdigest()[:32]
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(msgspec.Struct, frozen=True):
     """What must be loaded before a command can be decided: lots in spend order worth `open_credits`, …"""
 
     open_credits: int = 0

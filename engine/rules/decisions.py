@@ -27,6 +27,7 @@ from engine.rules.ledger import Page, chain_hash
 from engine.rules.lots import BUCKET_NAMES, NEVER, Lot, draw
 from engine.rules.money import CREDITS_MAX
 from engine.rules.rows import Terms, count_spent, write
+from engine.rules.usage import carry_uses
 
 __all__ = ["Terms", "decide", "decide_all"]
 
@@ -35,6 +36,7 @@ def decide_all(pages: Mapping[str, Page], commands: Sequence[c.Command], terms: 
     """Decide each command in order on its wallet's page; outcomes stand in the same order."""
     outcomes = [decide(pages.get(command.account_id), command, terms) for command in commands]
     for page in pages.values():
+        page.past_uses = carry_uses(page)
         seal(page, terms.chain_key)
         outgoing.tell(page, terms.wanted.events)
     return outcomes

@@ -1,7 +1,6 @@
 """Holds: credits reserved for later, the parts of lots they pin, and which of those a capture takes."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Annotated, Literal
 
@@ -36,8 +35,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     held_on: date
 
 
-@dataclass(slots=True)
-class Hold:
+class Hold(msgspec.Struct):
     """A hold, as loaded: it is open once and ends once.
 
     `parts` stand in the order held; extending adds some. `counted_credits` is how much of the captured debit counts

@@ -11,7 +11,6 @@ import hmac
 import re
 from bisect import insort
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Literal, Protocol
 
@@ -161,8 +160,7 @@ class DayUse(msgspec.Struct, frozen=True, array_like=True):
         )
 
 
-@dataclass(slots=True)
-class Wallet:
+class Wallet(msgspec.Struct):
     """The wallet row: the unit of locking, with totals that spare a spend from reading every lot."""
 
     account_id: str
@@ -199,16 +197,14 @@ class Wallet:
         return self.spent_credits if self.spent_on == today else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """What a batch has to tell once it is committed: an outgoing event, or a notice to the customer."""
 
     kind: Literal["event", "notice"]
     payload: dict[str, object]
 
 
-@dataclass(slots=True)
-class KeyUse:
+class KeyUse(msgspec.Struct):
     """One API key of the account: its own limits, and what was spent with it on the UTC day of the page.
 
     `stored_credits` is what the store has of that day, `None` before the key's first use on it.
@@ -222,34 +218,35 @@ class KeyUse:
     stored_credits: int | None = None
 
 
-@dataclass(slots=True)
-class Page:
+class Page(msgspec.Struct):
     """A wallet as loaded for a batch, and what the batch has written on it so far.
 
     `order` holds lots with something to draw, in spend order: all of them, or at least enough for every draw of
-    the batch. `lots` also holds those that the batch reaches by purchase or by an earlier transaction. `stored` is the
-    store's own note of what it read, under the lot's id or the account's, so that it writes only what changed.
+    the batch. `lots` also holds those that the batch reaches by purchase or by an earlier transaction. `past_uses`
+    are those that the wallet carries no longer: they go to the days' own table. `stored` is the store's own note of
+    what it read, under the lot's id or the account's, so that it writes only what changed.
     """
 
     wallet: Wallet
     at: datetime
-    lots: dict[str, Lot] = field(default_factory=dict)
-    order: list[Lot] = field(default_factory=list)
+    lots: dict[str, Lot] = msgspec.field(default_factory=dict)
+    order: list[Lot] = msgspec.field(default_factory=list)
     later_expiry: datetime = NEVER
-    holds: dict[str, Hold] = field(default_factory=dict)
+    holds: dict[str, Hold] = msgspec.field(default_factory=dict)
     later_hold_expiry: datetime = NEVER
-    debits: dict[str, Transaction] = field(default_factory=dict)
-    reversed: dict[str, dict[str, int]] = field(default_factory=dict)
-    answered: dict[tuple[str, str], tuple[Transaction, ...]] = field(default_factory=dict)
-    campaigns: dict[str, Transaction] = field(default_factory=dict)
-    written: list[Transaction] = field(default_factory=list)
-    new_lots: list[Lot] = field(default_factory=list)
-    touched: dict[str, Lot] = field(default_factory=dict)
-    new_holds: list[Hold] = field(default_factory=list)
-    touched_holds: dict[str, Hold] = field(default_factory=dict)
-    keys: dict[str, KeyUse] = field(default_factory=dict)
-    messages: list[Message] = field(default_factory=list)
-    stored: dict[str, tuple[object, ...]] = field(default_factory=dict)
+    debits: dict[str, Transaction] = msgspec.field(default_factory=dict)
+    reversed: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
+    answered: dict[tuple[str, str], tuple[Transaction, ...]] = msgspec.field(default_factory=dict)
+    campaigns: dict[str, Transaction] = msgspec.field(default_factory=dict)
+    written: list[Transaction] = msgspec.field(default_factory=list)
+    new_lots: list[Lot] = msgspec.field(default_factory=list)
+    touched: dict[str, Lot] = msgspec.field(default_factory=dict)
+    new_holds: list[Hold] = msgspec.field(default_factory=list)
+    touched_holds: dict[str, Hold] = msgspec.field(default_factory=dict)
+    keys: dict[str, KeyUse] = msgspec.field(default_factory=dict)
+    messages: list[Message] = msgspec.field(default_factory=list)
+    past_uses: list[DayUse] = msgspec.field(default_factory=list)
+    stored: dict[str, tuple[object, ...]] = msgspec.field(default_factory=dict)
     is_changed: bool = False
 
     def move(self, lot: Lot, credits: int) -> Entry:

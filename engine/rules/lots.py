@@ -1,9 +1,10 @@
 """Lots: credits granted together, and the one order in which they are spent."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, get_args
+
+import msgspec
 
 Bucket = Literal["limited_time", "monthly", "recharge"]
 BUCKETS: tuple[Bucket, ...] = get_args(Bucket)
@@ -16,8 +17,7 @@ NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 """`expires_at` of a lot that never expires: a far-future instant, so that one index serves the spend order."""
 
 
-@dataclass(slots=True)
-class Lot:
+class Lot(msgspec.Struct):
     """Credits granted together, as loaded: counts change while a batch is decided, the rest never.
 
     `granted = remaining + held + spent + taken + expired`, where `taken` went back with its money and `expired`
@@ -52,8 +52,7 @@ class Lot:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Draw:
+class Draw(msgspec.Struct, frozen=True):
     """Credits of one lot: positive, in the order they are taken."""
 
     lot_id: str

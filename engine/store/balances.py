@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 
 import msgspec
+from msgspec import structs
 from sqlalchemy import and_, func, or_, select, text
 from sqlmodel import Session
 
@@ -203,7 +204,7 @@ def _rolled_back(session: Session, wallet: Wallet, at: datetime) -> BalanceView:
     lots = []
     for lot in _all_lots(session, account_id, set(moved)):
         remaining = lot.remaining_credits - moved[lot.lot_id]
-        then = replace(
+        then = structs.replace(
             lot,
             remaining_credits=remaining if is_live(lot, at) else 0,
             held_credits=lot.held_credits + released[lot.lot_id],
@@ -214,7 +215,7 @@ def _rolled_back(session: Session, wallet: Wallet, at: datetime) -> BalanceView:
     held = [sum(lot.held_credits for lot in lots if lot.bucket == bucket) for bucket in BUCKETS]
     rows = select_rows(session, "transactions", books.TRANSACTION, ("account_id", "seq"), [(account_id, last)])
     debt = books.transaction_of(rows[0]).debt_after if rows else 0
-    past = replace(wallet, debt_credits=debt)
+    past = structs.replace(wallet, debt_credits=debt)
     view = _view(past, lots, available, held, _spent_on_day_of(session, wallet, at, last))
     return replace(view, expiring=expiring_of(lots, at))
 

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlmodel import Session
 
 from engine.rules.ledger import DayUse, Page
-from engine.rules.usage import added_up, carry_uses
+from engine.rules.usage import added_up
 from engine.store.bulk import Row, add_rows
 from engine.store.pens import AnySession
 from engine.store.tables import Base
@@ -27,7 +27,7 @@ def save_usage(session: AnySession, pages: Iterable[Page]) -> None:
     """Add what a batch spent to its days, and take off what it reversed; mostly the wallet carries all of it."""
     rows: list[Row] = []
     for page in pages:
-        for use in carry_uses(page):
+        for use in page.past_uses:
             key = (page.wallet.account_id, use.day, use.provider_id)
             rows.append((*key, use.credits_spent, use.call_count, use.provider_name))
     add_rows(session, "usage_daily", KEYS, SUMS, "provider_name", rows)

@@ -10,6 +10,7 @@ from datetime import date, datetime
 from typing import Any, Protocol
 
 import msgspec
+from msgspec import structs
 from sqlalchemy import insert, update
 from sqlmodel import Session, select
 
@@ -98,11 +99,11 @@ class InMemory:
 
     def set_status(self, account_id: str, status: str) -> None:
         books = self.kept[account_id]
-        self.kept[account_id] = replace(books, wallet=replace(books.wallet, status=status))
+        self.kept[account_id] = replace(books, wallet=structs.replace(books.wallet, status=status))
 
     def set_limits(self, account_id: str, daily: int | None, per_call: int | None) -> None:
         books = self.kept[account_id]
-        wallet = replace(books.wallet, daily_limit_credits=daily, per_call_limit_credits=per_call)
+        wallet = structs.replace(books.wallet, daily_limit_credits=daily, per_call_limit_credits=per_call)
         self.kept[account_id] = replace(books, wallet=wallet)
 
     def set_key(self, account_id: str, api_key_id: str, daily: int | None, per_call: int | None) -> None:
@@ -110,7 +111,7 @@ class InMemory:
 
     def set_threshold(self, account_id: str, credits: int | None) -> None:
         books = self.kept[account_id]
-        self.kept[account_id] = replace(books, wallet=replace(books.wallet, low_balance_credits=credits))
+        self.kept[account_id] = replace(books, wallet=structs.replace(books.wallet, low_balance_credits=credits))
 
     def books(self, account_id: str) -> WalletBooks:
         return self.kept[account_id]
@@ -122,7 +123,7 @@ class InMemory:
             if account_id in pages:
                 page = pages[account_id]
                 spent = self.key_days.get((account_id, api_key_id, page.at.date()), 0)
-                page.keys[api_key_id] = replace(key, spent_credits=spent)
+                page.keys[api_key_id] = structs.replace(key, spent_credits=spent)
         return pages
 
 
@@ -133,13 +134,13 @@ def named(payload: dict[str, Any]) -> str:
 
 def whole_page(books: WalletBooks, now: datetime) -> Page:
     """A page with everything on it, made of copies, so that deciding on it leaves the books alone."""
-    wallet = replace(books.wallet, available=list(books.wallet.available), held=list(books.wallet.held))
+    wallet = structs.replace(books.wallet, available=list(books.wallet.available), held=list(books.wallet.held))
     at = max(now, wallet.last_at)
-    lots = {lot.lot_id: replace(lot) for lot in books.lots}
+    lots = {lot.lot_id: structs.replace(lot) for lot in books.lots}
     open_lots = sorted((lot for lot in lots.values() if lot.remaining_credits > 0), key=spend_order)
     page = Page(wallet=wallet, at=at, lots=lots, order=open_lots)
     page.later_expiry = min((lot.expires_at for lot in open_lots if lot.expires_at > at), default=NEVER)
-    page.holds = {hold.hold_id: replace(hold) for hold in books.holds}
+    page.holds = {hold.hold_id: structs.replace(hold) for hold in books.holds}
     ends = (hold.expires_at for hold in books.holds if hold.status == "open" and hold.expires_at > at)
     page.later_hold_expiry = min(ends, default=NEVER)
     for place, row in enumerate(books.rows):

@@ -4,7 +4,6 @@ import itertools
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 
@@ -71,7 +70,7 @@ def insert_accounts(session: Session, account_ids: Sequence[str], now: datetime)
 
 def insert_lots(session: Session, account_id: str, lots: Sequence[Lot]) -> None:
     """Insert lots as they are, without the rows that would have granted them."""
-    names = [each.name for each in fields(Lot)]
+    names = Lot.__struct_fields__
     values = attrgetter(*names)
     rows = [(account_id, BUCKETS.index(lot.bucket), lot.remaining_credits > 0, *values(lot)) for lot in lots]
     insert_rows(session, "lots", ("account_id", "bucket_order", "is_open", *names), rows)
@@ -126,7 +125,7 @@ def rows_of(session: Session, account_id: str) -> list[Transaction]:
 def lots_of(session: Session, account_id: str) -> list[Lot]:
     """The wallet's lots, in order of the `seq` that granted them."""
     table = Base.metadata.tables["lots"]
-    statement = select(*(table.c[each.name] for each in fields(Lot))).where(table.c.account_id == account_id)
+    statement = select(*(table.c[name] for name in Lot.__struct_fields__)).where(table.c.account_id == account_id)
     return [Lot(*row) for row in session.connection().execute(statement.order_by(table.c.granted_seq))]
 
 

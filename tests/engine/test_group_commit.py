@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from threading import Barrier
 from time import monotonic
 
 import pytest
+from msgspec.structs import replace
 
 from engine.clock import Clock, new_id
 from engine.group_commit import GroupCommit

@@ -1,11 +1,11 @@
 """What the calendar tells: credits about to expire, unusual days, summaries; each once, whatever crashes."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from sqlmodel import select
 
 from engine.flows import digests

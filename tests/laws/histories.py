@@ -1,9 +1,10 @@
 """Random histories for the laws: commands on one wallet that need not know how it stands."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from engine.rules.commands import Command, Expire, GiveBack, Reverse, TakeBack
 from engine.rules.lots import BUCKETS

@@ -1,11 +1,10 @@
 """Whatever is changed in a stored row, left out, put in or cut off the end: the chain or the audit names the place."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 from msgspec.structs import replace as changed
 from sqlalchemy import update
 

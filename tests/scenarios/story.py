@@ -36,6 +36,8 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from msgspec.structs import replace as replaced
+
 from engine.rules.commands import (
     Capture,
     Command,
@@ -145,12 +147,12 @@ class Telling:
                 if "of" not in options:
                     given = gift(ACCOUNT, int(credits), BUCKET_LETTERS[letter], until=until, key=key)
                     step = options.get("campaign")
-                    return given if step is None else replace(given, reference_type="campaign", reference_id=step)
+                    return given if step is None else replaced(given, reference_type="campaign", reference_id=step)
                 assert letter == "R" and until is None, "what is bought lands in recharge and never expires"
-                return replace(bought(ACCOUNT, options["of"], int(credits), is_bonus="bonus" in options), key=key)
+                return replaced(bought(ACCOUNT, options["of"], int(credits), is_bonus="bonus" in options), key=key)
             case "spend", [credits]:
-                spent = replace(debit(ACCOUNT, int(credits), key=key), dry_run="dry" in options)
-                return replace(spent, api_key_id=options.get("by"))
+                spent = replaced(debit(ACCOUNT, int(credits), key=key), dry_run="dry" in options)
+                return replaced(spent, api_key_id=options.get("by"))
             case "reverse", [name, *credits]:
                 part = int(credits[0]) if credits else None
                 spend_id = self.names.get(name, name)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
+from msgspec import structs
 
 from engine.book import post
 from engine.flows import coupons, refunds
@@ -171,7 +172,7 @@ def refund_fact(bought: Bought, name: str, state: str, minor: int, version: int,
 def comparable(books: WalletBooks) -> WalletBooks:
     """Books without what the words of a flow change: descriptions, and what is computed from them."""
     rows = tuple(map(_wordless, books.rows))
-    return replace(books, wallet=replace(books.wallet, head=b""), rows=rows)
+    return replace(books, wallet=structs.replace(books.wallet, head=b""), rows=rows)
 
 
 def _wordless(row: Transaction) -> Transaction:

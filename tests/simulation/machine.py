@@ -4,11 +4,11 @@ Rules of commands fill a batch, which a drawn cut posts; rules of flows (payment
 transactions of their own. A crash loses a batch before its commit, and every connection.
 """
 
-from dataclasses import replace
 from datetime import timedelta
 
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
+from msgspec.structs import replace
 
 from engine.rules import commands as c
 from engine.rules.lots import BUCKETS, Bucket

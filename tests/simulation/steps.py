@@ -3,12 +3,13 @@
 import itertools
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize
+from msgspec.structs import replace
 
 from engine.catalogs import load_catalog
 from engine.rules import commands as c

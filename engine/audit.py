@@ -22,10 +22,11 @@ from sqlmodel import Session
 
 from engine.audit_desk import desk_findings
 from engine.audit_documents import audit_documents
-from engine.rules.audit import Finding, Row, WalletCheck, chain_link
+from engine.rules.audit import Finding, Row, WalletCheck
 from engine.rules.audit_ends import end_findings
 from engine.rules.commits import part_of
 from engine.rules.holds import Hold
+from engine.rules.ledger import chain_link
 from engine.store import books, scan
 from engine.store.database import Database, snapshot
 from engine.store.scan import Span

@@ -1,6 +1,5 @@
 """What the audit keeps of one wallet while its rows pass, and which row is the first that does not fit."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -68,26 +67,6 @@ class OpenHold:
 
     parts: tuple[Part, ...]
     expires_at: datetime
-
-
-def chain_link(key: bytes) -> Callable[[bytes, bytes], bytes]:
-    """HMAC-SHA256 under one key of (hash before, canonical text), with the key's part of the work done once."""
-    padded = (key if len(key) <= 64 else hashlib.sha256(key).digest()).ljust(64, b"\0")
-    inner, outer = hashlib.sha256(padded.translate(_IPAD)), hashlib.sha256(padded.translate(_OPAD))
-
-    def link(before: bytes, canonical: bytes) -> bytes:
-        text = inner.copy()
-        text.update(before)
-        text.update(canonical)
-        whole = outer.copy()
-        whole.update(text.digest())
-        return whole.digest()
-
-    return link
-
-
-_IPAD = bytes(byte ^ 0x36 for byte in range(256))
-_OPAD = bytes(byte ^ 0x5C for byte in range(256))
 
 
 @dataclass(slots=True)

@@ -221,7 +221,7 @@ def settle_expiry(page: Page, terms: Terms) -> None:
 def pay_debt(page: Page, actor: str, terms: Terms) -> None:
     """Debt is paid first, in spend order, from whatever is available; only the rest stays."""
     wallet = page.wallet
-    payment = min(wallet.debt_credits, wallet.available_credits)
+    payment = min(wallet.debt_credits, wallet.available_credits) if wallet.debt_credits else 0
     if payment == 0:
         return
     draws = draw(page.order, payment)

@@ -1,5 +1,6 @@
 """Whatever is changed in a stored row, left out, put in or cut off the end: the chain or the audit names the place."""
 
+import hmac
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -117,6 +118,13 @@ def test_the_chain_covers_every_field_but_the_hash(rows: Sequence[Transaction]) 
     seen = {canonical(changed(rows[2], **{name: another(getattr(rows[2], name))})) for name in FIELDS}
     assert len(seen) == len(FIELDS) and canonical(rows[2]) not in seen
     assert canonical(changed(rows[2], hash=b"else")) == canonical(rows[2])
+
+
+@pytest.mark.parametrize("length", [0, 31, 32, 64, 65, 200])
+def test_a_row_is_hashed_by_the_standard_hmac_whatever_the_key(rows: Sequence[Transaction], length: int) -> None:
+    key = bytes(range(length))
+    for row in rows:
+        assert chain_hash(key, b"before", row) == hmac.digest(key, b"before" + canonical(row), "sha256")
 
 
 TEXT_COLUMNS = [name for name in books.TRANSACTION if name not in ("account_id", "seq", "entries", "created_at")]

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter, itemgetter
 
 from engine.rules.alerts import next_warning
 from engine.rules.commands import Command, Grant, Spend, reach
@@ -41,22 +42,26 @@ WALLET_MOVES = (
     "used_credits",
     "uses",
 )
-WALLET_RARE = (
-    "used_on",
+WALLET_RARE_ALONE = (
     "status",
     "debt_credits",
-    *(f"held_{bucket}" for bucket in BUCKETS),
     "next_expiry_at",
     "next_hold_expiry_at",
     "limit_alerted_on",
     "recharge_at_credits",
 )
+WALLET_RARE = ("used_on", *(f"held_{bucket}" for bucket in BUCKETS), *WALLET_RARE_ALONE)
 LOT_MOVES = ("remaining_credits",)
-LOT_RARE = ("is_open", "held_credits", "taken_credits", "owed_credits", "expired_credits")
+LOT_RARE_ALONE = ("held_credits", "taken_credits", "owed_credits", "expired_credits")
+LOT_RARE = ("is_open", *LOT_RARE_ALONE)
 """What every command moves, and what few do: naming an indexed column costs SQLite its index, changed or not."""
 ORDER = "bucket_order, expires_at, granted_seq"
 IS_CAMPAIGN = "reference_type = 'campaign'"
 FIRST_LOTS = 8
+_stored_wallet = itemgetter(*map(WALLET.index, WALLET_RARE))
+_wallet_values = attrgetter(*WALLET_RARE_ALONE)
+_stored_lot = itemgetter(*map(LOT.index, LOT_RARE_ALONE))
+_lot_values = attrgetter(*LOT_RARE_ALONE)
 REMAINING = LOT.index("remaining_credits")
 EXPIRES = LOT.index("expires_at")
 
@@ -130,7 +135,9 @@ def load(session: AnySession, commands: Sequence[Command], now: datetime) -> dic
     _add_open(session, pages, demand, first())
     _add_due(session, pages)
     for page in pages.values():
-        page.order = sorted((lot for lot in page.lots.values() if lot.remaining_credits > 0), key=spend_order)
+        page.order = [lot for lot in page.lots.values() if lot.remaining_credits > 0]
+        if len(page.order) > 1:
+            page.order.sort(key=spend_order)
     return pages
 
 
@@ -148,7 +155,7 @@ def _pages_of(rows: Iterable[Row], now: datetime) -> dict[str, Page]:
     for row in rows:
         wallet = wallet_of(row)
         page = Page(wallet=wallet, at=max(now, wallet.last_at))
-        page.stored[wallet.account_id] = _wallet_rare(wallet)
+        page.stored[wallet.account_id] = _stored_wallet(row)
         pages[wallet.account_id] = page
     return pages
 
@@ -176,7 +183,7 @@ def _add_lots(pages: dict[str, Page], rows: Iterable[Row]) -> None:
         if page is not None and row[1] not in page.lots:
             lot = lot_of(row)
             page.lots[lot.lot_id] = lot
-            page.stored[lot.lot_id] = _lot_rare(lot)
+            page.stored[lot.lot_id] = (lot.remaining_credits > 0, *_stored_lot(row))
 
 
 def _add_answers(session: AnySession, pages: dict[str, Page], rows: Iterable[Row]) -> None:
@@ -242,8 +249,9 @@ def _reachable(wanted: _Wanted, page: Page) -> int:
     """
     account_id, wallet = page.wallet.account_id, page.wallet
     is_gaining = account_id in wanted.gaining or wallet.next_hold_expiry_at <= page.at
-    most = max(wanted.demand[account_id]) if is_gaining else wallet.available_credits
-    return sum(credits for credits in wanted.demand[account_id] if credits <= most)
+    demand = wanted.demand[account_id]
+    most = max(demand) if is_gaining else wallet.available_credits
+    return sum([credits for credits in demand if credits <= most])
 
 
 def _live_credits(lots: Iterable[Row], at: datetime) -> int:
@@ -317,17 +325,9 @@ def _save_lots(session: AnySession, changed: Iterable[Page]) -> None:
 
 
 def _wallet_rare(wallet: Wallet) -> Row:
-    ends = (wallet.next_expiry_at, wallet.next_hold_expiry_at)
-    told = (wallet.limit_alerted_on, wallet.recharge_at_credits)
     used_on = wallet.uses[0].day if wallet.uses else None
-    return (used_on, wallet.status, wallet.debt_credits, *wallet.held, *ends, *told)
+    return (used_on, *wallet.held, *_wallet_values(wallet))
 
 
 def _lot_rare(lot: Lot) -> Row:
-    return (
-        lot.remaining_credits > 0,
-        lot.held_credits,
-        lot.taken_credits,
-        lot.owed_credits,
-        lot.expired_credits,
-    )
+    return (lot.remaining_credits > 0, *_lot_values(lot))

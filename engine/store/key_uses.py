@@ -15,6 +15,8 @@ def add_keys(session: AnySession, pages: dict[str, Page], named: Iterable[Row]) 
     """Load the keys that the batch names, and those that made the holds and debits it reaches."""
     wanted = {*named}
     for account_id, page in pages.items():
+        if not (page.holds or page.debits):
+            continue
         made = (*(hold.api_key_id for hold in page.holds.values()), *(row.api_key_id for row in page.debits.values()))
         wanted.update((account_id, api_key_id) for api_key_id in made if api_key_id is not None)
     if not wanted:

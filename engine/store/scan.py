@@ -22,12 +22,11 @@ from engine.store import books
 from engine.store.bulk import Row, select_rows
 from engine.store.holds import HOLD, hold_of
 from engine.store.pens import pen_of
-from engine.store.values import uses_values
+from engine.store.values import USED_ON, uses_values
 
 T = TypeVar("T")
 CREATED = books.TRANSACTION.index("created_at")
 KEY = ("account_id", "seq")
-USED_ON = books.WALLET.index("used_on")
 USE = ("day", "provider_id", "provider_name", "credits_spent", "call_count")
 _START: Row = ("", -(2**62))
 

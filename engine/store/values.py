@@ -1,5 +1,6 @@
 """Frozen values as rows of the money tables, and rows as values: by column name, in the tables' own order."""
 
+from collections.abc import Callable
 from datetime import datetime
 from operator import attrgetter
 
@@ -31,7 +32,7 @@ WALLET = (
     "used_credits",
     "uses",
 )
-USES = WALLET.index("uses")
+USED_ON, USES = WALLET.index("used_on"), WALLET.index("uses")
 LOT = (
     "account_id",
     "lot_id",
@@ -59,26 +60,10 @@ _json = msgspec.json.Encoder()
 
 
 def wallet_of(row: Row) -> Wallet:
-    return Wallet(
-        account_id=row[0],
-        status=row[1],
-        seq=row[2],
-        head=bytes(row[3]),
-        debt_credits=row[4],
-        available=list(row[5:8]),
-        held=list(row[8:11]),
-        next_expiry_at=row[11],
-        last_at=row[12],
-        spent_on=row[13],
-        spent_credits=row[14],
-        next_hold_expiry_at=row[15] or NEVER,
-        daily_limit_credits=row[16],
-        per_call_limit_credits=row[17],
-        low_balance_credits=row[18],
-        limit_alerted_on=row[19],
-        recharge_at_credits=row[20],
-        uses=uses_of(row[USES]),
-    )
+    made: Callable[..., Wallet] = Wallet
+    totals = list(row[5:8]), list(row[8:11])
+    ends, settings, uses = row[15] or NEVER, row[16:USED_ON], uses_of(row[USES])
+    return made(*row[:3], bytes(row[3]), row[4], *totals, *row[11:15], ends, *settings, uses)
 
 
 def uses_of(stored: str | None) -> tuple[DayUse, ...]:

@@ -164,8 +164,11 @@ def test_usage_is_what_the_ledger_says_and_what_the_migration_makes_of_it(
     with reading(db) as session:
         kept = [("acc_1", *msgspec.structs.astuple(use)) for use in all_usage(session, "acc_1")]
         assert kept == _said_by(rows_of(session, "acc_1"))
+    kept = [row for row in kept if row[4:] != (0, 0)]
+    _step_back(db, "0017")
+    assert [row for row in _stored(db) if row[4:] != (0, 0)] == kept, "no wallet carries any"
     _fill_again(db)
-    assert [row for row in kept if row[4:] != (0, 0)] == [row for row in _stored(db) if row[4:] != (0, 0)]
+    assert [row for row in _stored(db) if row[4:] != (0, 0)] == kept
 
 
 def _commands(debits: list[Transaction], steps: list[tuple[str, int, object]]) -> list[Command]:
@@ -204,7 +207,11 @@ def _fill_again(db: Database) -> None:
     """Step back before the table was there, and forward again: the migration fills it from the ledger."""
     before = ScriptDirectory.from_config(config(None)).get_revision("0004").down_revision
     assert isinstance(before, str)
-    with db.writer.begin() as connection:
-        command.downgrade(config(connection), before)
+    _step_back(db, before)
     with db.writer.begin() as connection:
         command.upgrade(config(connection), "head")
+
+
+def _step_back(db: Database, revision: str) -> None:
+    with db.writer.begin() as connection:
+        command.downgrade(config(connection), revision)

@@ -282,7 +282,8 @@ _WRITERS: dict[Kind, Callable[[Any], str]] = {
 
 def _json(kinds: tuple[Kind, ...], rows: Sequence[Row]) -> tuple[str]:
     """Keys as the one parameter of a statement that reads them with `json_each`."""
-    return (msgspec.json.encode(_to_sqlite(kinds, rows)).decode(),)
+    bound = _to_sqlite(kinds, rows)
+    return (msgspec.json.encode(bound if len(kinds) > 1 else [value for (value,) in bound]).decode(),)
 
 
 def _to_sqlite(kinds: tuple[Kind, ...], rows: Sequence[Row]) -> Sequence[Row]:

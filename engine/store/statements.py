@@ -18,7 +18,8 @@ Kind = Literal["bigint", "integer", "boolean", "timestamptz", "date", "bytea", "
 Names = tuple[str, ...]
 _PLACES = re.compile(r"\{(\d+)\}")
 _WANTED = "(SELECT value AS wanted FROM json_each(?)) AS w"
-"""SQLite: one row for each array in a JSON array of arrays. CROSS JOIN keeps it the outer loop."""
+"""SQLite: one row for each key in a JSON array, an array itself if it has several columns. CROSS JOIN keeps it the
+outer loop."""
 
 
 @cache
@@ -156,7 +157,8 @@ def add_on_postgresql(table: str, keys: Names, sums: Names, latest: str) -> str:
 @cache
 def select_on_sqlite(table: str, columns: Names, keys: Names, where: str) -> str:
     names = ", ".join(f"t.{column}" for column in columns)
-    match = [f"t.{key} = w.wanted->>{n}" for n, key in enumerate(keys)] + ([where] if where else [])
+    wanted = ["w.wanted"] if len(keys) == 1 else [f"w.wanted->>{n}" for n in range(len(keys))]
+    match = [f"t.{key} = {value}" for key, value in zip(keys, wanted, strict=True)] + ([where] if where else [])
     return f"SELECT {names} FROM {_WANTED} CROSS JOIN {table} t ON {' AND '.join(match)}"  # noqa: S608
 
 

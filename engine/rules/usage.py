@@ -8,7 +8,7 @@ The wallet itself carries the uses of its newest day, so that a spend writes no 
 own table when another day begins, or when there are too many of them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import date
 
 from engine.rules.ledger import DayUse, Page, Transaction
@@ -35,8 +35,8 @@ def use_of_reversal(debit: Transaction, credits: int, *, is_whole: bool) -> DayU
     return DayUse(debit.created_at.date(), provider_id, None, -credits, -1 if is_whole else 0)
 
 
-def change_of_use(page: Page) -> list[DayUse]:
-    """What the rows a batch wrote change, one value for each day and provider, in the order of days."""
+def changes_of_use(page: Page) -> list[DayUse]:
+    """What the rows a batch wrote change, one value for each debit and reversal, in their order."""
     changes = []
     undone: set[str] = set()
     for row in reversed(page.written):
@@ -48,7 +48,8 @@ def change_of_use(page: Page) -> list[DayUse]:
             undone.add(row.reverses_id)
             is_whole = is_last and sum(page.reversed[row.reverses_id].values()) == -debit.amount_credits
             changes.append(use_of_reversal(debit, row.amount_credits, is_whole=is_whole))
-    return added_up(reversed(changes))
+    changes.reverse()
+    return changes
 
 
 def carry_uses(page: Page) -> list[DayUse]:
@@ -56,23 +57,25 @@ def carry_uses(page: Page) -> list[DayUse]:
 
     Only the page's own day is opened: what changes an earlier day goes to the days' table, where that day is.
     """
-    changes = change_of_use(page)
+    changes = changes_of_use(page)
     if not changes:
         return []
     wallet, today = page.wallet, page.at.date()
     carried, leaving = wallet.uses, ()
-    if carried and carried[0].day != today and changes[-1].day == today:
+    if carried and carried[0].day != today and any(use.day == today for use in changes):
         carried, leaving = (), carried
     day = carried[0].day if carried else today
-    carried = tuple(added_up([*carried, *(use for use in changes if use.day == day)]))
+    carried = tuple(added_up([*carried, *[use for use in changes if use.day == day]]))
     if len(carried) > CARRIED_MAX:
         carried, leaving = (), (*leaving, *carried)
     wallet.uses = carried
-    return added_up([*leaving, *(use for use in changes if use.day != day)])
+    return added_up([*leaving, *[use for use in changes if use.day != day]])
 
 
-def added_up(uses: Iterable[DayUse]) -> list[DayUse]:
+def added_up(uses: Sequence[DayUse]) -> list[DayUse]:
     """One value for each day and provider, in their order."""
+    if not uses:
+        return []
     sums: dict[tuple[date, str], DayUse] = {}
     for use in uses:
         key = (use.day, use.provider_id)

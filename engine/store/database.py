@@ -37,8 +37,8 @@ T = TypeVar("T")
 DEADLINE_SECONDS = 10.0
 RETRY_STATES = frozenset({"40001", "40P01", "55P03"})
 """PostgreSQL: serialization failure, deadlock detected, lock not available."""
-CHECKPOINT_PAGES = 8_000
-"""SQLite: the WAL grows to about 32 MB before its pages are copied: a page many batches change is copied once."""
+CHECKPOINT_PAGES = 32_000
+"""SQLite: the WAL grows to about 128 MB before its pages are copied: a page many batches change is copied once."""
 LETTER_PLANS = (
     "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off "
     "-c enable_bitmapscan=off -c enable_sort=off -c jit=off"

@@ -47,6 +47,7 @@ class Front:
         safe = SAFE_HEADERS | (HTTPS_ONLY if site.settings.is_https else {})
         self._safe = _raw(safe)
         self._shown = lru_cache(64)(lambda headers: _raw(safe | dict(headers)))
+        self._templates = {resource.path: resource.paths for resource in hot}
         self._hot: dict[tuple[str, str], Resource[Any]] = {
             (resource.method, resource.path): resource for resource in hot
         }
@@ -56,7 +57,7 @@ class Front:
             found = self._match(scope)
             if found is not None and _is_plain(scope["headers"], found[0].body_bytes_max):
                 resource, path_params = found
-                scope["path_template"] = resource.paths["account_id" in path_params]
+                scope["path_template"] = self._templates[resource.path]["account_id" in path_params]
                 status, headers, body = await self._answer(resource, PlainRequest(scope, receive, path_params))
                 await _send(scope, send, status, self._shown(tuple(headers.items())) + _raw(_rate_of(scope)), body)
                 return

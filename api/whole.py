@@ -6,6 +6,7 @@ type with `status`, `headers` and `body`; the length is told here.
 """
 
 import re
+from collections.abc import Coroutine
 from functools import lru_cache
 from typing import Any, cast
 
@@ -31,15 +32,15 @@ class WholeProtocol(HttpToolsProtocol):
 class _Cycle(RequestResponseCycle):
     """One request and its answer."""
 
-    async def send(self, message: ASGISendEvent) -> None:
+    def send(self, message: ASGISendEvent) -> Coroutine[Any, Any, None]:
         whole = cast(dict[str, Any], message)
-        if whole["type"] != WHOLE:
-            await super().send(message)
-            return
+        return self._send_whole(whole) if whole["type"] == WHOLE else super().send(message)
+
+    async def _send_whole(self, message: dict[str, Any]) -> None:
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if not self.disconnected:
-            self._answer(whole["status"], whole["headers"], whole["body"])
+            self._answer(message["status"], message["headers"], message["body"])
 
     def _answer(self, status: int, headers: Headers, body: bytes) -> None:
         assert not self.response_started, "an answer is whole or in parts"

@@ -23,7 +23,7 @@ def found_by(reads: GatheredReads, read: Read[K, V], key: K, within: float | Non
     `TimeoutError` after so many seconds.
     """
     waiter: _Waiter[V | None] = _new_waiter(within)
-    reads.submit_for(waiter, read, key)
+    waiter.ask(lambda: reads.submit_for(waiter, read, key))
     return waiter.future
 
 
@@ -50,9 +50,15 @@ def _new_waiter(within: float | None) -> "_Waiter[T]":
 
 
 class _Inbox:
-    """Outcomes on their way from the book's threads into one loop."""
+    """Look-ups of one loop on their way to the book's threads, and outcomes on theirs back.
+
+    What is looked up in one turn of the loop is handed over together after it: a thread that woke for the first would
+    read less at once, and fight with the rest of the turn for the interpreter. Commands go at once: while a batch is
+    on its way to the disk, the loop reads the next.
+    """
 
     def __init__(self) -> None:
+        self._asked: list[tuple[_Waiter[Any], Callable[[], None]]] = []
         self._arrived: deque[Callable[[], None]] = deque()
         self._is_called = False
         self._expected: deque[tuple[float, ReferenceType[asyncio.Future[Any]]]] = deque()
@@ -79,6 +85,19 @@ class _Inbox:
         self._is_timed = bool(expected)
         if expected:
             loop.call_at(expected[0][0], self._give_up, loop)
+
+    def ask(self, waiter: "_Waiter[Any]", submit: Callable[[], None]) -> None:
+        if not self._asked:
+            waiter.future.get_loop().call_soon(self._hand_over)
+        self._asked.append((waiter, submit))
+
+    def _hand_over(self) -> None:
+        asked, self._asked = self._asked, []
+        for waiter, submit in asked:
+            try:
+                submit()
+            except Exception as error:
+                waiter.set_exception(error)
 
     def put(self, loop: asyncio.AbstractEventLoop, give: Callable[[], None]) -> None:
         self._arrived.append(give)
@@ -108,6 +127,10 @@ class _Waiter(Generic[T]):
         self.future = future
         self._inbox = inbox
         self._error: BaseException | None = None
+
+    def ask(self, submit: Callable[[], None]) -> None:
+        """Call `submit` with what else this turn of the loop asks."""
+        self._inbox.ask(self, submit)
 
     def set_running_or_notify_cancel(self) -> bool:
         return not self.future.done()

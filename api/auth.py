@@ -51,6 +51,7 @@ REMEMBER_SECONDS = 5.0
 LAST_USED_STEP = timedelta(minutes=1)
 REMEMBERED_MAX = 10_000
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+NO_KEY = "The Authorization header holds no key of this service."
 Shown = Literal["key", "token", "cookie"]
 
 
@@ -128,14 +129,23 @@ class Keyring:
         shown = request.headers.getall("authorization", [])
         if shown:
             scheme, _, key = shown[0].partition(" ")
-            form = self._form_of(key.strip())
-            if len(shown) > 1 or scheme.lower() != "bearer" or form is None:
-                raise Unauthenticated("The Authorization header holds no key of this service.")
-            return self._counted(request, await self._known(key.strip(), form, request))
+            if len(shown) > 1 or scheme.lower() != "bearer":
+                raise Unauthenticated(NO_KEY)
+            key = key.strip()
+            name = self._name_of(key, b"bearer")
+            principal = self._remembered_as(name)
+            if principal is None:
+                form = self._form_of(key)
+                if form is None:
+                    raise Unauthenticated(NO_KEY)
+                principal = await self._found(key, form, name, request)
+            return self._counted(request, principal)
         token = request.cookies.get(self.cookie_name, "")
         if not is_token(token):
             raise Unauthenticated("A key is needed: Authorization: Bearer KEY.")
-        principal = self._counted(request, await self._known(token, "cookie", request))
+        name = self._name_of(token, b"cookie")
+        known = self._remembered_as(name) or await self._found(token, "cookie", name, request)
+        principal = self._counted(request, known)
         if request.method not in SAFE_METHODS:
             self.check_origin(request)
         return principal
@@ -144,7 +154,8 @@ class Keyring:
         """Whom a key stands for that somebody else was shown; `Unauthenticated` if it is none of ours."""
         if not is_key(key):
             raise Unauthenticated("This is no key of this service.")
-        return await self._known(key, "key", None)
+        name = self._name_of(key, b"bearer")
+        return self._remembered_as(name) or await self._found(key, "key", name, None)
 
     def _form_of(self, text: str) -> Shown | None:
         if is_key(text):
@@ -169,12 +180,17 @@ class Keyring:
         if not is_ours:
             raise Forbidden("A browser session may change things only from this service's own pages.")
 
-    async def _known(self, secret: str, form: Shown, request: AnyRequest | None) -> Principal:
-        """Whom a secret stands for. One that never was right here counts as a try of the request's address first."""
-        name = blake2b(secret.encode(), key=self._process_key, digest_size=32).digest()
+    def _name_of(self, secret: str, shown_as: bytes) -> bytes:
+        """Under what a secret is remembered: a cookie's is never a bearer's."""
+        return blake2b(secret.encode(), key=self._process_key, digest_size=32, person=shown_as).digest()
+
+    def _remembered_as(self, name: bytes) -> Principal | None:
+        """Whom a secret stands for if that is still believed; then its form needs no second look."""
         seen = self._remembered.get(name)
-        if seen is not None and seen.is_fresh(self._runtime):
-            return seen.principal
+        return seen.principal if seen is not None and seen.is_fresh(self._runtime) else None
+
+    async def _found(self, secret: str, form: Shown, name: bytes, request: AnyRequest | None) -> Principal:
+        """Whom a secret stands for. One that never was right here counts as a try of the request's address first."""
         tries = None if name in self._good else request
         if tries is not None:
             self.rates.count_try(tries)

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -78,6 +79,7 @@ def read_item(tree: object, shape: type[T]) -> T:
     return read_value(tree, shape)
 
 
+@lru_cache(maxsize=32)
 def is_json(content_type: str) -> bool:
     """`application/json`, with no charset or UTF-8's."""
     kind, _, rest = content_type.partition(";")

@@ -7,6 +7,7 @@ and with what its credential's rate limit says.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, cast
 
 from litestar.enums import ScopeType
@@ -16,6 +17,7 @@ from api.plain import PlainRequest
 from api.problems import MEDIA_TYPE, respond, respond_to_bug
 from api.rates import SCOPE_KEY
 from api.scope import Resource, Site, encoded, enter
+from api.whole import WHOLE, Headers
 from engine.rules.errors import Refusal
 
 OWN = "/v1/billing/"
@@ -29,6 +31,7 @@ SAFE_HEADERS = {
 }
 """On every answer that does not say otherwise itself, as pages do (`api/pages/render.py`)."""
 
+_NOTHING: Mapping[str, str] = {}
 HTTPS_ONLY = {"strict-transport-security": "max-age=31536000"}
 
 
@@ -41,8 +44,10 @@ class Front:
         self._prefix = site.runtime.catalog.error_prefix
         hot = [resource for resource in resources if resource.is_hot]
         assert all("{" not in resource.path and not resource.path.startswith("/") for resource in hot)
-        self._safe = SAFE_HEADERS | (HTTPS_ONLY if site.settings.is_https else {})
-        self._safe_raw = _raw(self._safe)
+        safe = SAFE_HEADERS | (HTTPS_ONLY if site.settings.is_https else {})
+        self._safe = _raw(safe)
+        self._shown = lru_cache(64)(lambda headers: _raw(safe | dict(headers)))
+        self._templates = {resource.path: resource.paths for resource in hot}
         self._hot: dict[tuple[str, str], Resource[Any]] = {
             (resource.method, resource.path): resource for resource in hot
         }
@@ -52,9 +57,9 @@ class Front:
             found = self._match(scope)
             if found is not None and _is_plain(scope["headers"], found[0].body_bytes_max):
                 resource, path_params = found
-                scope["path_template"] = resource.paths["account_id" in path_params]
+                scope["path_template"] = self._templates[resource.path]["account_id" in path_params]
                 status, headers, body = await self._answer(resource, PlainRequest(scope, receive, path_params))
-                await _send(send, status, {**self._safe, **headers, **_rate_of(scope)}, body)
+                await _send(scope, send, status, self._shown(tuple(headers.items())) + _raw(_rate_of(scope)), body)
                 return
             send = self._sealed(scope, send)
         await self._behind(scope, receive, send)
@@ -66,7 +71,7 @@ class Front:
             if message["type"] == "http.response.start":
                 shown = list(message["headers"])
                 names = {name for name, _ in shown}
-                shown.extend(pair for pair in self._safe_raw if pair[0] not in names)
+                shown.extend(pair for pair in self._safe if pair[0] not in names)
                 shown.extend(_raw(_rate_of(scope)))
                 message["headers"] = shown
             await send(message)
@@ -110,16 +115,20 @@ def _is_plain(headers: Iterable[tuple[bytes, bytes]], body_bytes_max: int) -> bo
     return keys == 1
 
 
-def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode(), value.encode()) for name, value in headers.items()]
+def _raw(headers: Mapping[str, str]) -> Headers:
+    return tuple((name.encode(), value.encode()) for name, value in headers.items()) if headers else ()
 
 
 def _rate_of(scope: HTTPScope) -> Mapping[str, str]:
-    rate: Mapping[str, str] = cast(dict[str, Any], scope).get(SCOPE_KEY, {})
+    rate: Mapping[str, str] = cast(dict[str, Any], scope).get(SCOPE_KEY, _NOTHING)
     return rate
 
 
-async def _send(send: Send, status: int, headers: Mapping[str, str], body: bytes) -> None:
-    raw = [*_raw(headers), (b"content-length", b"%d" % len(body))]
+async def _send(scope: HTTPScope, send: Send, status: int, headers: Headers, body: bytes) -> None:
+    """Whole, where the server takes it so."""
+    if WHOLE in cast(Mapping[str, Any], scope).get("extensions", _NOTHING):
+        await send(cast(Any, {"type": WHOLE, "status": status, "headers": headers, "body": body}))
+        return
+    raw = (*headers, (b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": body, "more_body": False})

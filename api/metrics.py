@@ -100,8 +100,7 @@ def metered(app: ASGIApp, meters: Meters) -> ASGIApp:
 
         async def sending(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            status = cast(Mapping[str, Any], message).get("status", status)  # at an answer's start, or with all of it
             await send(message)
 
         try:

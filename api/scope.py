@@ -68,8 +68,7 @@ class Site:
     """How customers sign in at the OIDC issuer, where that is configured."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
+class Call(msgspec.Struct, Generic[T], frozen=True):
     """One request, read and allowed. `account_id` is empty where the resource is about no account."""
 
     site: Site
@@ -91,8 +90,7 @@ class Call(Generic[T]):
         return self.principal.actor
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What a handler answers: a value that msgspec writes as JSON. `status=None` is the resource's own."""
 
     value: object

@@ -38,6 +38,7 @@ from api.scope import Resource
 from api.settings import Settings
 from api.store_providers import apple_of, google_of
 from api.webhook_sender import WebhookSender
+from api.whole import WholeProtocol
 from engine.catalogs import load_catalog
 from engine.clock import Clock, sleep
 from engine.flows.webhooks import listen as listen_to
@@ -203,7 +204,7 @@ def run_app(app: ASGIApp, listener: socket.socket, on_started: Callable[[], None
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=WholeProtocol,
         lifespan="off",
         access_log=False,
         log_config=None,

@@ -1,8 +1,10 @@
 """Quotes, checkouts and payments over HTTP."""
 
+from functools import lru_cache
 from typing import Annotated, Any
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from api.body import Body, PageQuery
 from api.instants import instant, instant_or_none
@@ -24,7 +26,8 @@ from engine.rules.errors import (
     WalletNotActive,
 )
 from engine.rules.money import Money, major_text
-from engine.rules.quotes import make_offer, parse_amount_cents, quote, sign_quote
+from engine.rules.pricing import Pricing
+from engine.rules.quotes import Quote, make_offer, parse_amount_cents, quote, sign_quote
 from engine.runtime import Runtime
 from engine.store import accounts, documents, purchases
 from engine.store.accounts import Buyer
@@ -164,10 +167,26 @@ def _quote(runtime: Runtime, account_id: str, buyer: Buyer | None, amount: Money
     offered = topups.offered_providers(runtime, country, ask.platform)
     if ask.provider is not None and ask.provider not in offered:
         raise QuoteRefused("This provider is not offered here.")
-    priced = quote(catalog.pricing, amount, ask.provider or (offered[0] if offered else None))
+    priced, shown = _priced(catalog.pricing, amount, ask.provider or (offered[0] if offered else None))
     offer = make_offer(catalog, priced, account_id, ask.provider, ask.coupon, runtime.clock.now())
+    return replace(
+        shown,
+        providers=offered,
+        balance_after=str(max(0, buyer.wallet.available_credits + priced.credits - buyer.wallet.debt_credits)),
+        quote_token=sign_quote(offer, runtime.secrets.signing("quote")),
+        expires_at=instant(offer.expires_at),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _priced(pricing: Pricing, amount: Money, provider: str | None) -> tuple[Quote, QuoteAnswer]:
+    """A price, and how it is shown to whoever asks: worked out once, for most ask for the same few amounts.
+
+    What is one buyer's own is left blank.
+    """
+    priced = quote(pricing, amount, provider)
     further = priced.next_tier
-    return QuoteAnswer(
+    return priced, QuoteAnswer(
         amount_minor=amount.minor,
         currency=amount.currency,
         amount_usd=usd(amount),
@@ -188,13 +207,13 @@ def _quote(runtime: Runtime, account_id: str, buyer: Buyer | None, amount: Money
             credits_then=str(further.credits_then),
             near=further.near,
         ),
-        min_minor=catalog.pricing.min_minor,
-        max_minor=catalog.pricing.max_minor,
-        presets=catalog.pricing.presets_minor,
-        providers=offered,
-        balance_after=str(max(0, buyer.wallet.available_credits + priced.credits - buyer.wallet.debt_credits)),
-        quote_token=sign_quote(offer, runtime.secrets.signing("quote")),
-        expires_at=instant(offer.expires_at),
+        min_minor=pricing.min_minor,
+        max_minor=pricing.max_minor,
+        presets=pricing.presets_minor,
+        providers=(),
+        balance_after="",
+        quote_token="",
+        expires_at="",
     )
 
 

@@ -2,14 +2,19 @@
 
 import asyncio
 import threading
+from collections.abc import Sequence
+from typing import Any, cast
 
 import pytest
+from sqlmodel import Session
 
-from api.answers import outcome_of
+from api.answers import found_by, outcome_of
+from engine.gathered_reads import GatheredReads
 from engine.group_commit import GroupCommit
 from engine.rules.commands import Outcome, Posted, Spend
 from engine.rules.errors import InsufficientCredits, Unavailable
 from engine.store.database import Database
+from engine.waiting import Waiter
 from tests.engine.support import DAY_0, counting_terms, create_accounts, debit, gift
 
 
@@ -100,3 +105,35 @@ def test_a_loop_that_is_gone_does_not_stop_the_book(db: Database) -> None:
     may_go.set()
     assert isinstance(group.submit(debit("acc_1", 5)).result(timeout=10), Posted)
     group.close()
+
+
+def test_what_one_turn_looks_up_is_handed_over_together_after_it() -> None:
+    class Told(GatheredReads):
+        def submit_for(self, waiter: Waiter[Any], read: Any, key: Any) -> None:
+            told.append(key)
+            waiter.set_result(key)
+
+    told: list[str] = []
+
+    async def caller() -> list[str | None]:
+        asked = [found_by(Told(cast(Database, None)), _together, key) for key in ("a", "b", "a")]
+        assert not told
+        return await asyncio.gather(*asked)
+
+    assert asyncio.run(caller()) == told == ["a", "b", "a"]
+
+
+def test_a_look_up_that_cannot_be_handed_over_raises_for_its_caller() -> None:
+    class Full(GatheredReads):
+        def submit_for(self, *_: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+    async def caller() -> None:
+        await found_by(Full(cast(Database, None)), _together, "k")
+
+    with pytest.raises(RuntimeError, match="thread"):
+        asyncio.run(caller())
+
+
+def _together(_: Session, keys: Sequence[str]) -> dict[str, str]:
+    return {key: key for key in keys}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from api.whole import WholeProtocol
 from engine.clock import monotonic, sleep
 from tests.api.host import Host, new_app
 
@@ -18,7 +19,8 @@ from tests.api.host import Host, new_app
 @pytest.fixture
 def port(host: Host) -> Iterator[int]:
     """A server on a free port of loopback, on the host's database."""
-    config = uvicorn.Config(new_app(host.runtime), port=0, lifespan="off", log_config=None, loop="asyncio")
+    app = new_app(host.runtime)
+    config = uvicorn.Config(app, http=WholeProtocol, port=0, lifespan="off", log_config=None, loop="asyncio")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

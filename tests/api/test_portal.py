@@ -55,6 +55,14 @@ def test_a_link_opens_one_session_for_twelve_hours(host: Host) -> None:
     assert_problem(host.client.get("/v1/accounts/b/balance", headers=bearer), 404, "NOT-FOUND")
 
 
+def test_a_session_that_is_remembered_is_no_bearer_key(host: Host) -> None:
+    host.open("a")
+    session = session_of(host, "a")
+    assert host.client.get("/v1/billing/balance", headers=session).status_code == 200
+    shown = {"Authorization": f"Bearer {session['Cookie'].partition('=')[2]}"}
+    assert_problem(host.client.get("/v1/billing/balance", headers=shown), 401, "AUTH-001")
+
+
 def test_links_and_sessions_end_by_real_time(host: Host) -> None:
     path = host.open("a")
     url = host.post(f"{path}/portal-sessions").json()["url"]

@@ -5,7 +5,9 @@ from datetime import datetime, timezone
 
 def instant(at: datetime) -> str:
     """`2026-11-21T02:14:00Z`."""
-    return at.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+    if at.tzinfo is not timezone.utc:
+        at = at.astimezone(timezone.utc)
+    return f"{at.isoformat()[:-6]}Z"
 
 
 def instant_or_none(at: datetime | None) -> str | None:

@@ -34,7 +34,11 @@ class PlainQuery:
         self._raw = raw
 
     def multi_items(self) -> list[tuple[str, str]]:
-        return parse_qsl(self._raw.decode("latin-1"), keep_blank_values=True) if self._raw else []
+        text = self._raw.decode("latin-1")
+        if "%" in text or "+" in text:
+            return parse_qsl(text, keep_blank_values=True)
+        parted = [pair.partition("=") for pair in text.split("&") if pair]
+        return [(name, value) for name, _, value in parted]
 
 
 class PlainRequest:

@@ -26,7 +26,7 @@ from engine.rules.audit import Finding, Row, WalletCheck
 from engine.rules.audit_ends import end_findings
 from engine.rules.commits import part_of
 from engine.rules.holds import Hold
-from engine.rules.ledger import chain_link
+from engine.rules.keyed_hash import hmac_sha256
 from engine.store import books, scan
 from engine.store.database import Database, snapshot
 from engine.store.scan import Span
@@ -85,7 +85,7 @@ def audit_span(
     session: Session, span: Span, keys: Sequence[bytes], report: Report, progress: Progress = lambda rows: None
 ) -> None:
     """The wallets of a span that have rows, in the order of their ids."""
-    links = [chain_link(key) for key in keys]
+    links = [hmac_sha256(key) for key in keys]
     check: WalletCheck | None = None
     for chunk in _chunks(session, span):
         debits = _reversed_debits(session, chunk)

@@ -7,18 +7,17 @@ Invariants of a page, before and after every command:
 * `seq` grows by one a row, `created_at` never runs backwards, and every row's hash covers the row before it.
 """
 
-import hashlib
 import hmac
 import re
 from bisect import insort
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
-from functools import lru_cache
 from typing import Literal, Protocol
 
 import msgspec
 
 from engine.rules.holds import Hold
+from engine.rules.keyed_hash import hmac_sha256
 from engine.rules.lots import BUCKETS, NEVER, Bucket, Draw, Lot, spend_order
 
 _SEQ = re.compile(r"[0-9A-F]{10}", re.ASCII)
@@ -74,8 +73,6 @@ class Transaction(msgspec.Struct, frozen=True):
 
 
 SEQ_DIGITS = 10
-_IPAD = bytes(byte ^ 0x36 for byte in range(256))
-_OPAD = bytes(byte ^ 0x5C for byte in range(256))
 
 
 def transaction_id(minted: str, seq: int) -> str:
@@ -94,24 +91,7 @@ def seq_in(transaction_id: str) -> int | None:
 
 def chain_hash(key: bytes, before: bytes, row: Transaction) -> bytes:
     """HMAC-SHA256 over the hash before and the row's canonical text (its fields in order as a JSON array)."""
-    return chain_link(key)(before, canonical(row))
-
-
-@lru_cache(16)
-def chain_link(key: bytes) -> Callable[[bytes, bytes], bytes]:
-    """HMAC-SHA256 under one key of (hash before, canonical text), with the key's part of the work done once."""
-    padded = (key if len(key) <= 64 else hashlib.sha256(key).digest()).ljust(64, b"\0")
-    inner, outer = hashlib.sha256(padded.translate(_IPAD)), hashlib.sha256(padded.translate(_OPAD))
-
-    def link(before: bytes, canonical: bytes) -> bytes:
-        text = inner.copy()
-        text.update(before)
-        text.update(canonical)
-        whole = outer.copy()
-        whole.update(text.digest())
-        return whole.digest()
-
-    return link
+    return hmac_sha256(key)(before, canonical(row))
 
 
 def canonical(row: Transaction) -> bytes:

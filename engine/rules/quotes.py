@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from engine.rules.catalog import Catalog, coupon_key
 from engine.rules.errors import AboveMaximum, BelowMinimum, MalformedAmount, QuoteRefused
+from engine.rules.keyed_hash import hmac_sha256
 from engine.rules.money import Money, currency_digits
 from engine.rules.pricing import Pricing, exact_credits, major_unit, tier_rate
 
@@ -187,8 +188,7 @@ def providers_for(catalog: Catalog, enabled: Collection[str], country: str | Non
     )
 
 
-@dataclass(frozen=True, slots=True)
-class QuoteOffer:
+class QuoteOffer(msgspec.Struct, frozen=True):
     """What a quote token promises, to whom and until when: good while `now < expires_at`.
 
     `provider` is the rail that was named when the offer was made; `None` is an offer made without one.
@@ -230,7 +230,7 @@ def sign_quote(offer: QuoteOffer, secret: bytes) -> str:
     """
     claims = _base64(msgspec.json.encode({"aud": TOKEN_PURPOSE, "offer": offer}))
     signed = _JWT_HEADER + b"." + claims
-    return (signed + b"." + _base64(hmac.digest(secret, signed, "sha256"))).decode()
+    return (signed + b"." + _base64(hmac_sha256(secret)(signed))).decode()
 
 
 def _base64(raw: bytes) -> bytes:

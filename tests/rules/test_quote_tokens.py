@@ -2,7 +2,6 @@
 
 import base64
 import json
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from string import ascii_letters, digits
 
@@ -10,6 +9,7 @@ import jwt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from engine.catalogs import load_catalog
 from engine.rules.errors import QuoteRefused

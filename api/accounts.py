@@ -9,6 +9,7 @@ from api.body import Body, Line, PageQuery
 from api.scope import Answer, Call, Resource
 from api.transactions import Pagination, View
 from engine.flows.accounts import NewAccount, open_account
+from engine.rules.countries import check_country
 from engine.rules.errors import AccountExists, IdempotencyMismatch, Invalid, NotFound
 from engine.rules.fields import Country, Email
 from engine.store import accounts
@@ -63,6 +64,7 @@ def post_account(call: Call[AccountBody]) -> Answer:
         raise Invalid(
             "grantMonthlyCredits", "The first plan comes with its monthly credits; name a plan to refuse them."
         )
+    check_country("country", ask.country)
     order = NewAccount(
         account_id=ask.account_id,
         email=ask.email,

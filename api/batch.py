@@ -100,6 +100,6 @@ RESOURCES: tuple[Resource[Any], ...] = (
         asks=BatchBody,
         answers=BatchAnswer,
         body_bytes_max=BATCH_BYTES_MAX,
-        summary="Up to 1,000 spends of any accounts, each with its own key and outcome.",
+        summary="Up to 1,000 spends of any accounts (1 MiB), each with its own key and outcome.",
     ),
 )

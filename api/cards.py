@@ -2,12 +2,12 @@
 
 from typing import Any, Literal
 
-from api.body import Body
+from api.body import Body, PageQuery
 from api.scope import Answer, Call, Resource
-from api.transactions import View
+from api.transactions import Pagination, View
 from engine.flows import cards
 from engine.payments import ProviderRefused, ProviderUnreachable
-from engine.rules.errors import NotFound, Unavailable
+from engine.rules.errors import NotFound, Unavailable, WalletNotActive
 from engine.store.tables import PaymentMethodRow
 
 
@@ -25,6 +25,7 @@ class PaymentMethod(View, frozen=True, kw_only=True):
 
 class PaymentMethods(View, frozen=True, kw_only=True):
     payment_methods: tuple[PaymentMethod, ...]
+    pagination: Pagination
 
 
 class DefaultBody(Body, frozen=True, kw_only=True):
@@ -37,14 +38,19 @@ class PortalAnswer(View, frozen=True, kw_only=True):
     url: str
 
 
-def list_methods(call: Call[None]) -> Answer:
+def list_methods(call: Call[PageQuery]) -> Answer:
     """The saved cards, the default first."""
-    return Answer(PaymentMethods(payment_methods=tuple(map(_view, cards.list_cards(call.runtime, call.account_id)))))
+    page, limit = call.ask.page, call.ask.limit
+    found = cards.list_cards(call.runtime, call.account_id)
+    views = tuple(map(method_view, found[(page - 1) * limit : page * limit]))
+    return Answer(
+        PaymentMethods(payment_methods=views, pagination=Pagination(page=page, limit=limit, total=len(found)))
+    )
 
 
 def put_method(call: Call[DefaultBody]) -> Answer:
     """Make a card the default."""
-    return Answer(_view(cards.make_default(call.runtime, call.account_id, call.path["method_id"])))
+    return Answer(method_view(cards.make_default(call.runtime, call.account_id, call.path["method_id"])))
 
 
 def delete_method(call: Call[None]) -> Answer:
@@ -61,7 +67,8 @@ def open_portal(call: Call[None]) -> Answer:
         raise Unavailable("The payment provider does not open its page now; try again later.") from error
 
 
-def _view(row: PaymentMethodRow) -> PaymentMethod:
+def method_view(row: PaymentMethodRow) -> PaymentMethod:
+    """A saved card in the contract's words."""
     return PaymentMethod(
         id=row.method_id,
         provider=row.provider,
@@ -79,6 +86,7 @@ RESOURCES: tuple[Resource[Any], ...] = (
         path="payment-methods",
         may="settings.read",
         handler=list_methods,
+        asks=PageQuery,
         answers=PaymentMethods,
         refuses=(NotFound,),
         summary="The saved cards, the default first.",
@@ -90,7 +98,7 @@ RESOURCES: tuple[Resource[Any], ...] = (
         handler=put_method,
         asks=DefaultBody,
         answers=PaymentMethod,
-        refuses=(NotFound,),
+        refuses=(NotFound, WalletNotActive),
         summary="Make a saved card the default.",
     ),
     Resource(

@@ -26,9 +26,10 @@ from api.demo_pages import page, stylesheet, wants_html
 from api.instants import instant
 from api.pages.words import money_short
 from api.portal import new_link, new_staff_link
+from api.problems import problem
 from engine.clock import Clock
 from engine.rules.catalog import Catalog
-from engine.rules.errors import Invalid, NotFound
+from engine.rules.errors import Forbidden, Invalid, NotFound
 from engine.rules.lots import NEVER
 from engine.rules.periods import period_start
 from engine.runtime import Runtime
@@ -234,8 +235,10 @@ def _events(db: Database) -> list[dict[str, Any]]:
 class LoopbackOnly:
     """An application that answers 403 unless `Host`, and `Origin` where there is one, are loopback names."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
         self._app = app
+        refusal = Forbidden("A demo answers on loopback names only, to its own pages and to programs.")
+        self._forbidden = msgspec.json.encode(problem(refusal, prefix))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
@@ -243,7 +246,7 @@ class LoopbackOnly:
             hosts = [b"//" + value for name, value in headers if name == b"host"]
             origins = [value for name, value in headers if name == b"origin"]
             if len(hosts) != 1 or not all(map(_is_loopback, (*hosts, *origins))):
-                await _forbid(send)
+                await _forbid(send, self._forbidden)
                 return
         await self._app(scope, receive, send)
 
@@ -255,8 +258,7 @@ def _is_loopback(url: bytes) -> bool:
         return False
 
 
-async def _forbid(send: Send) -> None:
-    body = b'{"code":"AUTH-002","detail":"A demo answers on loopback names only, to its own pages and to programs."}'
+async def _forbid(send: Send, body: bytes) -> None:
     headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 403, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

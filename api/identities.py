@@ -11,8 +11,8 @@ from api.body import Body, PageQuery
 from api.scope import Answer, Call, Resource
 from api.transactions import Pagination, View
 from engine.clock import new_id
-from engine.rules.errors import Invalid, NotFound
-from engine.store import accounts, identities
+from engine.rules.errors import Invalid, NotFound, WalletNotActive
+from engine.store import accounts, books, identities
 from engine.store.database import reading, transact
 from engine.store.identities import Identity, IdentityRole
 from engine.store.tables import IdentityRow
@@ -60,8 +60,7 @@ def put_identity(call: Call[IdentityBody]) -> Answer:
 
 def _bind(session: Session, call: Call[IdentityBody]) -> IdentityRow:
     account_id, ask, now = call.account_id, call.ask, call.runtime.clock.now()
-    if accounts.find_account(session, account_id) is None:
-        raise NotFound("account")
+    books.lock_open(session, account_id, now)
     row = identities.find_identity(session, ask.issuer, ask.subject)
     if row is not None and row.account_id != account_id:
         raise Invalid("subject", "This person acts for another account: unbind them there first.")
@@ -110,6 +109,7 @@ RESOURCES: tuple[Resource[Any], ...] = (
         handler=put_identity,
         asks=IdentityBody,
         answers=IdentityView,
+        refuses=(WalletNotActive,),
         summary="Let a person of the OIDC issuer act for the account, as owner or member.",
     ),
     Resource(

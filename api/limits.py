@@ -1,5 +1,6 @@
 """`GET` and `PUT limits`: what one call and one UTC day may spend, in credits and in US dollars."""
 
+from decimal import Decimal
 from typing import Any
 
 from msgspec import UNSET, UnsetType
@@ -9,7 +10,7 @@ from api.scope import Answer, Call, Resource
 from api.transactions import View
 from engine.flows.limits import Change, Limits, change_limits
 from engine.rules.catalog import Catalog
-from engine.rules.errors import Invalid, NotFound
+from engine.rules.errors import Invalid, NotFound, WalletNotActive
 from engine.rules.money import CREDITS_MAX, credits_of_usd, usd_text
 from engine.store import history
 from engine.store.database import reading
@@ -60,11 +61,16 @@ def changes_in(ask: LimitsBody, catalog: Catalog) -> tuple[Change, Change]:
 def credits_change(
     name: str, credits: CreditCount | UnsetType | None, usdc: Dollars | UnsetType | None, catalog: Catalog
 ) -> Change:
-    """What is to become of a setting; its two forms may not both be given, nor dollars where a credit has no value."""
-    if usdc is UNSET:
-        return "keep" if credits is UNSET else credits if credits is None else int(credits)
+    """What is to become of a setting. Both forms are taken where they say the same, as an answer to `GET` does;
+    dollars are not where a credit has no value."""
     if credits is not UNSET:
-        raise Invalid(f"{name}Usdc", f"Give {name}Credits or {name}Usdc, not both.")
+        limit = None if credits is None else int(credits)
+        shown = None if limit is None else usd_text(limit, catalog.unit.credits_per_usd)
+        if usdc is not UNSET and usdc != (None if shown is None else Decimal(shown)):
+            raise Invalid(f"{name}Usdc", f"{name}Credits and {name}Usdc differ: give one of them.")
+        return limit
+    if usdc is UNSET:
+        return "keep"
     if usdc is None:
         return None
     rate = catalog.unit.credits_per_usd
@@ -103,6 +109,7 @@ RESOURCES: tuple[Resource[Any], ...] = (
         handler=put_limits,
         asks=LimitsBody,
         answers=LimitsAnswer,
+        refuses=(WalletNotActive,),
         summary="Change the limits that are named; null removes one.",
     ),
 )

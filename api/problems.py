@@ -75,6 +75,9 @@ KINDS: dict[type[e.Refusal], Kind] = {
     e.Unavailable: Kind(503, "Unavailable"),
 }
 
+HUNG_UP = "client disconnected prematurely"
+"""What Litestar calls a body whose sender left before its end: no fault of ours, and nobody reads the answer."""
+
 FRAMEWORK: dict[int, tuple[str, Kind, str]] = {
     404: ("NOT-FOUND", KINDS[e.NotFound], "There is nothing at this path."),
     405: ("INVALID", Kind(405, "Method not allowed"), "This path does not answer that method."),
@@ -104,6 +107,8 @@ def respond(refusal: e.Refusal, prefix: str) -> Response[bytes]:
 def respond_to_framework(error: HTTPException, prefix: str) -> Response[bytes]:
     """What Litestar refused before any of our handlers ran."""
     status = error.status_code
+    if error.detail == HUNG_UP:
+        status = 400
     if status >= 500:
         return respond_to_bug(error, prefix)
     code, kind, detail = FRAMEWORK.get(

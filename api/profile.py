@@ -73,11 +73,7 @@ def put_profile(call: Call[ProfileBody]) -> Answer:
     parts = _set_fields(address) if isinstance(address, AddressBody) else None
 
     def work(session: Session) -> Profile:
-        page = books.lock_wallets(session, [call.account_id], call.runtime.clock.now()).get(call.account_id)
-        if page is None:
-            raise NotFound("account")
-        if page.wallet.status == "closed":
-            raise WalletNotActive(page.wallet.status)
+        books.lock_open(session, call.account_id, call.runtime.clock.now())
         row = session.get_one(AccountRow, call.account_id)
         profile = merged(read_profile(row), changes, parts)
         write_profile(session, row, profile)

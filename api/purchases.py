@@ -62,7 +62,8 @@ def _take(call: Call[Any], store: str, proof: dict[str, str]) -> Answer:
     call.runtime.wake_jobs()
     with reading(call.runtime.db) as session:
         pdfs = documents.receipt_ids(session, call.account_id, [row.purchase_id])
-    return Answer(payment(call.runtime, row, pdfs.get(row.purchase_id)), is_replay=is_replay)
+    shown = payment(call.runtime, row, pdfs.get(row.purchase_id), is_named="account_id" in call.path)
+    return Answer(shown, is_replay=is_replay)
 
 
 def get_store_token(call: Call[None]) -> Answer:

@@ -9,7 +9,7 @@ from api.body import Body, CreditCount, PageQuery
 from api.scope import Answer, Call, Resource
 from api.transactions import Pagination, View
 from engine.flows.recharge_settings import change_wish, decisions, get_wish
-from engine.rules.errors import Invalid, NotFound
+from engine.rules.errors import Invalid, NotFound, WalletNotActive
 from engine.rules.money import CREDITS_MAX
 from engine.rules.recharge import Wish
 from engine.store.tables import RechargeDecisionRow
@@ -18,13 +18,14 @@ Minor = Annotated[int, Meta(ge=1, le=CREDITS_MAX)]
 
 
 class AutoRechargeBody(Body, frozen=True, kw_only=True):
-    """What is named is changed, the rest stays; `null` clears."""
+    """What is named is changed, the rest stays; `null` clears. `currency`, if given, is the catalogue's."""
 
     enabled: bool | UnsetType = UNSET
     threshold_credits: CreditCount | UnsetType | None = UNSET
     amount_minor: Minor | UnsetType | None = UNSET
     payment_method_id: Annotated[str, Meta(max_length=64)] | UnsetType | None = UNSET
     monthly_cap_minor: Minor | UnsetType | None = UNSET
+    currency: str | UnsetType = UNSET
 
 
 class AutoRechargeAnswer(View, frozen=True, kw_only=True):
@@ -66,7 +67,9 @@ def get_auto_recharge(call: Call[None]) -> Answer:
 
 def put_auto_recharge(call: Call[AutoRechargeBody]) -> Answer:
     """Change what is named; switched on while low, it fires."""
-    ask = call.ask
+    ask, currency = call.ask, call.runtime.catalog.pricing.currency
+    if ask.currency is not UNSET and ask.currency != currency:
+        raise Invalid("currency", f"Amounts are in {currency} here.")
     threshold = ask.threshold_credits
     named = {
         "is_enabled": ask.enabled,
@@ -77,7 +80,7 @@ def put_auto_recharge(call: Call[AutoRechargeBody]) -> Answer:
     }
     changes = {field: value for field, value in named.items() if value is not UNSET}
     wish = change_wish(call.runtime, call.account_id, changes)
-    return Answer(_answer(wish, call.runtime.catalog.pricing.currency))
+    return Answer(_answer(wish, currency))
 
 
 def list_decisions(call: Call[PageQuery]) -> Answer:
@@ -129,7 +132,7 @@ RESOURCES: tuple[Resource[Any], ...] = (
         handler=put_auto_recharge,
         asks=AutoRechargeBody,
         answers=AutoRechargeAnswer,
-        refuses=(NotFound, Invalid),
+        refuses=(NotFound, Invalid, WalletNotActive),
         summary="Change auto-recharge; what is not named stays.",
     ),
     Resource(

@@ -41,7 +41,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 
 from api.auth import Action, Keyring, Principal
-from api.body import BODY_BYTES_MAX, read_body, read_query
+from api.body import BODY_BYTES_MAX, Body, read_body, read_query
 from api.plain import AnyRequest
 from api.settings import Settings
 from api.sign_in import SignIn
@@ -191,9 +191,11 @@ async def _ask(resource: Resource[Any], request: AnyRequest) -> Any:  # noqa: AN
         if resource.asks is None:
             return None
         return read_query(request.query_params.multi_items(), resource.asks)
-    if resource.asks is None:
-        return None
     raw = await request.body()
+    if resource.asks is None:
+        if raw:
+            read_body(raw, request.headers.get("content-type") or "", Body)
+        return None
     if resource.asks is bytes:
         return raw
     return read_body(raw, request.headers.get("content-type") or "", resource.asks)

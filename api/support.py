@@ -11,6 +11,7 @@ from api.topups import Payment, payment
 from engine.flows import refunds
 from engine.rules.errors import (
     AlreadyRefunded,
+    IdempotencyMismatch,
     Invalid,
     NotFound,
     OwnApproval,
@@ -133,18 +134,19 @@ def get_reversal(call: Call[None]) -> Answer:
 
 
 def approve(call: Call[DecisionBody]) -> Answer:
-    row = refunds.decide_reversal(
-        call.runtime, call.path["reversal_id"], call.actor, approve=True, reason=call.ask.reason
-    )
-    call.runtime.wake_jobs()
-    return Answer(reversal(row))
+    return _decide(call, approve=True)
 
 
 def reject(call: Call[DecisionBody]) -> Answer:
-    row = refunds.decide_reversal(
-        call.runtime, call.path["reversal_id"], call.actor, approve=False, reason=call.ask.reason
+    return _decide(call, approve=False)
+
+
+def _decide(call: Call[DecisionBody], *, approve: bool) -> Answer:
+    row, is_replay = refunds.decide_reversal(
+        call.runtime, call.path["reversal_id"], call.actor, approve=approve, reason=call.ask.reason, key=call.key
     )
-    return Answer(reversal(row))
+    call.runtime.wake_jobs()
+    return Answer(reversal(row), is_replay=is_replay)
 
 
 def find(call: Call[SearchQuery]) -> Answer:
@@ -154,7 +156,7 @@ def find(call: Call[SearchQuery]) -> Answer:
         found = []
         for row in there.purchases:
             ids = documents.receipt_ids(session, row.account_id, [row.purchase_id])
-            shown = payment(call.runtime, row, ids.get(row.purchase_id))
+            shown = payment(call.runtime, row, ids.get(row.purchase_id), is_named=True)
             found.append(FoundPurchase(account_id=row.account_id, purchase=shown))
     return Answer(
         Found(
@@ -228,7 +230,8 @@ RESOURCES: tuple[Resource[Any], ...] = (
         asks=DecisionBody,
         answers=Reversal,
         status=202,
-        refuses=(NotFound, AlreadyRefunded, OwnApproval),
+        key="optional",
+        refuses=(NotFound, AlreadyRefunded, OwnApproval, IdempotencyMismatch),
         summary="Approve another person's proposal.",
     ),
     Resource(
@@ -239,7 +242,8 @@ RESOURCES: tuple[Resource[Any], ...] = (
         asks=DecisionBody,
         answers=Reversal,
         status=202,
-        refuses=(NotFound, AlreadyRefunded, OwnApproval),
+        key="optional",
+        refuses=(NotFound, AlreadyRefunded, OwnApproval, IdempotencyMismatch),
         summary="Reject another person's proposal: the credits return.",
     ),
     Resource(

@@ -166,7 +166,7 @@ def _quote(runtime: Runtime, account_id: str, buyer: Buyer | None, amount: Money
     catalog = runtime.catalog
     offered = topups.offered_providers(runtime, country, ask.platform)
     if ask.provider is not None and ask.provider not in offered:
-        raise QuoteRefused("This provider is not offered here.")
+        raise Invalid("provider", "This provider is not offered here.")
     priced, shown = _priced(catalog.pricing, amount, ask.provider or (offered[0] if offered else None))
     offer = make_offer(catalog, priced, account_id, ask.provider, ask.coupon, runtime.clock.now())
     return replace(
@@ -294,13 +294,18 @@ def list_payments(call: Call[PageQuery]) -> Answer:
             raise NotFound("account")
         rows, total = purchases.list_purchases(session, call.account_id, ask.page, ask.limit)
         pdfs = documents.receipt_ids(session, call.account_id, [row.purchase_id for row in rows])
-    payments = tuple(payment(call.runtime, row, pdfs.get(row.purchase_id)) for row in rows)
+    is_named = "account_id" in call.path
+    payments = tuple(payment(call.runtime, row, pdfs.get(row.purchase_id), is_named=is_named) for row in rows)
     return Answer(Payments(payments=payments, pagination=Pagination(page=ask.page, limit=ask.limit, total=total)))
 
 
-def payment(runtime: Runtime, row: PurchaseRow, receipt_id: str | None) -> Payment:
-    """One purchase in the contract's words; the receipt is the provider's own, else our PDF."""
-    own = f"{runtime.base_url}/v1/billing/receipts/{receipt_id}.pdf" if receipt_id else None
+def payment(runtime: Runtime, row: PurchaseRow, receipt_id: str | None, *, is_named: bool = False) -> Payment:
+    """One purchase in the contract's words; the receipt is the provider's own, else our PDF.
+
+    Our PDF is at the address where whoever asked may fetch it: under the account's name, or under their own.
+    """
+    under = f"accounts/{row.account_id}" if is_named else "billing"
+    own = f"{runtime.base_url}/v1/{under}/receipts/{receipt_id}.pdf" if receipt_id else None
     return Payment(
         id=row.purchase_id,
         amount_usd=usd(Money(row.amount_minor, row.currency)),

@@ -128,9 +128,10 @@ def decide(visit: Visit) -> Response[Any]:
     if decision not in ("approve", "reject"):
         raise NotFound("decision")
     reason = visit.form.get("reason", "").strip()[:REASON_MAX]
-    row = refunds.decide_reversal(visit.runtime, reversal_id, visit.actor, approve=decision == "approve", reason=reason)
+    approve = decision == "approve"
+    row, _ = refunds.decide_reversal(visit.runtime, reversal_id, visit.actor, approve=approve, reason=reason)
     visit.runtime.wake_jobs()
-    done = "approved" if decision == "approve" else "rejected"
+    done = "approved" if approve else "rejected"
     return see_other(f"/support/purchases/{row.purchase_id}?done={done}")
 
 

@@ -10,6 +10,7 @@ from api.pages.amounts import parse_amount, plain_amount
 from api.pages.forms import Form, bare_call, call_of, credits_text, read_credits, refused, see_other
 from api.pages.frame import Visit
 from api.pages.tongues import Tongue
+from engine.flows.cards import list_cards
 from engine.flows.recharge_settings import decisions
 from engine.payments import keeps_cards
 from engine.rules.errors import Invalid, NotFound, Refusal
@@ -50,12 +51,12 @@ def shown(visit: Visit, form: Form | None = None) -> dict[str, Any] | None:
     if runtime.catalog.auto_recharge is None:
         return None
     now_is: Any = recharge.get_auto_recharge(bare_call(visit)).value
-    methods: Any = cards.list_methods(bare_call(visit)).value
+    saved = list_cards(runtime, visit.account_id)
     log, _ = decisions(runtime, visit.account_id, 1, LOG_ROWS)
     return {
         "is_on": now_is.enabled,
         "form": form or _form(visit, now_is),
-        "cards": methods.payment_methods,
+        "cards": tuple(map(cards.method_view, saved)),
         "log": [(row, reason_text(row.reason, visit.tongue)) for row in log],
         "bounds": runtime.catalog.auto_recharge,
         "has_portal": any(keeps_cards(provider) for provider in runtime.providers.values()),

@@ -78,7 +78,7 @@ class Templates:
                 **values,
             )
         )
-        return Response(text, status_code=status, media_type="text/html; charset=utf-8", headers=dict(HEADERS))
+        return Response(text, status_code=status, media_type="text/html", headers=dict(HEADERS))
 
 
 def environment(assets: Mapping[str, Asset], tongue: Tongue) -> Environment:

@@ -58,9 +58,7 @@ def correct(runtime: Runtime, command: Grant | AdminDebit, reason: str) -> Poste
             raise NotFound("account")
         reply = replies.find(session, command.account_id, command.operation, key, identity)
         if reply is not None:
-            kept = proposals.get_proposal(session, command.account_id, reply.answer)
-            assert kept is not None, "a kept answer names a proposal that is there"
-            return Proposed(kept, is_replay=True)
+            return Proposed(flow.told_first(session, command.account_id, reply.answer), is_replay=True)
         is_new = not proposals.is_keyed(session, command.account_id, command.operation, key)
         if is_new and limit is not None and command.credits > limit:
             return _propose(session, runtime, page, command, reason, identity)
@@ -84,7 +82,7 @@ def _propose(
     kind: flow.Kind = "admin_grant" if isinstance(command, Grant) else "admin_debit"
     row = flow.propose(session, runtime, kind, command, reason)
     now = runtime.clock.now()
-    replies.keep(session, command.account_id, command.operation, command.key, identity, 202, row.proposal_id, now)
+    replies.keep(session, command.account_id, command.operation, command.key, identity, 202, replies.snapshot(row), now)
     return Proposed(row, is_replay=False)
 
 

@@ -36,12 +36,10 @@ def alert_settings(runtime: Runtime, account_id: str) -> AlertSettings:
 def change_alerts(
     runtime: Runtime, account_id: str, threshold: int | Literal["keep"] | None, changes: Mapping[str, bool]
 ) -> AlertSettings:
-    """Change what is named; all settings as they are then. `NotFound` without such an account."""
+    """Change what is named; all settings as they are then. Refuses as `books.lock_open` does."""
 
     def change(session: Session) -> AlertSettings:
-        page = books.lock_wallets(session, [account_id], runtime.clock.now()).get(account_id)
-        if page is None:
-            raise NotFound("account")
+        page = books.lock_open(session, account_id, runtime.clock.now())
         credits = page.wallet.low_balance_credits if threshold == "keep" else threshold
         preferences = alerts.notifications_of(session, account_id)
         if threshold != "keep":

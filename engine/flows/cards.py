@@ -59,7 +59,7 @@ def make_default(runtime: Runtime, account_id: str, method_id: str) -> PaymentMe
     """Make one card the default and no other."""
 
     def work(session: Session) -> PaymentMethodRow:
-        books.lock_wallets(session, [account_id], runtime.clock.now())
+        books.lock_open(session, account_id, runtime.clock.now())
         chosen = cards.live_card(session, account_id, method_id)
         if chosen is None:
             raise NotFound("payment method")

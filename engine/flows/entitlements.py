@@ -57,8 +57,7 @@ def set_overrides(
 
     def work(session: Session) -> dict[str, Value]:
         now = runtime.clock.now()
-        if account_id not in books.lock_wallets(session, [account_id], now):
-            raise NotFound("account")
+        books.lock_open(session, account_id, now)
         kept = subscriptions.overrides_of(session, account_id)
         merged = {**kept, **{name: value for name, value in changes.items() if value is not None}}
         merged = {name: value for name, value in merged.items() if changes.get(name, value) is not None}

@@ -51,7 +51,7 @@ def grant(runtime: Runtime, command: Grant, *, needs_review: bool) -> Posted | R
                 raise IdempotencyMismatch
             flow.check_may_come(page, command)
             row = flow.propose(session, runtime, "host_grant", command, command.description)
-            replies.keep(session, command.account_id, command.operation, key, identity, 202, row.proposal_id, now)
+            replies.keep(session, command.account_id, command.operation, key, identity, 202, replies.snapshot(row), now)
             return Reviewed(row, is_replay=False)
         (outcome,) = book.post(session, [command], runtime.terms, now)
         if isinstance(outcome, Refusal):
@@ -66,7 +66,7 @@ def _asked_before(session: Session, command: Grant, key: str, identity: str) -> 
     """The review that this key, or this campaign step, asked for before."""
     reply = replies.find(session, command.account_id, command.operation, key, identity)
     if reply is not None:
-        return proposals.get_proposal(session, command.account_id, reply.answer)
+        return flow.told_first(session, command.account_id, reply.answer)
     if command.campaign is None:
         return None
     return proposals.proposal_for(session, command.account_id, command.campaign)

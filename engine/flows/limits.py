@@ -28,12 +28,10 @@ Change = int | None | Literal["keep"]
 
 
 def change_limits(runtime: Runtime, account_id: str, daily: Change, per_call: Change, now: datetime) -> Limits:
-    """Change what is not to be kept; both limits as they are then. `NotFound` without such an account."""
+    """Change what is not to be kept; both limits as they are then. Refuses as `books.lock_open` does."""
 
     def change(session: Pen) -> Limits:
-        page = books.lock_wallets(session, [account_id], now).get(account_id)
-        if page is None:
-            raise NotFound("account")
+        page = books.lock_open(session, account_id, now)
         limits = Limits(
             page.wallet.daily_limit_credits if daily == "keep" else daily,
             page.wallet.per_call_limit_credits if per_call == "keep" else per_call,
@@ -51,12 +49,11 @@ def change_key(
 ) -> CredentialRow:
     """Change a key that works: its name, if one is given, and the limits that are not to be kept; the key then.
 
-    `NotFound` for a key that is revoked or not the account's.
+    `NotFound` for a key that is revoked or not the account's; `WalletNotActive` for a closed account's.
     """
 
     def change(session: Session) -> CredentialRow:
-        if account_id not in books.lock_wallets(session, [account_id], now):
-            raise NotFound("account")
+        books.lock_open(session, account_id, now)
         key = credentials.get_account_key(session, account_id, api_key_id)
         if key is None or key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
             raise NotFound("API key")

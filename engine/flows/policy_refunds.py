@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from engine import book
 from engine.flows.converge import terms_credits
-from engine.flows.refunds import RefundOrder, account_of, propose
+from engine.flows.refunds import RefundOrder, account_of, propose, told_first
 from engine.rules.commands import Expire, fingerprint_of
 from engine.rules.errors import NotFound, RefundNotPossible, Refusal, WalletNotActive
 from engine.rules.money import Money
@@ -51,13 +51,11 @@ def refund_purchase(runtime: Runtime, wanted: PolicyRefund) -> tuple[ReversalRow
         page = books.lock_wallets(session, [account_id], now)[account_id]
         reply = replies.find(session, account_id, OPERATION, wanted.key, identity)
         if reply is not None:
-            earlier = purchases.get_reversal(session, account_id, reply.answer)
-            assert earlier is not None, "a kept answer names a refund that is there"
-            return earlier, True
+            return told_first(session, account_id, reply.answer), True
         if page.wallet.status == "closed":
             raise WalletNotActive(page.wallet.status)
         made = _refund(session, runtime, account_id, wanted)
-        replies.keep(session, account_id, OPERATION, wanted.key, identity, 202, made.reversal_id, now)
+        replies.keep(session, account_id, OPERATION, wanted.key, identity, 202, replies.snapshot(made), now)
         return made, False
 
     return transact(runtime.db, work)

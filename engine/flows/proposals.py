@@ -25,7 +25,7 @@ from engine.rules.errors import (
 from engine.rules.ledger import Page
 from engine.rules.refunds import is_same_person
 from engine.runtime import Runtime
-from engine.store import books, outbox, proposals
+from engine.store import books, outbox, proposals, replies
 from engine.store.database import reading, transact
 from engine.store.tables import ProposalRow
 
@@ -70,6 +70,13 @@ def propose(session: Session, runtime: Runtime, kind: Kind, command: Grant | Adm
     session.add(row)
     session.flush()
     _note(session, runtime, row, "proposed", command.actor, reason)
+    return row
+
+
+def told_first(session: Session, account_id: str, answer: str) -> ProposalRow:
+    """The proposal as its key was told of it first, whatever was decided since."""
+    row = replies.told(ProposalRow, answer) or proposals.get_proposal(session, account_id, answer)
+    assert row is not None, "a kept answer names a proposal that is there"
     return row
 
 

@@ -224,7 +224,9 @@ def _reversal(runtime: Runtime, verdict: Verdict) -> Resolved:
     _check_action(verdict, before.kind)
     approve = verdict.action == "approve"
     try:
-        row = refunds.decide_reversal(runtime, verdict.item_id, verdict.actor, approve=approve, reason=verdict.reason)
+        row, _ = refunds.decide_reversal(
+            runtime, verdict.item_id, verdict.actor, approve=approve, reason=verdict.reason
+        )
     except AlreadyRefunded:
         with reading(runtime.db) as session:
             there = purchases.find_reversal(session, verdict.item_id)

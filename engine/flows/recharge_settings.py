@@ -36,15 +36,14 @@ def get_wish(runtime: Runtime, account_id: str) -> Wish:
 def change_wish(runtime: Runtime, account_id: str, changes: Mapping[str, Any]) -> Wish:
     """Change what is named (fields of `Wish`) and decide at once: switched on while low, it fires.
 
-    Raises `Invalid` for what the catalogue does not allow, and `NotFound` for an account that is not there. Switching
+    Raises `Invalid` for what the catalogue does not allow, and refuses as `books.lock_open` does. Switching
     on, or another card, forgives the declines so far.
     """
     rules = rules_of(runtime)
 
     def work(session: Session) -> Wish:
         now = runtime.clock.now()
-        if account_id not in books.lock_wallets(session, [account_id], now):
-            raise NotFound("account")
+        books.lock_open(session, account_id, now)
         row = session.get(AutoRechargeRow, account_id) or AutoRechargeRow(account_id=account_id, updated_at=now)
         before = recharges.wish_of(row)
         wish = replace(before, **changes)

@@ -25,6 +25,8 @@ from engine.store import books, outbox, purchases, replies
 from engine.store.database import reading, transact
 from engine.store.tables import PurchaseRow, ReversalRow
 
+DECISION = "reversal decision"
+
 
 def reverse_purchase(
     runtime: Runtime, purchase_id: str, reason: str, actor: str, key: str | None = None
@@ -41,10 +43,10 @@ def reverse_purchase(
         if key is not None:
             reply = replies.find(session, account_id, "support reversal", key, identity)
             if reply is not None:
-                return _reversal(session, account_id, reply.answer), True
+                return told_first(session, account_id, reply.answer), True
         reversal = _propose(session, runtime, account_id, purchase_id, reason, actor)
         if key is not None:
-            answer, now = reversal.reversal_id, runtime.clock.now()
+            answer, now = replies.snapshot(reversal), runtime.clock.now()
             replies.keep(session, account_id, "support reversal", key, identity, 202, answer, now)
         return reversal, False
 
@@ -145,17 +147,27 @@ def reversal_refusal(session: Session, runtime: Runtime, purchase: PurchaseRow) 
     return None
 
 
-def decide_reversal(runtime: Runtime, reversal_id: str, actor: str, *, approve: bool, reason: str = "") -> ReversalRow:
-    """Approve or reject a proposal; never one's own. A rejected one gives the credits back."""
+def decide_reversal(
+    runtime: Runtime, reversal_id: str, actor: str, *, approve: bool, reason: str = "", key: str | None = None
+) -> tuple[ReversalRow, bool]:
+    """Approve or reject a proposal; never one's own. A rejected one gives the credits back.
+
+    The reversal, and whether this key was answered before.
+    """
     with reading(runtime.db) as session:
         found = purchases.find_reversal(session, reversal_id)
     if found is None:
         raise NotFound("reversal")
     account_id, purchase_id = found.account_id, found.purchase_id
+    identity = fingerprint_of(DECISION, (reversal_id, approve, reason))
 
-    def work(session: Session) -> ReversalRow:
+    def work(session: Session) -> tuple[ReversalRow, bool]:
         now = runtime.clock.now()
         books.lock_wallets(session, [account_id], now)
+        if key is not None:
+            reply = replies.find(session, account_id, DECISION, key, identity)
+            if reply is not None:
+                return told_first(session, account_id, reply.answer), True
         purchase = purchases.get_purchase(session, account_id, purchase_id, lock=True)
         reversal = _reversal(session, account_id, reversal_id)
         assert purchase is not None
@@ -177,7 +189,9 @@ def decide_reversal(runtime: Runtime, reversal_id: str, actor: str, *, approve: 
         settle(session, runtime, purchase, actor)
         action = f"{reversal.kind}.{'approved' if approve else 'rejected'}"
         outbox.note_act(session, account_id, actor, action, reversal_id, reason, {"purchaseId": purchase_id}, now)
-        return reversal
+        if key is not None:
+            replies.keep(session, account_id, DECISION, key, identity, 202, replies.snapshot(reversal), now)
+        return reversal, False
 
     return transact(runtime.db, work)
 
@@ -236,6 +250,11 @@ def own_fact(runtime: Runtime, purchase: PurchaseRow, reversal: ReversalRow, sta
         is_live=runtime.providers[purchase.provider].is_live,
         own_credits=reversal.credits,
     )
+
+
+def told_first(session: Session, account_id: str, answer: str) -> ReversalRow:
+    """The reversal as its key was told of it first."""
+    return replies.told(ReversalRow, answer) or _reversal(session, account_id, answer)
 
 
 def _reversal(session: Session, account_id: str, reversal_id: str) -> ReversalRow:

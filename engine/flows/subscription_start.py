@@ -68,8 +68,8 @@ def check_start(session: Session, runtime: Runtime, order: StartOrder, platform:
     """All that can be refused about a first subscription, in order of precedence, before anything is written."""
     origins = {*runtime.return_origins}
     own = f"{runtime.base_url}/account/subscribe"
-    back = check_return_url("successUrl", order.success_url, origins) if order.success_url else own
-    away = check_return_url("cancelUrl", order.cancel_url, origins) if order.cancel_url else own
+    back = check_return_url("successUrl", order.success_url, origins) if order.success_url is not None else own
+    away = check_return_url("cancelUrl", order.cancel_url, origins) if order.cancel_url is not None else own
     account = session.get(AccountRow, order.account_id)
     if account is None:
         raise NotFound("account")

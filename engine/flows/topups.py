@@ -110,8 +110,8 @@ def _check_order(runtime: Runtime, order: CheckoutOrder, platform: str) -> _Chec
     catalog = runtime.catalog
     origins = {*runtime.return_origins}
     own = f"{runtime.base_url}/top-up-credits/return"
-    back = check_return_url("successUrl", order.success_url, origins) if order.success_url else own
-    away = check_return_url("cancelUrl", order.cancel_url, origins) if order.cancel_url else own
+    back = check_return_url("successUrl", order.success_url, origins) if order.success_url is not None else own
+    away = check_return_url("cancelUrl", order.cancel_url, origins) if order.cancel_url is not None else own
     with reading(runtime.db) as session:
         account = session.get(AccountRow, order.account_id)
         wallet = session.get(WalletRow, order.account_id)

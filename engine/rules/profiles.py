@@ -3,6 +3,7 @@
 import msgspec
 
 from engine.rules.countries import check_country
+from engine.rules.errors import Invalid
 from engine.rules.tax_ids import checked_tax_id
 
 
@@ -45,4 +46,7 @@ def merged(profile: Profile, changes: dict[str, object], address_changes: dict[s
     check_country("address.country", billing)
     if changed.tax_id is None:
         return changed
-    return msgspec.structs.replace(changed, tax_id=checked_tax_id(changed.tax_id, billing or changed.country))
+    tax_id = checked_tax_id(changed.tax_id, billing or changed.country)
+    if "tax_id" not in changes and tax_id != changed.tax_id:
+        raise Invalid("taxId", "The tax number kept is another country's: give one of this country, or null.")
+    return msgspec.structs.replace(changed, tax_id=tax_id)

@@ -31,7 +31,7 @@ TOKEN_LENGTH_MAX = 8_192
 
 _JWT_HEADER = b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
 """`{"alg":"HS256","typ":"JWT"}`"""
-_CENTS = re.compile(r"[0-9]{1,12}", re.ASCII)
+_CENTS = re.compile(r"[0-9]{1,30}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ def price_per_credit(amount: Money, credits: int) -> str:
 
 
 def parse_amount_cents(text: str) -> int:
-    """`"29000"` → 29000: 1 to 12 ASCII digits and nothing else, or `MalformedAmount`."""
+    """`"29000"` → 29000: 1 to 30 ASCII digits and nothing else, or `MalformedAmount`."""
     if not _CENTS.fullmatch(text):
         raise MalformedAmount("The amount must be a whole number of minor units, in digits only.")
     return int(text)

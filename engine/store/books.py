@@ -12,6 +12,7 @@ from operator import attrgetter, itemgetter
 
 from engine.rules.alerts import next_warning
 from engine.rules.commands import Command, Grant, Spend, reach
+from engine.rules.errors import NotFound, WalletNotActive
 from engine.rules.ledger import Page, Wallet, pages_in_order, seq_in
 from engine.rules.lots import BUCKETS, Lot, spend_order
 from engine.store.bulk import Row, Rows, ask_first, ask_rows, insert_rows, select_rows, update_rows
@@ -144,6 +145,16 @@ def load(session: AnySession, commands: Sequence[Command], now: datetime) -> dic
 def lock_wallets(session: AnySession, account_ids: Iterable[str], now: datetime) -> dict[str, Page]:
     """Take the wallets' locks in id order, in one statement; every flow does this before it reads anything else."""
     return _pages_of(_ask_wallets(session, account_ids)(), now)
+
+
+def lock_open(session: AnySession, account_id: str, now: datetime) -> Page:
+    """Take one wallet's lock to change what its account has set. `NotFound` without it, `WalletNotActive` if closed."""
+    page = lock_wallets(session, [account_id], now).get(account_id)
+    if page is None:
+        raise NotFound("account")
+    if page.wallet.status == "closed":
+        raise WalletNotActive(page.wallet.status)
+    return page
 
 
 def _ask_wallets(session: AnySession, account_ids: Iterable[str]) -> Rows:

@@ -6,7 +6,7 @@ from engine.rules.ledger import KeyUse, Page
 from engine.store.bulk import Row, ask_rows, insert_rows, update_rows
 from engine.store.pens import AnySession
 
-LIMITS = ("account_id", "credential_id", "revoked_at", "daily_limit_credits", "per_call_limit_credits")
+LIMITS = ("account_id", "credential_id", "revoked_at", "expires_at", "daily_limit_credits", "per_call_limit_credits")
 USE = ("account_id", "api_key_id", "day", "credits_spent")
 IS_KEY = "role = 'account'"
 
@@ -24,9 +24,10 @@ def add_keys(session: AnySession, pages: dict[str, Page], named: Iterable[Row]) 
     days = [(*key, pages[key[0]].at.date()) for key in wanted if key[0] in pages]
     limits = ask_rows(session, "credentials", LIMITS, ("account_id", "credential_id"), list(wanted), where=IS_KEY)
     uses = ask_rows(session, "key_usage_daily", USE, USE[:3], days)
-    for account_id, api_key_id, revoked_at, daily, per_call in limits():
+    for account_id, api_key_id, revoked_at, ends_at, daily, per_call in limits():
         if account_id in pages:
-            pages[account_id].keys[api_key_id] = KeyUse(api_key_id, revoked_at is not None, daily, per_call)
+            is_over = revoked_at is not None or (ends_at is not None and ends_at <= pages[account_id].at)
+            pages[account_id].keys[api_key_id] = KeyUse(api_key_id, is_over, daily, per_call)
     for account_id, api_key_id, _, spent in uses():
         key = pages[account_id].keys[api_key_id]
         key.spent_credits = key.stored_credits = spent

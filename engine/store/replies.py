@@ -1,11 +1,15 @@
 """First answers to keyed requests that are not ledger commands: a checkout, a new account, a reversal."""
 
+import json
 from datetime import datetime
+from typing import TypeVar
 
-from sqlmodel import Session
+from sqlmodel import Session, SQLModel
 
 from engine.rules.errors import IdempotencyMismatch
 from engine.store.tables import ReplyRow
+
+R = TypeVar("R", bound=SQLModel)
 
 
 def find(session: Session, scope: str, operation: str, key: str, fingerprint: str) -> ReplyRow | None:
@@ -17,6 +21,16 @@ def find(session: Session, scope: str, operation: str, key: str, fingerprint: st
     if row is not None and row.fingerprint != fingerprint:
         raise IdempotencyMismatch
     return row
+
+
+def snapshot(row: SQLModel) -> str:
+    """A row as it is now, to be kept as an answer: what comes of it later is no part of the first answer."""
+    return row.model_dump_json()
+
+
+def told(shape: type[R], answer: str) -> R | None:
+    """The row that `snapshot` kept, outside any session; `None` for an answer that only names it."""
+    return shape.model_validate(json.loads(answer)) if answer.startswith("{") else None
 
 
 def keep(

@@ -68,6 +68,7 @@ def test_preferences_merge_field_by_field(host: Host, acme: str) -> None:
     assert changed["emailNotifications"] == DEFAULTS | {"lowBalance": False, "dailySummary": True}
     changed = put(host, f"{acme}/alerts", {"emailNotifications": {"refunds": False, "paymentConfirmed": True}}).json()
     expected = DEFAULTS | {"lowBalance": False, "dailySummary": True, "refunds": False}
+    assert put(host, f"{acme}/alerts", changed).json() == changed
     assert changed["emailNotifications"] == expected
     assert host.get(f"{acme}/alerts").json()["emailNotifications"] == expected
 

@@ -59,7 +59,8 @@ def saved(host: Host, bank: CardBook, path: str, reference: str = "pm_1") -> dic
 
 def test_a_saved_card_is_listed_with_what_may_be_known_of_it(host: Host, bank: CardBook) -> None:
     path = host.open("acc_1")
-    assert host.get(f"{path}/payment-methods").json() == {"paymentMethods": []}
+    page = {"page": 1, "limit": 20, "total": 0}
+    assert host.get(f"{path}/payment-methods").json() == {"paymentMethods": [], "pagination": page}
     card = saved(host, bank, path)
     assert card == {
         "id": card["id"],
@@ -83,6 +84,8 @@ def test_another_card_becomes_the_default_and_a_removed_one_is_gone(host: Host, 
     (left,) = host.get(f"{path}/payment-methods").json()["paymentMethods"]
     assert (left["id"], left["isDefault"]) == (first["id"], True)
     assert_problem(delete(host, f"{path}/payment-methods/{second['id']}"), 404, "NOT-FOUND")
+    beyond = host.get(f"{path}/payment-methods", page=2).json()
+    assert beyond == {"paymentMethods": [], "pagination": {"page": 2, "limit": 20, "total": 1}}
     other = host.open("acc_2")
     assert_problem(delete(host, f"{other}/payment-methods/{first['id']}"), 404, "NOT-FOUND")
 
@@ -90,6 +93,8 @@ def test_another_card_becomes_the_default_and_a_removed_one_is_gone(host: Host, 
 def test_the_portal_is_the_providers_own(host: Host, bank: CardBook) -> None:
     path = host.open("acc_1")
     assert host.post(f"{path}/provider-portal", key=None).json() == {"url": "https://portal.example/cus_acc_1"}
+    assert_problem(host.post(f"{path}/provider-portal", {"return": 1}, key=None), 400, "INVALID", field="return")
+    assert_problem(host.post_raw(f"{path}/provider-portal", b"not JSON"), 400, "INVALID", field="body")
     bank.is_down = True
     assert_problem(host.post(f"{path}/provider-portal", key=None), 503, "UNAVAILABLE")
 
@@ -111,7 +116,8 @@ def test_auto_recharge_is_off_until_its_customer_says_so_and_put_merges(host: Ho
     body = {"enabled": True, "paymentMethodId": card["id"], "monthlyCapMinor": 5_000}
     on = put(host, f"{path}/auto-recharge", body).json()
     assert on == first.json() | body
-    assert host.get(f"{path}/auto-recharge").json() == on
+    assert host.get(f"{path}/auto-recharge").json() == on == put(host, f"{path}/auto-recharge", on).json()
+    assert_problem(put(host, f"{path}/auto-recharge", {"currency": "EUR"}), 400, "INVALID", field="currency")
     assert put(host, f"{path}/auto-recharge", {"monthlyCapMinor": None}).json() == on | {"monthlyCapMinor": None}
 
 

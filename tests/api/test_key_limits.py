@@ -1,6 +1,7 @@
 """An API key's own limits over HTTP: set with the key, changed, shown to the gateway, and kept by spends and holds."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from httpx import Response
@@ -67,13 +68,17 @@ def test_spends_and_holds_count_on_the_key_they_name(host: Host, path: str) -> N
     assert spend(host, path, 6, key_id).status_code == 201
 
 
-def test_a_key_of_nobody_of_another_or_revoked_spends_nothing(host: Host, path: str) -> None:
+def test_a_key_of_nobody_of_another_revoked_or_ended_spends_nothing(host: Host, path: str) -> None:
     theirs = host.post(f"{host.open('b')}/api-keys", {"name": "theirs"}).json()["id"]
     mine = host.post(f"{path}/api-keys", {"name": "mine"}).json()["id"]
     delete = host.client.delete(f"{path}/api-keys/{mine}", headers={"Authorization": f"Bearer {host.service_key}"})
     assert delete.status_code == 204
+    ends_at = (host.clock.now() + timedelta(hours=1)).isoformat()
+    ended = host.post(f"{path}/api-keys", {"name": "ended", "expiresAt": ends_at}).json()["id"]
+    assert spend(host, path, 1, ended).status_code == 201
+    host.wait(hours=1)
     before = host.get(f"{path}/balance").json()["balanceCredits"]
-    for key_id in ("key_nobody", theirs, mine):
+    for key_id in ("key_nobody", theirs, mine, ended):
         assert_problem(spend(host, path, 1, key_id), 404, "NOT-FOUND")
     assert host.get(f"{path}/balance").json()["balanceCredits"] == before
 

@@ -31,7 +31,9 @@ def test_a_limit_is_set_in_dollars_or_credits_and_answered_in_both(host: Host, a
         "perCallLimitUsdc": "2.500000",
     }
     assert (answer.status_code, answer.json()) == (200, both)
-    assert host.get(f"{acme}/limits").json() == both
+    assert host.get(f"{acme}/limits").json() == both == put(host, f"{acme}/limits", both).json()
+    assert put(host, f"{acme}/limits", none).json() == none == put(host, f"{acme}/limits", none).json()
+    assert put(host, f"{acme}/limits", both).json() == both
     balance = host.balance(acme)
     assert (balance["dailySpendLimitCredits"], balance["perCallLimitCredits"]) == ("50000000", "2500000")
 
@@ -69,6 +71,7 @@ def test_where_a_credit_has_no_value_limits_are_in_credits(host: Host) -> None:
     assert_problem(problem, 400, "INVALID", field="dailySpendLimitUsdc")
     body = put(host, f"{path}/limits", {"dailySpendLimitCredits": "5"}).json()
     assert (body["dailySpendLimitCredits"], body["dailySpendLimitUsdc"]) == ("5", None)
+    assert put(host, f"{path}/limits", body).json() == body
 
 
 def test_beyond_a_limit_is_refused_with_the_facts(host: Host, acme: str) -> None:

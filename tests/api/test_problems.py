@@ -1,16 +1,19 @@
 """Problems and the document that describes them: every refusal, in one form, with nothing of our inside."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from litestar import Request
+from litestar.exceptions import InternalServerException
 from litestar.testing import TestClient
 from structlog.testing import capture_logs
 
 from api.app import RESOURCES
 from api.openapi import EXAMPLES, openapi
-from api.problems import KINDS, problem
+from api.problems import KINDS, problem, respond_to_framework
 from api.scope import Answer, Call, Resource
 from engine.catalogs import load_catalog
 from engine.rules.errors import Refusal, Unavailable
@@ -117,3 +120,15 @@ def test_health_says_whether_the_process_lives_and_can_serve(host: Host) -> None
     finally:
         with host.runtime.db.writer.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE purses RENAME TO wallets")
+
+
+def test_a_body_whose_sender_left_is_nobodys_bug() -> None:
+    async def left() -> Any:
+        return {"type": "http.disconnect"}
+
+    scope: Any = {"type": "http", "method": "POST", "headers": [], "state": {}}
+    with pytest.raises(InternalServerException) as told:
+        asyncio.run(Request[Any, Any, Any](scope, left).body())
+    with capture_logs() as logs:
+        answer = respond_to_framework(told.value, "")
+    assert (answer.status_code, logs) == (400, [])

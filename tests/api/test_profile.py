@@ -87,6 +87,14 @@ def test_a_country_that_no_longer_fits_the_tax_number_is_refused(host: Host, pat
     assert put(host, path, {"country": "FR", "taxId": None}).json()["country"] == "FR"
 
 
+def test_a_new_country_makes_no_number_of_its_own_of_another_countrys(host: Host, path: str) -> None:
+    put(host, path, {"country": "US", "taxId": "12-3456789"})
+    for move in ({"country": "DE"}, {"address": {"line1": "Weg 1", "country": "DE"}}):
+        assert_problem(put(host, path, move), 400, "INVALID", field="taxId")
+    assert host.get(f"{path}/profile").json()["taxId"] == "123456789"
+    assert put(host, path, {"country": "DE", "taxId": "123456789"}).json()["taxId"] == "DE123456789"
+
+
 def test_changes_of_different_fields_do_not_undo_each_other(host: Host, path: str) -> None:
     bodies: list[dict[str, object]] = [
         {"name": "Mira"}, {"company": "Mira GmbH"}, {"timezone": "Asia/Tokyo"}, {"address": {"city": "Kiel"}},

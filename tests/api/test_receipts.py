@@ -183,7 +183,11 @@ def test_a_receipt_becomes_an_invoice_by_cancel_and_reissue_and_asking_again_fin
     assert (document.replaces_number, document.purchase_order) == (receipt["number"], "PO-7")
     assert (document.total_minor, document.credits_total) == (30_000, 33_000)
     assert read(cancelled.data.encode()).credits_total == 0, "no credits move"
-    assert host.get(f"{path}/payments").json()["payments"][0]["receiptUrl"].endswith(f"{invoice.document_id}.pdf")
+    assert host.get(f"{path}/payments").json()["payments"][0]["receiptUrl"] == (
+        f"{host.runtime.base_url}{path}/receipts/{invoice.document_id}.pdf"
+    )
+    own = host.get("/v1/billing/payments", bearer=host.new_key("account", path.rsplit("/", 1)[1])).json()
+    assert own["payments"][0]["receiptUrl"].endswith(f"/v1/billing/receipts/{invoice.document_id}.pdf")
     assert is_clean(host)
 
 

@@ -160,7 +160,7 @@ def test_another_currency_or_a_negative_amount_is_malformed(amount: Money) -> No
         quote(ALPHIO, amount, None)
 
 
-@pytest.mark.parametrize(("text", "cents"), [("0", 0), ("29000", 29_000), ("007", 7), ("9" * 12, 10**12 - 1)])
+@pytest.mark.parametrize(("text", "cents"), [("0", 0), ("29000", 29_000), ("007", 7), ("9" * 30, 10**30 - 1)])
 def test_digits_are_an_amount(text: str, cents: int) -> None:
     assert parse_amount_cents(text) == cents
 
@@ -174,7 +174,7 @@ def test_anything_but_plain_digits_is_no_amount(text: str) -> None:
         parse_amount_cents(text)
 
 
-@pytest.mark.parametrize("text", ["٣", "１", "²", "NaN", "Infinity", "None", "9" * 13])
+@pytest.mark.parametrize("text", ["٣", "１", "²", "NaN", "Infinity", "None", "9" * 31])
 def test_other_digits_words_and_endless_numbers_are_no_amount(text: str) -> None:
     with pytest.raises(MalformedAmount):
         parse_amount_cents(text)

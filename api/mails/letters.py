@@ -273,11 +273,15 @@ def auto_recharge_confirm(told: Told) -> Letter:
 
 
 def auto_recharge_off(told: Told) -> Letter:
-    reasons = {"declined": gettext("The card was declined."), "card_removed": gettext("The card was removed.")}
+    reasons = {
+        "declined": gettext("The card was declined."),
+        "card_removed": gettext("The card was removed."),
+        "taken_back": gettext("A payment that it had made was taken back or disputed."),
+    }
     reason = reasons.get(str(told.facts.get("reason")))
     return Letter(
         told.say(gettext("Automatic top-up is switched off")),
-        (told.say(gettext("It failed too often, or its card is gone. Switch it on again when the card works.")),),
+        (told.say(gettext("Nothing is bought by itself any more. Switch it on again whenever you like.")),),
         () if reason is None else (Detail(told.say(gettext("Reason")), told.say(reason)),),
         told.page(told.say(gettext("Check your card")), BILLING),
     )

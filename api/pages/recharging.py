@@ -33,6 +33,9 @@ REASONS = {
     "declined:temporary": "Your bank did not answer. It is tried again.",
     "declined:funds": "Your card was declined: not enough money.",
     "declined:card": "Your card was declined. Check it with your bank, or use another card.",
+    "card_removed": "The card was removed, so auto-recharge was switched off.",
+    "taken_back": "A payment that it had made was taken back or disputed, so auto-recharge was switched off.",
+    "withdrawn": "Your settings changed before the card was charged, so it was not.",
     "off": "Your card was declined three times, so auto-recharge was switched off.",
 }
 """Each reason of a decision as its customer reads it."""

@@ -6,13 +6,13 @@ per wallet, because its row is, by a unique index; what a month may cost is summ
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlmodel import Session
 
 from engine.clock import new_id
 from engine.flows.converge import apply_facts
-from engine.flows.recharge_outcome import LOOK_AGAIN, fail
+from engine.flows.recharge_outcome import LOOK_AGAIN, fail, withdraw
 from engine.payments import (
     CardProvider,
     ChargeRequest,
@@ -67,7 +67,9 @@ def look_at(session: Session, runtime: Runtime, account_id: str) -> None:
     card = cards.live_card(session, account_id, wish.method_id)
     verdict = decide(wish, _situation(session, runtime, page, wanted, card), rules, now)
     recharges.arm(session, account_id, wish.threshold_credits if verdict.is_armed else None)
-    if verdict.fires:
+    if verdict.fires and recharges.was_taken_back(session, account_id, wanted.updated_at):
+        _switch_off(session, page, wanted, now)
+    elif verdict.fires:
         assert card is not None
         _fire(session, runtime, page, wish, card)
     elif verdict.reason not in SILENT:
@@ -78,6 +80,16 @@ def look_at(session: Session, runtime: Runtime, account_id: str) -> None:
         recharges.note(session, account_id, wish, available, verdict.reason, now, again_at=verdict.again_at)
     if verdict.again_at is not None:
         recharges.ask(session, account_id, verdict.again_at, now)
+
+
+def _switch_off(session: Session, page: Page, wanted: AutoRechargeRow, now: datetime) -> None:
+    """Money that it took was taken back, or is disputed: the same card is not charged again until its owner says so."""
+    account_id, wish = wanted.account_id, recharges.wish_of(wanted)
+    wanted.is_enabled = False
+    wanted.updated_at = now
+    session.add(wanted)
+    recharges.note(session, account_id, wish, page.wallet.available_credits, "taken_back", now)
+    outbox.enqueue(session, account_id, "notice", {"notice": "autoRechargeOff", "reason": "taken_back"}, now)
 
 
 def _situation(
@@ -190,9 +202,12 @@ def send_charge(runtime: Runtime, account_id: str, purchase_id: str) -> None:
     elif asked_at is not None and now >= asked_at + CONFIRM_WITHIN:
         facts = charge.provider.find_charge(charge.request)
         refused = None if facts else "never_charged"
+    elif (unwanted := transact(runtime.db, lambda session: _ask_wallet(session, runtime, charge.row))) is not None:
+        facts = () if asked_at is None else charge.provider.find_charge(charge.request)
+        if not facts:
+            transact(runtime.db, lambda session: _withdraw(session, runtime, charge.row, unwanted))
+            return
     else:
-        if asked_at is None:
-            transact(runtime.db, lambda session: _note_asked(session, runtime, account_id, purchase_id))
         try:
             facts = charge.provider.charge(charge.request)
         except ProviderRefused as error:
@@ -265,12 +280,29 @@ def _charge(runtime: Runtime, account_id: str, purchase_id: str) -> _Charge:
     return _Charge(row, provider, request, card.detached_at is not None)
 
 
-def _note_asked(session: Session, runtime: Runtime, account_id: str, purchase_id: str) -> None:
-    now = runtime.clock.now()
-    books.lock_wallets(session, [account_id], now)
-    row = session.get_one(RechargeRow, (account_id, purchase_id))
+def _ask_wallet(session: Session, runtime: Runtime, charge: RechargeRow) -> str | None:
+    """Note that the provider is asked now; or why it must not be any more, for between the decision and the asking
+    the wallet may have been suspended or closed, or its owner may have switched off or taken another card."""
+    account_id, now = charge.account_id, runtime.clock.now()
+    page = books.lock_wallets(session, [account_id], now)[account_id]
+    wish = recharges.wish_of(session.get(AutoRechargeRow, account_id))
+    if page.wallet.status != "active":
+        return "wallet_not_active"
+    if not wish.is_enabled or wish.method_id != charge.method_id:
+        return "withdrawn"
+    row = session.get_one(RechargeRow, (account_id, charge.purchase_id))
     row.asked_at = row.asked_at or now
     session.add(row)
+    return None
+
+
+def _withdraw(session: Session, runtime: Runtime, charge: RechargeRow, reason: str) -> None:
+    """End a charge that never was; should the provider have taken the money all the same, its word counts."""
+    books.lock_wallets(session, [charge.account_id], runtime.clock.now())
+    row = session.get_one(RechargeRow, (charge.account_id, charge.purchase_id))
+    purchase = purchases.get_purchase(session, charge.account_id, charge.purchase_id, lock=True)
+    if purchase is not None and row.status == "pending":
+        withdraw(session, runtime, purchase, row, reason)
 
 
 def _apply(

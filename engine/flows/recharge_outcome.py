@@ -46,15 +46,7 @@ def note_charge(session: Session, runtime: Runtime, purchase: PurchaseRow, facts
 def fail(session: Session, runtime: Runtime, purchase: PurchaseRow, row: RechargeRow, code: str) -> None:
     """The card was not charged: tell the customer at once, leave the card alone for a while, switch off in the end."""
     now, account_id = runtime.clock.now(), row.account_id
-    row.status = "failed"
-    row.decline = code[:200]
-    row.ended_at = now
-    if purchase.status in ("created", "open", "processing"):
-        purchase.status = "failed"
-        purchase.problem = f"declined: {code}"[:500]
-        purchase.updated_at = now
-        session.add(purchase)
-    session.add(row)
+    _end(session, purchase, row, code, f"declined: {code}", now)
     wanted = session.get(AutoRechargeRow, account_id)
     told = {**_told(session, purchase, row), "decline": code}
     outbox.emit(session, account_id, "auto_recharge.failed", told, now)
@@ -77,6 +69,29 @@ def fail(session: Session, runtime: Runtime, purchase: PurchaseRow, row: Recharg
     recharges.note(session, account_id, wish, available, reason[:200], now, purchase_id=purchase.purchase_id)
     if not is_off:
         recharges.ask(session, account_id, now, now)
+
+
+def withdraw(session: Session, runtime: Runtime, purchase: PurchaseRow, row: RechargeRow, reason: str) -> None:
+    """The provider was not asked, or knows of nothing: no decline, so nobody is told and no card is left alone."""
+    now, account_id = runtime.clock.now(), row.account_id
+    _end(session, purchase, row, reason, reason, now)
+    wish = recharges.wish_of(session.get(AutoRechargeRow, account_id))
+    available = books.lock_wallets(session, [account_id], now)[account_id].wallet.available_credits
+    recharges.note(session, account_id, wish, available, reason, now, purchase_id=purchase.purchase_id)
+    recharges.ask(session, account_id, now, now)
+
+
+def _end(session: Session, purchase: PurchaseRow, row: RechargeRow, code: str, problem: str, now: datetime) -> None:
+    """The charge has come to nothing, and so has its purchase."""
+    row.status = "failed"
+    row.decline = code[:200]
+    row.ended_at = now
+    session.add(row)
+    if purchase.status in ("created", "open", "processing"):
+        purchase.status = "failed"
+        purchase.problem = problem[:500]
+        purchase.updated_at = now
+        session.add(purchase)
 
 
 def confirm_link(runtime: Runtime, purchase_id: str) -> str:

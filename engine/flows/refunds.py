@@ -105,7 +105,8 @@ def propose(
         created_at=now,
         updated_at=now,
     )
-    session.add(reversal)
+    purchase.updated_at = now
+    session.add_all((reversal, purchase))
     session.flush()
     own = own_fact(runtime, purchase, reversal, "pending")
     purchases.keep_fact(session, account_id, purchase.purchase_id, own, now)

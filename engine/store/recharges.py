@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import func
+from sqlalchemy import func, or_
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -10,7 +10,7 @@ from engine.clock import new_id
 from engine.rules.recharge import Wish
 from engine.store import outbox
 from engine.store.bulk import update_rows
-from engine.store.tables import AutoRechargeRow, OutboxRow, RechargeDecisionRow, RechargeRow
+from engine.store.tables import AutoRechargeRow, OutboxRow, PurchaseRow, RechargeDecisionRow, RechargeRow
 from engine.store.triggers import RECHARGE
 
 IN_FLIGHT = ("pending", "processing", "requires_action")
@@ -76,6 +76,21 @@ def charged_since(session: Session, account_id: str, start: datetime) -> int:
         )
     ).one()
     return int(found)
+
+
+def was_taken_back(session: Session, account_id: str, since: datetime) -> bool:
+    """Whether all that a charge had bought was taken back since then, or is disputed."""
+    is_back = or_(
+        col(PurchaseRow.credits_out) >= col(PurchaseRow.base_credits) + col(PurchaseRow.bonus_credits),
+        col(PurchaseRow.is_disputed),
+    )
+    found = session.exec(
+        select(PurchaseRow.purchase_id)
+        .where(PurchaseRow.account_id == account_id, PurchaseRow.kind == "auto_recharge")
+        .where(col(PurchaseRow.landed_at).is_not(None), PurchaseRow.updated_at > since, is_back)
+        .limit(1)
+    )
+    return found.first() is not None
 
 
 def due(session: Session, now: datetime, limit: int) -> list[RechargeRow]:

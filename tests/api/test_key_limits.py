@@ -79,7 +79,7 @@ def test_a_key_of_nobody_of_another_revoked_or_ended_spends_nothing(host: Host, 
     host.wait(hours=1)
     before = host.get(f"{path}/balance").json()["balanceCredits"]
     for key_id in ("key_nobody", theirs, mine, ended):
-        assert_problem(spend(host, path, 1, key_id), 404, "NOT-FOUND")
+        assert_problem(spend(host, path, 1, key_id, "another"), 404, "NOT-FOUND")
     assert host.get(f"{path}/balance").json()["balanceCredits"] == before
 
 

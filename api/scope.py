@@ -135,6 +135,7 @@ class Resource(Generic[T]):
 def route(resource: Resource[Any], site: Site) -> HTTPRouteHandler:
     """The resource as a handler of the framework, under all its paths."""
     blocks = not iscoroutinefunction(resource.handler)
+    is_probed = resource.may is None and resource.method == "GET"  # load balancers ask for the head alone
 
     async def answer(request: Request[Any, Any, Any]) -> ASGIResponse:
         call = await enter(resource, site, request)
@@ -150,7 +151,7 @@ def route(resource: Resource[Any], site: Site) -> HTTPRouteHandler:
 
     return HTTPRouteHandler(
         path=list(resource.paths),
-        http_method=resource.method,
+        http_method=[resource.method, "HEAD"] if is_probed else resource.method,
         status_code=resource.status if resource.status != 204 else 200,
         request_max_body_size=resource.body_bytes_max,
         include_in_schema=False,

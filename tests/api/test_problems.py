@@ -112,6 +112,7 @@ def test_health_says_whether_the_process_lives_and_can_serve(host: Host) -> None
     for path, status in (("/healthz", "ok"), ("/readyz", "ready")):
         answer = host.client.get(path)
         assert (answer.status_code, answer.json()) == (200, {"status": status})
+        assert host.client.head(path).status_code == 200
     with host.runtime.db.writer.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE wallets RENAME TO purses")
     try:

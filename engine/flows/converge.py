@@ -172,8 +172,11 @@ def _post_difference(session: Session, runtime: Runtime, purchase: PurchaseRow, 
     """
     missing = verdict.out_credits - purchase.credits_out
     if missing < 0:
-        _give_back(session, runtime, purchase, verdict, -missing, actor)
-        return
+        _give_back(session, runtime, purchase, -missing, actor)
+        purchase.credits_out = verdict.out_credits
+    if purchase.credits_out > verdict.firm_credits:
+        _owe_no_more(session, runtime, purchase, verdict.firm_credits, actor)
+    missing = verdict.out_credits - purchase.credits_out
     firm = max(0, verdict.firm_credits - purchase.credits_out)
     if purchase.subscription_id is not None:
         if missing > 0:
@@ -187,6 +190,17 @@ def _post_difference(session: Session, runtime: Runtime, purchase: PurchaseRow, 
     soft = verdict.out_credits - purchase.credits_out
     if soft > 0:
         purchase.credits_out += _take_back(session, runtime, purchase, soft, owe=False, kind="dispute", actor=actor)
+
+
+def _owe_no_more(session: Session, runtime: Runtime, purchase: PurchaseRow, firm_credits: int, actor: str) -> None:
+    """For a dispute that is only open nothing is owed: what was, for a refund that failed or while it was lost,
+    is given back, and what was found in the purchase's lots stays out."""
+    lots = purchases.purchase_lots(session, purchase.account_id, purchase.purchase_id)
+    taken = sum(lot.taken_credits for lot in lots)
+    owed = sum(lot.owed_credits for lot in lots) - max(0, firm_credits - taken)
+    if owed > 0:
+        _give_back(session, runtime, purchase, owed, actor, only_owed=True)
+    purchase.credits_out = max(firm_credits, taken)
 
 
 def _cause(session: Session, purchase: PurchaseRow) -> str:
@@ -220,11 +234,11 @@ def _take_back(
 
 
 def _give_back(
-    session: Session, runtime: Runtime, purchase: PurchaseRow, verdict: Verdict, credits: int, actor: str
+    session: Session, runtime: Runtime, purchase: PurchaseRow, credits: int, actor: str, *, only_owed: bool = False
 ) -> None:
     words = runtime.catalog.descriptions
     facts = purchases.facts_of(session, purchase)
-    is_dispute = any(fact.kind == "dispute" and fact.state in ("won", "prevented") for fact in facts)
+    is_dispute = only_owed or any(fact.kind == "dispute" and fact.state in ("won", "prevented") for fact in facts)
     has_failed = any(fact.kind == "refund" and fact.state == "failed" for fact in facts)
     won = is_dispute and not has_failed
     command = GiveBack(
@@ -234,11 +248,11 @@ def _give_back(
         purchase_id=purchase.purchase_id,
         credits=credits,
         description=_words(words.dispute_won if won else words.refund_failed, purchase, credits),
+        only_owed=only_owed,
         reference_type=f"{purchase.provider}_payment",
         reference_id=purchase.provider_reference,
     )
     _posted(book.post(session, [command], runtime.terms, runtime.clock.now())[0])
-    purchase.credits_out = verdict.out_credits
 
 
 def _words(template: str, purchase: PurchaseRow, credits: int) -> str:

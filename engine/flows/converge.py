@@ -73,9 +73,8 @@ def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str
     verdict = converge(terms, known, provider.is_live, freezes)
     out_before = purchase.credits_out
     now = runtime.clock.now()
-    if purchase.subscription_id is not None and purchase.landed_at is None and verdict.status == "paid":
-        _note_refunds(session, purchase, now)  # it waits for a person, who may have sent it back
-        return
+    if _waits_for_a_person(purchase):
+        verdict = replace(verdict, status="refunded" if verdict.status == "refunded" else "quarantined")
     if verdict.paid_by is not None and purchase.landed_at is None and purchase.subscription_id is None:
         verdict = _land(session, runtime, purchase, commit, provider, verdict, actor)
         if commit is not None and purchase.landed_at is not None:  # of its credits, one part has landed
@@ -90,6 +89,17 @@ def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str
     count_part(commit, purchase.status == "refunded", purchase.landed_at)
     session.add(purchase)
     session.flush()
+
+
+def _waits_for_a_person(purchase: PurchaseRow) -> bool:
+    """Whether it is a subscription's payment that was not credited, or whose months the wallet could not take.
+
+    It waits until all of its money went back, and again should that fail.
+    """
+    if purchase.subscription_id is None:
+        return False
+    is_refused = purchase.status in ("quarantined", "refunded") and purchase.problem is not None
+    return purchase.landed_at is None or is_refused
 
 
 def _land(
@@ -309,16 +319,20 @@ def _note_refunds(session: Session, purchase: PurchaseRow, now: datetime) -> Non
         if fact.kind != "refund":
             continue
         reversal = session.get(ReversalRow, (purchase.account_id, fact.fact_id))
-        if reversal is not None and reversal.status == "refunding" and fact.state in ("succeeded", "failed"):
-            reversal.status = fact.state
-            reversal.updated_at = now
-            session.add(reversal)
-        elif reversal is not None and reversal.status == "succeeded" and fact.state == "failed":
-            reversal.status = "failed"
-            reversal.updated_at = now
-            session.add(reversal)
+        if reversal is not None:
+            _note_end(session, reversal, fact.state, now)
         if purchase.landed_at is not None and fact.amount.currency == purchase.currency:
             _note_document(session, purchase, fact, now)
+
+
+def _note_end(session: Session, reversal: ReversalRow, state: str, now: datetime) -> None:
+    """How our own refund ended, whatever was heard of it before."""
+    is_asked = reversal.status in ("refunding", "succeeded", "failed")
+    if is_asked and state in ("succeeded", "failed") and state != reversal.status:
+        reversal.status = state
+        reversal.problem = None if state == "succeeded" else reversal.problem
+        reversal.updated_at = now
+        session.add(reversal)
 
 
 def _note_document(session: Session, purchase: PurchaseRow, fact: KnownFact, now: datetime) -> None:

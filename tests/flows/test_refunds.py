@@ -142,6 +142,27 @@ def test_a_refund_that_fails_days_later_gives_back_too(world: World) -> None:
     assert world.purchase(purchase).status == "paid"
 
 
+def test_a_refund_that_was_thought_failed_and_was_made_after_all_has_succeeded(world: World) -> None:
+    purchase = bought(world)
+    world.provider.refund_answer = "refused"
+    reversal = reverse(world, purchase)
+    world.jobs.run_due()
+    assert (stand(world, reversal), state(world)) == ("failed", (10_000_000, 0))
+    made = world.provider.say(
+        "refund",
+        f"re_{reversal.reversal_id}",
+        "succeeded",
+        1_000,
+        parent=f"pi_{purchase.purchase_id}",
+        own=reversal.reversal_id,
+    )
+    world.deliver(made, made)
+    assert (stand(world, reversal), state(world)) == ("succeeded", (0, 0))
+    assert world.purchase(purchase).status == "refunded"
+    assert kinds(world) == ["credit_note", "receipt"]
+    assert_clean(world)
+
+
 def test_the_window_is_half_open(world: World) -> None:
     first, second = bought(world), bought(world)
     world.clock.advance(timedelta(hours=24) - timedelta(microseconds=1))

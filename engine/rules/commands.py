@@ -152,7 +152,7 @@ class TakeBack(msgspec.Struct, frozen=True, kw_only=True):
 class GiveBack(msgspec.Struct, frozen=True, kw_only=True):
     """Undo a `TakeBack`: first the debt this purchase caused, then the very lots.
 
-    With `only_owed` what was taken stays taken: debt is cancelled, and credits that had paid it make a lot of their own.
+    With `only_owed` what was taken stays taken: debt is cancelled, and credits that paid it make a lot of their own.
     """
 
     operation: ClassVar[str] = "give_back"

@@ -73,9 +73,8 @@ def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str
     verdict = converge(terms, known, provider.is_live, freezes)
     out_before = purchase.credits_out
     now = runtime.clock.now()
-    if purchase.subscription_id is not None and purchase.landed_at is None and verdict.status == "paid":
-        _note_refunds(session, purchase, now)  # it waits for a person, who may have sent it back
-        return
+    if _waits_for_a_person(purchase):
+        verdict = replace(verdict, status="refunded" if verdict.status == "refunded" else "quarantined")
     if verdict.paid_by is not None and purchase.landed_at is None and purchase.subscription_id is None:
         verdict = _land(session, runtime, purchase, commit, provider, verdict, actor)
         if commit is not None and purchase.landed_at is not None:  # of its credits, one part has landed
@@ -90,6 +89,17 @@ def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str
     count_part(commit, purchase.status == "refunded", purchase.landed_at)
     session.add(purchase)
     session.flush()
+
+
+def _waits_for_a_person(purchase: PurchaseRow) -> bool:
+    """Whether it is a subscription's payment that was not credited, or whose months the wallet could not take.
+
+    It waits until all of its money went back, and again should that fail.
+    """
+    if purchase.subscription_id is None:
+        return False
+    is_refused = purchase.status in ("quarantined", "refunded") and purchase.problem is not None
+    return purchase.landed_at is None or is_refused
 
 
 def _land(
@@ -172,8 +182,11 @@ def _post_difference(session: Session, runtime: Runtime, purchase: PurchaseRow, 
     """
     missing = verdict.out_credits - purchase.credits_out
     if missing < 0:
-        _give_back(session, runtime, purchase, verdict, -missing, actor)
-        return
+        _give_back(session, runtime, purchase, -missing, actor)
+        purchase.credits_out = verdict.out_credits
+    if purchase.credits_out > verdict.firm_credits:
+        _owe_no_more(session, runtime, purchase, verdict.firm_credits, actor)
+    missing = verdict.out_credits - purchase.credits_out
     firm = max(0, verdict.firm_credits - purchase.credits_out)
     if purchase.subscription_id is not None:
         if missing > 0:
@@ -187,6 +200,17 @@ def _post_difference(session: Session, runtime: Runtime, purchase: PurchaseRow, 
     soft = verdict.out_credits - purchase.credits_out
     if soft > 0:
         purchase.credits_out += _take_back(session, runtime, purchase, soft, owe=False, kind="dispute", actor=actor)
+
+
+def _owe_no_more(session: Session, runtime: Runtime, purchase: PurchaseRow, firm_credits: int, actor: str) -> None:
+    """For a dispute that is only open nothing is owed: what was, for a refund that failed or while it was lost,
+    is given back, and what was found in the purchase's lots stays out."""
+    lots = purchases.purchase_lots(session, purchase.account_id, purchase.purchase_id)
+    taken = sum(lot.taken_credits for lot in lots)
+    owed = sum(lot.owed_credits for lot in lots) - max(0, firm_credits - taken)
+    if owed > 0:
+        _give_back(session, runtime, purchase, owed, actor, only_owed=True)
+    purchase.credits_out = max(firm_credits, taken)
 
 
 def _cause(session: Session, purchase: PurchaseRow) -> str:
@@ -220,11 +244,11 @@ def _take_back(
 
 
 def _give_back(
-    session: Session, runtime: Runtime, purchase: PurchaseRow, verdict: Verdict, credits: int, actor: str
+    session: Session, runtime: Runtime, purchase: PurchaseRow, credits: int, actor: str, *, only_owed: bool = False
 ) -> None:
     words = runtime.catalog.descriptions
     facts = purchases.facts_of(session, purchase)
-    is_dispute = any(fact.kind == "dispute" and fact.state in ("won", "prevented") for fact in facts)
+    is_dispute = only_owed or any(fact.kind == "dispute" and fact.state in ("won", "prevented") for fact in facts)
     has_failed = any(fact.kind == "refund" and fact.state == "failed" for fact in facts)
     won = is_dispute and not has_failed
     command = GiveBack(
@@ -234,11 +258,11 @@ def _give_back(
         purchase_id=purchase.purchase_id,
         credits=credits,
         description=_words(words.dispute_won if won else words.refund_failed, purchase, credits),
+        only_owed=only_owed,
         reference_type=f"{purchase.provider}_payment",
         reference_id=purchase.provider_reference,
     )
     _posted(book.post(session, [command], runtime.terms, runtime.clock.now())[0])
-    purchase.credits_out = verdict.out_credits
 
 
 def _words(template: str, purchase: PurchaseRow, credits: int) -> str:
@@ -295,16 +319,20 @@ def _note_refunds(session: Session, purchase: PurchaseRow, now: datetime) -> Non
         if fact.kind != "refund":
             continue
         reversal = session.get(ReversalRow, (purchase.account_id, fact.fact_id))
-        if reversal is not None and reversal.status == "refunding" and fact.state in ("succeeded", "failed"):
-            reversal.status = fact.state
-            reversal.updated_at = now
-            session.add(reversal)
-        elif reversal is not None and reversal.status == "succeeded" and fact.state == "failed":
-            reversal.status = "failed"
-            reversal.updated_at = now
-            session.add(reversal)
+        if reversal is not None:
+            _note_end(session, reversal, fact.state, now)
         if purchase.landed_at is not None and fact.amount.currency == purchase.currency:
             _note_document(session, purchase, fact, now)
+
+
+def _note_end(session: Session, reversal: ReversalRow, state: str, now: datetime) -> None:
+    """How our own refund ended, whatever was heard of it before."""
+    is_asked = reversal.status in ("refunding", "succeeded", "failed")
+    if is_asked and state in ("succeeded", "failed") and state != reversal.status:
+        reversal.status = state
+        reversal.problem = None if state == "succeeded" else reversal.problem
+        reversal.updated_at = now
+        session.add(reversal)
 
 
 def _note_document(session: Session, purchase: PurchaseRow, fact: KnownFact, now: datetime) -> None:

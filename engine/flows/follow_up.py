@@ -1,5 +1,6 @@
 """What no webhook may ever say: payments on their way are asked for again, and old events are forgotten."""
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from sqlmodel import Session
@@ -23,14 +24,23 @@ def check_payment(runtime: Runtime, account_id: str, purchase_id: str) -> None:
     purchase = _purchase(runtime, account_id, purchase_id)
     if purchase.status != "processing" or runtime.clock.now() - purchase.created_at > ON_ITS_WAY_MAX:
         return
-    if _asked(runtime, purchase).status == "processing":
+    try:
+        asked = _asked(runtime, purchase)
+    except ProviderRefused as refused:
+        raise ProviderUnreachable(str(refused)) from refused
+    if asked.status == "processing":
         raise ProviderUnreachable("the payment is still on its way")
 
 
 def check_late_payment(runtime: Runtime, account_id: str, purchase_id: str, asked: int) -> None:
-    """Fetch a checkout that can be paid after its session is over, `asked` times before; a few times within a day."""
+    """Fetch a checkout that may yet be paid after its session is over, `asked` times before; a few times within a
+    day, even if its provider does not know it."""
     purchase = _purchase(runtime, account_id, purchase_id)
-    if purchase.status != "expired" or _asked(runtime, purchase).status != "expired" or asked + 1 >= len(LATE_CHECKS):
+    if purchase.status != "expired":
+        return
+    with suppress(ProviderRefused):
+        purchase = _asked(runtime, purchase)
+    if purchase.status != "expired" or asked + 1 >= len(LATE_CHECKS):
         return
     now = runtime.clock.now()
     again: dict[str, object] = {"purchaseId": purchase_id, "asked": str(asked + 1)}
@@ -63,10 +73,7 @@ def _asked(runtime: Runtime, purchase: PurchaseRow) -> PurchaseRow:
     provider = runtime.providers.get(purchase.provider)
     if provider is None or purchase.session_id is None:
         raise ProviderUnreachable("the provider is off")
-    try:
-        carry_out(runtime, provider, provider.payment(purchase.session_id))
-    except ProviderRefused as refused:
-        raise ProviderUnreachable(str(refused)) from refused
+    carry_out(runtime, provider, provider.payment(purchase.session_id))
     return _purchase(runtime, purchase.account_id, purchase.purchase_id)
 
 

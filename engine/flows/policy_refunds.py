@@ -10,11 +10,12 @@ from sqlmodel import Session
 
 from engine import book
 from engine.flows.converge import terms_credits
+from engine.flows.granting import terms_of
 from engine.flows.refunds import RefundOrder, account_of, propose, told_first
 from engine.rules.commands import Expire, fingerprint_of
 from engine.rules.errors import NotFound, RefundNotPossible, Refusal, WalletNotActive
 from engine.rules.money import Money
-from engine.rules.purchases import foreign_facts
+from engine.rules.purchases import converge, foreign_facts
 from engine.rules.refunds import Refundable, decide_refund, gone_minor, needs_second_person, refund_max
 from engine.runtime import Runtime
 from engine.store import books, purchases, replies
@@ -92,7 +93,8 @@ def needs_approval(session: Session, runtime: Runtime, purchase: PurchaseRow, am
 
 
 def refundable(session: Session, runtime: Runtime, purchase: PurchaseRow) -> Refundable:
-    """The purchase as the policy looks at it."""
+    """The purchase as the policy looks at it: a commit plan whole, whatever of it has landed."""
+    whole = terms_of(purchase, None)
     known = [f for f in purchases.facts_of(session, purchase) if f.amount.currency == purchase.currency]
     lots = purchases.purchase_lots(session, purchase.account_id, purchase.purchase_id)
     provider = runtime.providers.get(purchase.provider)
@@ -107,6 +109,7 @@ def refundable(session: Session, runtime: Runtime, purchase: PurchaseRow) -> Ref
         granted_credits=terms_credits(purchase),
         remaining_credits=sum(lot.remaining_credits for lot in lots),
         out_credits=purchase.credits_out,
+        named_credits=converge(whole, known, True).out_credits,
     )
 
 

@@ -37,7 +37,7 @@ FAILED_TRIES = 12
 """After some two hours of doubling waits, what keeps failing is shown to a person; it is tried on all the same."""
 
 LATE_CHECKS = (timedelta(minutes=15), timedelta(hours=1), timedelta(hours=4), timedelta(hours=19))
-"""When a checkout that can be paid after our session is over is asked for again, each counted from the last."""
+"""When a checkout that may yet be paid after our session is over is asked for again, each counted from the last."""
 
 
 def store(runtime: Runtime, provider: PaymentProvider, event: Event, now: datetime) -> bool:
@@ -216,20 +216,34 @@ def _adopt_unknown(runtime: Runtime, provider: PaymentProvider, mode: str, facts
 
 
 def expire_sessions(runtime: Runtime, now: datetime, limit: int = 100) -> int:
-    """Purchases whose session is over: ask the provider once more, then call them expired. Late money still wins."""
+    """Purchases whose session is over: ask the provider once more, then call them expired. Late money still wins.
+
+    What goes wrong with one stops no other.
+    """
     with reading(runtime.db) as session:
         rows = purchases.open_purchases_past(session, now, limit)
     expired = 0
     for row in rows:
-        provider = runtime.providers.get(row.provider)
-        if provider is not None and row.session_id is not None:
-            try:
-                carry_out(runtime, provider, provider.payment(row.session_id))
-            except (ProviderUnreachable, ProviderRefused):
-                continue
-        transact(runtime.db, lambda session, r=row: _expire(session, runtime, r, now))  # type: ignore[misc]
-        expired += 1
+        try:
+            expired += _end_session(runtime, row, now)
+        except Exception:
+            log.exception("a session that is over failed", provider=row.provider, purchase_id=row.purchase_id)
     return expired
+
+
+def _end_session(runtime: Runtime, row: PurchaseRow, now: datetime) -> bool:
+    """Whether it ended: not while its provider is away. One that its provider does not tell of is asked for again."""
+    provider = runtime.providers.get(row.provider)
+    asks_again = provider is not None and stays_payable(provider)
+    if provider is not None and row.session_id is not None:
+        try:
+            carry_out(runtime, provider, provider.payment(row.session_id))
+        except ProviderUnreachable:
+            return False
+        except ProviderRefused:
+            asks_again = True
+    transact(runtime.db, lambda session: _expire(session, row, now, asks_again=asks_again))
+    return True
 
 
 def refresh(runtime: Runtime, purchase: PurchaseRow) -> None:
@@ -240,15 +254,14 @@ def refresh(runtime: Runtime, purchase: PurchaseRow) -> None:
     carry_out(runtime, provider, provider.payment(purchase.session_id))
 
 
-def _expire(session: Session, runtime: Runtime, row: PurchaseRow, now: datetime) -> None:
+def _expire(session: Session, row: PurchaseRow, now: datetime, *, asks_again: bool) -> None:
     books.lock_wallets(session, [row.account_id], now)
     purchase = purchases.get_purchase(session, row.account_id, row.purchase_id, lock=True)
     if purchase is not None and purchase.status in ("created", "open"):
         purchase.status = "expired"
         purchase.updated_at = now
         session.add(purchase)
-        provider = runtime.providers.get(row.provider)
-        if provider is not None and stays_payable(provider):
+        if asks_again:
             asked: dict[str, object] = {"purchaseId": row.purchase_id, "asked": "0"}
             outbox.enqueue(session, row.account_id, "late_payment_check", asked, now, now + LATE_CHECKS[0])
 

@@ -150,7 +150,10 @@ class TakeBack(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GiveBack(msgspec.Struct, frozen=True, kw_only=True):
-    """Undo a `TakeBack`: first the debt this purchase caused, then the very lots."""
+    """Undo a `TakeBack`: first the debt this purchase caused, then the very lots.
+
+    With `only_owed` what was taken stays taken: debt is cancelled, and credits that paid it make a lot of their own.
+    """
 
     operation: ClassVar[str] = "give_back"
     account_id: str
@@ -159,13 +162,15 @@ class GiveBack(msgspec.Struct, frozen=True, kw_only=True):
     purchase_id: str
     credits: int
     description: str
+    only_owed: bool = False
     reference_type: str | None = None
     reference_id: str | None = None
     metadata: str = "{}"
     key: str | None = None
 
     def identity(self) -> tuple[object, ...]:
-        return (self.type, self.purchase_id, self.credits, self.metadata)
+        asked = (self.type, self.purchase_id, self.credits, self.metadata)
+        return (*asked, self.only_owed) if self.only_owed else asked
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,7 +26,8 @@ class Refundable:
     """A purchase as the policy looks at it.
 
     `gone_minor` is the money that went back or is on its way (refunds from here and elsewhere, lost disputes);
-    `remaining_credits` is what its lots still hold; `out_credits` what was taken out of them before.
+    `remaining_credits` is what its lots still hold; `out_credits` what was taken out of them before, `named_credits`
+    what that money has named: more, where a part of what was granted has not landed yet.
     """
 
     status: str
@@ -39,6 +40,7 @@ class Refundable:
     granted_credits: int
     remaining_credits: int
     out_credits: int
+    named_credits: int
 
     @property
     def left_minor(self) -> int:
@@ -98,7 +100,7 @@ def decide_refund(purchase: Refundable, policy: Policy, amount_minor: int | None
         return RefundTerms(amount, purchase.remaining_credits)
     gone = purchase.gone_minor + amount
     out = share_down(purchase.granted_credits, gone, purchase.paid_minor)
-    return RefundTerms(amount, max(0, out - purchase.out_credits))
+    return RefundTerms(amount, max(0, out - purchase.named_credits))
 
 
 def gone_minor(facts: Iterable[tuple[str, str, int]]) -> int:

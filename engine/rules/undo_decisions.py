@@ -89,14 +89,15 @@ def give_back(page: Page, command: c.GiveBack, terms: Terms) -> None:
             missing -= part
     parts = []
     for lot in lots:
-        taken = min(lot.taken_credits, missing)
+        taken = 0 if command.only_owed else min(lot.taken_credits, missing)
         repaid = min(lot.owed_credits, missing - taken)
         lot.taken_credits -= taken
         lot.owed_credits -= repaid
         page.touched[lot.lot_id] = lot
         parts.append((lot, taken + repaid))
         missing -= taken + repaid
-    _write_purchase_row(page, command, _restore(page, parts, terms), terms)
+    entries = _apart(page, parts, terms) if command.only_owed else _restore(page, parts, terms)
+    _write_purchase_row(page, command, entries, terms)
 
 
 def _reversed_draws(spent: Transaction, undone: Mapping[str, int], credits: int) -> list[Draw]:
@@ -117,35 +118,41 @@ def _restore(page: Page, parts: Sequence[tuple[Lot, int]], terms: Terms) -> tupl
     """Give credits back to the lots they left. Each lot takes back what left it and no more.
 
     More comes where the money of a spent lot was taken back, other credits paid that debt, and now both the money
-    is given back and the spend is reversed. The rest then makes a lot of its own, which ends as they do (the last
-    to be spent of them), and belongs to no purchase: those other credits are in it.
+    is given back and the spend is reversed. The rest then stands apart.
     """
     entries = []
-    rest = 0
-    full: list[Lot] = []
+    over = []
     for lot, credits in parts:
         fits = min(credits, lot.spent_credits)
         if fits > 0:
             entries.append(page.move(lot, fits))
-        if credits > fits:
-            rest += credits - fits
-            full.append(lot)
-    if rest > 0:
-        like = max(full, key=spend_order)
-        lot = Lot(
-            lot_id=terms.mint("lot", page.at),
-            granted_seq=page.wallet.seq + 1,
-            bucket=like.bucket,
-            source=like.source,
-            expires_at=like.expires_at,
-            granted_credits=rest,
-            remaining_credits=0,
-            granted_at=page.at,
-        )
-        page.lots[lot.lot_id] = lot
-        page.new_lots.append(lot)
-        entries.append(page.move(lot, rest))
-    return tuple(entries)
+        over.append((lot, credits - fits))
+    return (*entries, *_apart(page, over, terms))
+
+
+def _apart(page: Page, parts: Sequence[tuple[Lot, int]], terms: Terms) -> tuple[Entry, ...]:
+    """Put credits into a lot of its own, which ends as these do (the last to be spent of them).
+
+    It belongs to no purchase: other credits, which had paid a debt, are in it.
+    """
+    found = [(lot, credits) for lot, credits in parts if credits > 0]
+    if not found:
+        return ()
+    like = max((lot for lot, _ in found), key=spend_order)
+    credits = sum(credits for _, credits in found)
+    lot = Lot(
+        lot_id=terms.mint("lot", page.at),
+        granted_seq=page.wallet.seq + 1,
+        bucket=like.bucket,
+        source=like.source,
+        expires_at=like.expires_at,
+        granted_credits=credits,
+        remaining_credits=0,
+        granted_at=page.at,
+    )
+    page.lots[lot.lot_id] = lot
+    page.new_lots.append(lot)
+    return (page.move(lot, credits),)
 
 
 def _write_purchase_row(page: Page, command: c.TakeBack | c.GiveBack, entries: tuple[Entry, ...], terms: Terms) -> None:

@@ -17,6 +17,7 @@ from engine.rules.money import Money
 from engine.store.database import Database, reading
 from engine.store.tables import CommitRow, PurchaseRow
 from tests.engine.support import FakeClock, debit, rows_of, wallet_of
+from tests.flows.test_policy_refunds import refund
 from tests.flows.world import ACCOUNT, World, open_world
 
 USD = 1_000_000
@@ -143,6 +144,27 @@ def test_what_was_spent_of_a_plan_whose_money_went_back_is_owed(by_month: World)
     with reading(by_month.db) as session:
         wallet = wallet_of(session, ACCOUNT)
     assert (wallet.available_credits, wallet.debt_credits) == (0, 40 * USD)
+
+
+@pytest.mark.parametrize("parts", [(20_000,), (15_000, 5_000), (5_000, 5_000, 10_000)])
+def test_refunds_from_here_of_a_plan_that_lands_in_parts_take_together_their_share_of_the_whole(
+    by_month: World, parts: tuple[int, ...]
+) -> None:
+    purchase = commit(by_month)
+    by_month.deliver(by_month.pay(purchase))
+    named = [refund(by_month, purchase, minor, by="admin:ada").credits for minor in parts]
+    assert named == [minor * 315 * USD // 30_000 for minor in parts]
+    wait(by_month, 100)
+    assert available(by_month) == 105 * USD, "a third of the money, a third of the credits"
+
+
+def test_a_refund_from_here_after_one_elsewhere_takes_its_own_share_of_the_whole(by_month: World) -> None:
+    purchase = commit(by_month)
+    by_month.deliver(by_month.pay(purchase))
+    by_month.deliver(by_month.refund_elsewhere(purchase, "re_1", 15_000))
+    assert refund(by_month, purchase, 5_000, by="admin:ada").credits == 52_500_000
+    wait(by_month, 100)
+    assert available(by_month) == 105 * USD
 
 
 def test_a_part_that_is_due_twice_at_once_lands_once(by_month: World) -> None:

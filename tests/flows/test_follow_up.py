@@ -8,6 +8,9 @@ from sqlalchemy import func
 from sqlmodel import select
 
 from engine.flows import follow_up
+from engine.flows.receive import LATE_CHECKS
+from engine.payments import ProviderRefused
+from engine.rules.facts import Fact
 from engine.store.database import Database, reading
 from engine.store.tables import AuditRow, OutboxRow, ProviderEventRow, PurchaseRow
 from tests.engine.support import FakeClock, rows_of
@@ -77,6 +80,60 @@ def test_while_the_provider_is_away_it_is_asked_later(world: World, clock: FakeC
     clock.advance(timedelta(minutes=1))
     world.jobs.run_due()
     assert world.purchase(purchase).status == "paid"
+
+
+def test_a_session_its_provider_does_not_know_expires_and_is_asked_for_a_few_times_more(
+    world: World, clock: FakeClock
+) -> None:
+    purchase, asked = world.buy(), []
+    known = world.provider.payment
+
+    def refuse(session_id: str) -> tuple[Fact, ...]:
+        asked.append(session_id)
+        raise ProviderRefused("resource_missing", "no such session")
+
+    world.provider.payment = refuse  # type: ignore[method-assign]
+    clock.advance(timedelta(hours=1))
+    world.jobs.run_due()
+    assert world.purchase(purchase).status == "expired" and len(asked) == 1
+    for _ in range(48):
+        clock.advance(timedelta(hours=1))
+        world.jobs.run_due()
+    assert len(asked) == 1 + len(LATE_CHECKS)
+    world.provider.payment = known  # type: ignore[method-assign]
+    world.deliver(world.pay(purchase))
+    assert world.purchase(purchase).status == "paid", "a late word still wins"
+
+
+def test_money_that_came_while_the_provider_refused_every_question_is_found(world: World, clock: FakeClock) -> None:
+    purchase, known = world.buy(), world.provider.payment
+    world.pay(purchase)  # and no webhook says so
+
+    def refuse(session_id: str) -> tuple[Fact, ...]:
+        raise ProviderRefused("http_401", "the key was revoked")
+
+    world.provider.payment = refuse  # type: ignore[method-assign]
+    clock.advance(timedelta(hours=1))
+    world.jobs.run_due()
+    world.provider.payment = known  # type: ignore[method-assign]
+    clock.advance(timedelta(hours=1))
+    world.jobs.run_due()
+    assert world.purchase(purchase).status == "paid" and rows(world) == [("deposit", 10_000_000)]
+
+
+def test_a_session_that_fails_stops_no_other(world: World, clock: FakeClock) -> None:
+    first, second = world.buy(), world.buy()
+    known = world.provider.payment
+
+    def stumble(session_id: str) -> tuple[Fact, ...]:
+        if session_id == f"cs_{first.purchase_id}":
+            raise KeyError(session_id)
+        return known(session_id)
+
+    world.provider.payment = stumble  # type: ignore[method-assign]
+    clock.advance(timedelta(hours=1))
+    world.jobs.run_due()
+    assert [world.purchase(each).status for each in (first, second)] == ["open", "expired"]
 
 
 def test_a_refund_and_a_dispute_heard_of_before_their_payment_are_matched_later(world: World, clock: FakeClock) -> None:

@@ -142,6 +142,27 @@ def test_a_refund_that_fails_days_later_gives_back_too(world: World) -> None:
     assert world.purchase(purchase).status == "paid"
 
 
+def test_a_refund_that_was_thought_failed_and_was_made_after_all_has_succeeded(world: World) -> None:
+    purchase = bought(world)
+    world.provider.refund_answer = "refused"
+    reversal = reverse(world, purchase)
+    world.jobs.run_due()
+    assert (stand(world, reversal), state(world)) == ("failed", (10_000_000, 0))
+    made = world.provider.say(
+        "refund",
+        f"re_{reversal.reversal_id}",
+        "succeeded",
+        1_000,
+        parent=f"pi_{purchase.purchase_id}",
+        own=reversal.reversal_id,
+    )
+    world.deliver(made, made)
+    assert (stand(world, reversal), state(world)) == ("succeeded", (0, 0))
+    assert world.purchase(purchase).status == "refunded"
+    assert kinds(world) == ["credit_note", "receipt"]
+    assert_clean(world)
+
+
 def test_the_window_is_half_open(world: World) -> None:
     first, second = bought(world), bought(world)
     world.clock.advance(timedelta(hours=24) - timedelta(microseconds=1))
@@ -265,6 +286,49 @@ def test_an_open_dispute_takes_only_what_remains_and_a_lost_one_the_rest(world: 
     assert state(world) == (0, 4_000_000)
     lost = world.purchase(purchase)
     assert (lost.status, lost.is_disputed) == ("refunded", False)
+    assert_clean(world)
+
+
+@pytest.mark.parametrize("others", [0, 1_000_000, 7_000_000])
+@pytest.mark.parametrize(
+    "told",
+    [
+        ("dispute open", "refund failed"),
+        ("refund pending", "dispute open", "refund failed"),
+        ("dispute open", "refund succeeded", "refund failed"),
+        ("dispute lost", "dispute open"),
+    ],
+)
+def test_nothing_is_owed_while_a_dispute_is_only_open_in_whatever_order_it_came(
+    world: World, told: tuple[str, ...], others: int
+) -> None:
+    purchase = bought(world)
+    world.posted(debit(ACCOUNT, 4_000_000))
+    if others:
+        world.posted(gift(ACCOUNT, others))
+    for kind, word in map(str.split, told):
+        is_refund = kind == "refund"
+        world.deliver(
+            world.refund_elsewhere(purchase, "re_1", 1_000, word) if is_refund else world.dispute(purchase, word)
+        )
+    assert (state(world), world.purchase(purchase).credits_out) == ((others, 0), 6_000_000)
+    before = rows(world)
+    world.deliver(world.dispute(purchase, "open"))
+    assert rows(world) == before, "the same again changes nothing"
+    world.deliver(world.dispute(purchase, "lost"))
+    assert state(world) == (max(0, others - 4_000_000), max(0, 4_000_000 - others))
+    world.deliver(world.dispute(purchase, "won"))
+    assert state(world) == (6_000_000 + others, 0)
+    assert_clean(world)
+
+
+def test_of_a_failed_refund_beside_a_smaller_one_and_an_open_dispute_only_the_smaller_is_owed(world: World) -> None:
+    purchase = bought(world)
+    world.posted(debit(ACCOUNT, 8_000_000))
+    world.deliver(world.refund_elsewhere(purchase, "re_1", 700), world.refund_elsewhere(purchase, "re_2", 300))
+    assert state(world) == (0, 8_000_000)
+    world.deliver(world.dispute(purchase, "open"), world.refund_elsewhere(purchase, "re_1", 700, "failed"))
+    assert (state(world), world.purchase(purchase).credits_out) == ((0, 1_000_000), 3_000_000)
     assert_clean(world)
 
 

@@ -43,7 +43,7 @@ def take_back(purchase_id: str, credits: int, owe: bool, key: str | None) -> Tak
     )
 
 
-def give_back(purchase_id: str, credits: int, key: str | None) -> GiveBack:
+def give_back(purchase_id: str, credits: int, only_owed: bool, key: str | None) -> GiveBack:
     return GiveBack(
         account_id=ACCOUNT,
         actor="provider",
@@ -51,6 +51,7 @@ def give_back(purchase_id: str, credits: int, key: str | None) -> GiveBack:
         purchase_id=purchase_id,
         credits=credits,
         description="",
+        only_owed=only_owed,
         key=key,
     )
 
@@ -83,7 +84,7 @@ def commands(now: datetime) -> st.SearchStrategy[Command]:
         ),
         st.builds(reverse, ROWS, st.none() | CREDITS, KEYS),
         st.builds(take_back, PURCHASES, CREDITS, st.booleans(), KEYS),
-        st.builds(give_back, PURCHASES, CREDITS, KEYS),
+        st.builds(give_back, PURCHASES, CREDITS, st.booleans(), KEYS),
         st.just(Expire(account_id=ACCOUNT, actor="system")),
     )
 

@@ -27,6 +27,7 @@ def purchase(
         granted_credits=granted,
         remaining_credits=remaining,
         out_credits=out,
+        named_credits=out,
         **(values | more),  # type: ignore[arg-type]
     )
 

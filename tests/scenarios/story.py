@@ -16,7 +16,7 @@ left out):
     spend CREDITS [as=NAME] [key=KEY] [by=APIKEY] [dry]
     reverse NAME [CREDITS] [key=KEY]          undo the spend of that name, whole or in part
     take PURCHASE CREDITS owe|leave [key=KEY]     its money went back; what was spent is owed, or left alone
-    give PURCHASE CREDITS [key=KEY]            the money did not go back after all
+    give PURCHASE CREDITS [owed] [key=KEY]     the money did not go back after all; or what was taken stays so
     hold CREDITS [as=NAME] [ttl=HOURS] [key=KEY] [by=APIKEY]
     capture NAME CREDITS [as=NAME] [key=KEY]   end a hold; `as` names the debit, to be reversed
     void NAME [key=KEY]
@@ -178,6 +178,7 @@ class Telling:
                     purchase_id=purchase,
                     credits=int(credits),
                     description="",
+                    only_owed="owed" in options,
                     key=key,
                 )
             case "hold" | "capture" | "void" | "extend", _:
@@ -278,7 +279,7 @@ def set_up(backend: Backend, setting: str) -> None:
 def split_command(command: str) -> tuple[str, list[str], dict[str, str]]:
     """`spend 5 key=a dry` → `("spend", ["5"], {"key": "a", "dry": ""})`."""
     verb, *rest = command.split()
-    words = [word for word in rest if "=" not in word and word not in ("dry", "bonus")]
+    words = [word for word in rest if "=" not in word and word not in ("dry", "bonus", "owed")]
     options = dict(word.partition("=")[::2] for word in rest if word not in words)
     return verb, words, options
 

@@ -175,15 +175,21 @@ class Oracle:
 
     def _post_difference(self, bought: Bought, verdict: p.Verdict, now: datetime) -> None:
         facts = bought.facts.values()
+        is_won = any(f.kind == "dispute" and f.state in ("won", "prevented") for f in facts)
+        has_failed = any(f.kind == "refund" and f.state == "failed" for f in facts)
         missing = verdict.out_credits - bought.credits_out
         if missing < 0:
-            is_won = any(f.kind == "dispute" and f.state in ("won", "prevented") for f in facts)
-            has_failed = any(f.kind == "refund" and f.state == "failed" for f in facts)
-            self._post(
-                bought, now, c.GiveBack, -missing, "dispute_won" if is_won and not has_failed else "refund_failed"
-            )
+            kind = "dispute_won" if is_won and not has_failed else "refund_failed"
+            self._post(bought, now, c.GiveBack, -missing, kind)
             bought.credits_out = verdict.out_credits
-            return
+        if bought.credits_out > verdict.firm_credits:
+            lots = [lot for lot in self.books(bought.account_id).lots if lot.purchase_id == bought.purchase_id]
+            taken = sum(lot.taken_credits for lot in lots)
+            owed = sum(lot.owed_credits for lot in lots) - max(0, verdict.firm_credits - taken)
+            if owed > 0:
+                kind = "refund_failed" if has_failed else "dispute_won"
+                self._post(bought, now, c.GiveBack, owed, kind, only_owed=True)
+            bought.credits_out = max(verdict.firm_credits, taken)
         firm = max(0, verdict.firm_credits - bought.credits_out)
         is_lost = any(f.kind == "dispute" and f.state == "lost" for f in facts)
         if firm > 0:

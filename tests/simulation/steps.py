@@ -208,6 +208,8 @@ class Steps(RuleBasedStateMachine):
         self._compare()
 
     def _set_limits(self, account_id: str, daily: int | None, per_call: int | None) -> None:
+        if self.oracle.books(account_id).wallet.status == "closed":
+            return  # it keeps every setting it had
         self.oracle.memory.set_limits(account_id, daily, per_call)
         for keeper in self.keepers:
             keeper.set_limits(account_id, daily, per_call)

@@ -9,22 +9,21 @@ from datetime import datetime
 from sqlmodel import Session
 
 from engine import book
-from engine.clock import new_id
-from engine.flows.converge import apply_facts
+from engine.flows import converge
 from engine.flows.rollover import roll_over
+from engine.flows.subscription_payments import note_payment, refund_payment
 from engine.rules.commands import Grant
 from engine.rules.descriptions import describe
 from engine.rules.errors import Refusal
-from engine.rules.facts import Fact
-from engine.rules.money import Money, nth_part
-from engine.rules.purchases import KnownFact
-from engine.rules.subscriptions import Period, credit_months, upgrade_credits
+from engine.rules.money import nth_part, share_down
+from engine.rules.plans import Plan
+from engine.rules.subscriptions import Period, Upgrade, credit_months, level_of, upgrade_parts
 from engine.runtime import Runtime
-from engine.store import outbox, purchases, subscriptions
+from engine.store import purchases, subscriptions
 from engine.store.tables import PurchaseRow, SubscriptionInvoiceRow, SubscriptionRow
 
 COVERING = ("create", "renewal", "trial")
-"""Kinds of invoices that pay for months; a proration only raises what a month gives."""
+"""Kinds of invoices that pay for months; a proration pays for what an upgrade adds to them."""
 
 
 def paid_invoices(invoices: Sequence[SubscriptionInvoiceRow]) -> list[SubscriptionInvoiceRow]:
@@ -38,25 +37,85 @@ def months_of(row: SubscriptionRow, invoice: SubscriptionInvoiceRow) -> tuple[Pe
     return (whole,) if invoice.kind == "trial" else credit_months(row.anchor_at, whole)
 
 
+def cover_of(invoices: Sequence[SubscriptionInvoiceRow], at: datetime) -> SubscriptionInvoiceRow | None:
+    """The invoice that pays for the months around an instant; one whose money went back, if there is no other."""
+    covers = [
+        each
+        for each in invoices
+        if each.kind in COVERING and _was_paid(each) and each.period_start_at <= at < each.period_end_at
+    ]
+    return max(covers, key=lambda each: (each.state == "paid", each.period_start_at), default=None)
+
+
+def upgrades_of(
+    cover: SubscriptionInvoiceRow, invoices: Sequence[SubscriptionInvoiceRow]
+) -> list[SubscriptionInvoiceRow]:
+    """What was paid to raise a period, by the instants of the changes; also what went back, for the price of a later
+    upgrade was reckoned from there."""
+    raised = [each for each in invoices if each.kind == "proration" and _was_paid(each)]
+    return [each for each in raised if cover_of(invoices, each.period_start_at) is cover]
+
+
+def _was_paid(invoice: SubscriptionInvoiceRow) -> bool:
+    return invoice.state in ("paid", "refunded") and invoice.problem is None
+
+
+def highest_level(cover: SubscriptionInvoiceRow, invoices: Sequence[SubscriptionInvoiceRow]) -> int:
+    """The monthly credits that a period was raised to: what a further upgrade is measured against."""
+    return max(each.monthly_credits for each in (cover, *upgrades_of(cover, invoices)))
+
+
+def gives_months(cover: SubscriptionInvoiceRow, invoices: Sequence[SubscriptionInvoiceRow]) -> bool:
+    """Whether months are still granted for a period: for itself, or for an upgrade that outlives its refund."""
+    return bool(paid_invoices([cover]) or paid_invoices(upgrades_of(cover, invoices)))
+
+
+def plan_of_month(
+    session: Session, cover: SubscriptionInvoiceRow, invoices: Sequence[SubscriptionInvoiceRow], month: Period
+) -> Plan:
+    """The plan that a month ends with: the highest that it was raised to and that is still paid for, else its own."""
+    raised = [each for each in paid_invoices(upgrades_of(cover, invoices)) if each.period_start_at < month.end]
+    undone = _undone(session, raised)
+    standing = [each for each in raised if each.purchase_id not in undone]
+    highest = max((cover, *standing), key=lambda each: (each.monthly_credits, each.period_start_at))
+    return subscriptions.read_terms(highest.terms).plan
+
+
+def _undone(session: Session, invoices: Sequence[SubscriptionInvoiceRow]) -> set[str]:
+    bought = [each.purchase_id for each in invoices if each.purchase_id is not None]
+    return subscriptions.undone_purchases(session, invoices[0].account_id, bought) if bought else set()
+
+
 def grant_paid(
     session: Session, runtime: Runtime, row: SubscriptionRow, invoices: Sequence[SubscriptionInvoiceRow], actor: str
 ) -> None:
     """Note the payments, then grant every month that is paid for and due, and what upgrades add to them."""
     for invoice in invoices:
         if invoice.state == "refunded":
-            _refund(session, runtime, row, invoice, actor)
+            refund_payment(session, runtime, row, invoice, actor)
         elif invoice.state == "paid" and invoice.purchase_id is None and invoice.amount_minor > 0:
-            _note_payment(session, runtime, row, invoice)
-    paid = paid_invoices(invoices)
-    bought = [invoice.purchase_id for invoice in paid if invoice.purchase_id is not None]
-    undone = subscriptions.undone_purchases(session, row.account_id, bought)
-    for invoice in paid:
+            note_payment(session, runtime, row, invoice)
+    _divide(invoices)
+    undone = _undone(session, invoices)
+    for invoice in paid_invoices(invoices):
         if invoice.purchase_id in undone:
             continue
         if invoice.kind in COVERING:
-            _grant_months(session, runtime, row, invoice, paid, actor)
+            _grant_months(session, runtime, row, invoice, invoices, actor)
         elif invoice.kind == "proration":
-            _grant_upgrade(session, runtime, row, invoice, paid, actor)
+            _grant_upgrade(session, runtime, row, invoice, invoices, undone, actor)
+
+
+def _divide(invoices: Sequence[SubscriptionInvoiceRow]) -> None:
+    """Of an invoice that carries the level it was raised to: its months so far were granted with their upgrades, and
+    from the next one on each payment grants its own."""
+    for cover in invoices:
+        own = level_of(subscriptions.read_terms(cover.terms), is_trial=cover.kind == "trial")
+        if cover.kind in COVERING and cover.monthly_credits > own:
+            for upgrade in upgrades_of(cover, invoices):
+                if upgrade.months_granted > 0:
+                    upgrade.months_granted = max(upgrade.months_granted, cover.months_granted)
+            cover.monthly_credits = own
 
 
 def _grant_months(
@@ -64,27 +123,33 @@ def _grant_months(
     runtime: Runtime,
     row: SubscriptionRow,
     invoice: SubscriptionInvoiceRow,
-    paid: Sequence[SubscriptionInvoiceRow],
+    invoices: Sequence[SubscriptionInvoiceRow],
     actor: str,
 ) -> None:
     """The first month as soon as it is paid, each later one when it begins; a month that is over gives nothing."""
     now = runtime.clock.now()
     months = months_of(row, invoice)
+    is_first = invoice.kind == "trial" and invoice.months_granted == 0 and invoice.amount_minor == 0
+    if is_first and subscriptions.had_trial(session, row.account_id, row.subscription_id):
+        invoice.monthly_credits = 0
     for month in months[: invoice.months_granted]:
-        _roll_over(session, runtime, row, paid, month)
+        _roll_over(session, runtime, row, invoices, month)
     for n in range(invoice.months_granted, len(months)):
         month = months[n]
         if n > 0 and month.start > now:
             break
-        _roll_over(session, runtime, row, paid, month)
+        _roll_over(session, runtime, row, invoices, month)
         if month.end > now and invoice.monthly_credits > 0:
             cost = nth_part(invoice.amount_minor, n, len(months))
-            key = f"{invoice.subscription_id}:{invoice.invoice_id}:{n}"
-            if not _grant(session, runtime, invoice, invoice.monthly_credits, month.end, key, cost, actor):
+            if not _grant(session, runtime, invoice, invoice.monthly_credits, month.end, _key(invoice, n), cost, actor):
                 return
         invoice.months_granted = n + 1
     session.add(invoice)
     session.flush()
+
+
+def _key(invoice: SubscriptionInvoiceRow, n: int) -> str:
+    return f"{invoice.subscription_id}:{invoice.invoice_id}:{n}"
 
 
 def _grant_upgrade(
@@ -92,31 +157,70 @@ def _grant_upgrade(
     runtime: Runtime,
     row: SubscriptionRow,
     invoice: SubscriptionInvoiceRow,
-    paid: Sequence[SubscriptionInvoiceRow],
+    invoices: Sequence[SubscriptionInvoiceRow],
+    undone: set[str],
     actor: str,
 ) -> None:
-    """What an upgrade adds: its part of the month it happened in, and the whole difference from the next month on.
+    """What an upgrade adds: its part of the month it happened in, and the whole difference in each month from then on,
+    as lots of its own payment. One that cost nothing ends with the payment that it raised.
 
-    It waits for the invoice that pays for that month, and looks only at what was granted, not at when it is told.
+    It waits for the invoice that pays for its months, and looks at when it happened, not at when it is told.
     """
-    at = invoice.period_start_at
-    covers = (c for c in reversed(paid) if c.kind in COVERING and c.period_start_at <= at < c.period_end_at)
-    cover = next(covers, None)
-    if cover is None or invoice.months_granted > 0:
+    cover = cover_of(invoices, invoice.period_start_at)
+    if cover is None or (invoice.purchase_id is None and cover.purchase_id in undone):
         return
     now = runtime.clock.now()
-    new = invoice.monthly_credits
-    for n, month in enumerate(months_of(row, cover)[: cover.months_granted]):
-        credits = upgrade_credits(cover.monthly_credits, new, month, at)
-        if month.end > max(at, now) and credits > 0:
-            key = f"{invoice.subscription_id}:{invoice.invoice_id}:{n}"
-            cost = invoice.amount_minor if month.start <= at else 0
-            if not _grant(session, runtime, invoice, credits, month.end, key, cost, actor):
+    months = months_of(row, cover)
+    for n in range(invoice.months_granted, len(months)):
+        month = months[n]
+        if n > 0 and month.start > now:
+            break
+        _roll_over(session, runtime, row, invoices, month)
+        credits = _added(session, cover, invoice, invoices, month, n)
+        if month.end > max(invoice.period_start_at, now) and credits > 0:
+            cost = _cost_of(session, cover, invoice, month)
+            if not _grant(session, runtime, invoice, credits, month.end, _key(invoice, n), cost, actor):
                 return
-    cover.monthly_credits = max(cover.monthly_credits, new)
-    invoice.months_granted = 1
-    session.add_all([cover, invoice])
+        invoice.months_granted = n + 1
+    session.add(invoice)
     session.flush()
+
+
+def _added(
+    session: Session,
+    cover: SubscriptionInvoiceRow,
+    invoice: SubscriptionInvoiceRow,
+    invoices: Sequence[SubscriptionInvoiceRow],
+    month: Period,
+    n: int,
+) -> int:
+    """The upgrade's part of the month. Told after a later one that was granted its own part, it adds no more than
+    they all give together."""
+    upgrades = upgrades_of(cover, invoices)
+    raises = [Upgrade(each.period_start_at, each.monthly_credits) for each in upgrades]
+    added = upgrade_parts(cover.monthly_credits, raises, month)
+    parts = {each.invoice_id: part for each, part in zip(upgrades, added, strict=True)}
+    own = parts[invoice.invoice_id]
+    granted = [each for each in upgrades if each.months_granted > n and each is not invoice]
+    if not any(each.period_start_at >= invoice.period_start_at for each in granted):
+        return own
+    due = own + sum(parts[each.invoice_id] for each in granted)
+    if cover.months_granted > n:
+        due += cover.monthly_credits
+        granted.append(cover)
+    has = subscriptions.granted_under(session, invoice.account_id, [_key(each, n) for each in granted])
+    return min(own, max(0, due - has))
+
+
+def _cost_of(session: Session, cover: SubscriptionInvoiceRow, invoice: SubscriptionInvoiceRow, month: Period) -> int:
+    """The month's share, by time, of what its upgrade cost and no earlier lot did."""
+    if invoice.purchase_id is None:
+        return 0
+    lots = purchases.purchase_lots(session, invoice.account_id, invoice.purchase_id)
+    start = max(month.start, invoice.period_start_at)
+    left, _ = month.left(start)
+    to_come, _ = Period(cover.period_start_at, cover.period_end_at).left(start)
+    return share_down(invoice.amount_minor - sum(lot.cost_minor for lot in lots), left, to_come)
 
 
 def _grant(
@@ -133,7 +237,7 @@ def _grant(
     now = runtime.clock.now()
     plan = subscriptions.read_terms(invoice.terms).plan
     command = Grant(
-        operation="subscription",
+        operation=subscriptions.GRANT,
         account_id=invoice.account_id,
         actor=actor,
         type="monthly_credit",
@@ -155,114 +259,52 @@ def _grant(
         purchase = purchases.get_purchase(session, invoice.account_id, invoice.purchase_id, lock=True)
         assert purchase is not None
     if isinstance(outcome, Refusal):
-        invoice.problem = f"{outcome.code}: {outcome.detail}"[:500]
-        if purchase is not None:
-            purchase.status = "quarantined"
-            purchase.problem = invoice.problem
-            session.add(purchase)
-        session.add(invoice)
-        session.flush()
+        _set_aside(session, invoice, purchase, outcome)
         return False
     if purchase is not None:
         purchase.base_credits += credits
         purchase.updated_at = now
         session.add(purchase)
         session.flush()
+        _take_share(session, runtime, purchase, actor)
     return True
 
 
-def _note_payment(session: Session, runtime: Runtime, row: SubscriptionRow, invoice: SubscriptionInvoiceRow) -> None:
-    """A paid invoice stands in the list of payments, as a purchase that landed; with a problem it goes to review."""
-    now = runtime.clock.now()
-    provider = runtime.providers[row.provider]
-    plan = subscriptions.read_terms(invoice.terms).plan
-    payment_id = invoice.payment_id or invoice.invoice_id
-    purchase = PurchaseRow(
-        account_id=row.account_id,
-        purchase_id=new_id("pay", now),
-        provider=row.provider,
-        status="paid" if invoice.problem is None else "quarantined",
-        amount_minor=invoice.amount_minor,
-        currency=invoice.currency,
-        base_credits=0,
-        tier=plan.name,
-        description=describe(runtime.catalog.descriptions.monthly_credit, plan=plan.name),
-        success_url="",
-        cancel_url="",
-        provider_reference=payment_id,
-        receipt_url=invoice.receipt_url,
-        problem=invoice.problem,
-        actor=row.actor,
-        created_at=now,
-        expires_at=now,
-        landed_at=now if invoice.problem is None else None,
-        updated_at=now,
-        subscription_id=row.subscription_id,
-    )
-    session.add(purchase)
-    session.flush()
-    mode = "live" if invoice.is_live else "test"
-    owner = (row.account_id, purchase.purchase_id)
-    subscriptions.claim(session, provider.name, provider.account, mode, "payment", payment_id, owner, now)
-    amount = Money(invoice.amount_minor, invoice.currency)
-    fact = KnownFact(payment_id, "payment", payment_id, "paid", amount, invoice.version, invoice.is_live)
-    purchases.keep_fact(session, row.account_id, purchase.purchase_id, fact, now)
-    invoice.purchase_id = purchase.purchase_id
-    session.add(invoice)
-    session.flush()
-    if invoice.problem is None:
-        _tell_payment(session, row, purchase, now)
-
-
-def _tell_payment(session: Session, row: SubscriptionRow, purchase: PurchaseRow, now: datetime) -> None:
-    receipt: dict[str, object] = {"purchaseId": purchase.purchase_id, "kind": "receipt"}
-    outbox.enqueue(session, row.account_id, "document", receipt, now)
-    data: dict[str, object] = {
-        "purchaseId": purchase.purchase_id,
-        "subscriptionId": row.subscription_id,
-        "amountMinor": purchase.amount_minor,
-        "currency": purchase.currency,
-        "provider": purchase.provider,
-    }
-    outbox.emit(session, row.account_id, "purchase.completed", data, now)
-
-
-def _refund(
-    session: Session, runtime: Runtime, row: SubscriptionRow, invoice: SubscriptionInvoiceRow, actor: str
+def _set_aside(
+    session: Session, invoice: SubscriptionInvoiceRow, purchase: PurchaseRow | None, refusal: Refusal
 ) -> None:
-    """A renewal that its provider says was refunded: its payment has a refund of all of it, once. One that is heard
-    of only now is noted and granted nothing."""
-    if invoice.purchase_id is None:
-        if invoice.problem is not None or invoice.amount_minor == 0:
-            return
-        _note_payment(session, runtime, row, invoice)
-    assert invoice.purchase_id is not None
-    payment_id = invoice.payment_id or invoice.invoice_id
-    refund = Fact(
-        kind="refund",
-        object_id=f"{invoice.invoice_id}:refund",
-        state="succeeded",
-        amount=Money(invoice.amount_minor, invoice.currency),
-        version=invoice.version,
-        live=invoice.is_live,
-        parent_id=payment_id,
-    )
-    apply_facts(session, runtime, invoice.account_id, invoice.purchase_id, [refund], actor)
+    """What the wallet may not take goes to review."""
+    invoice.problem = f"{refusal.code}: {refusal.detail}"[:500]
+    session.add(invoice)
+    if purchase is not None:
+        purchase.status = "quarantined"
+        purchase.problem = invoice.problem
+        session.add(purchase)
+    session.flush()
+
+
+def _take_share(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str) -> None:
+    """Of a payment that goes back, or of which a part went back, each new lot loses its share at once."""
+    if any(fact.kind != "payment" for fact in purchases.facts_of(session, purchase)):
+        converge.settle(session, runtime, purchase, actor)
 
 
 def _roll_over(
     session: Session,
     runtime: Runtime,
     row: SubscriptionRow,
-    paid: Sequence[SubscriptionInvoiceRow],
+    invoices: Sequence[SubscriptionInvoiceRow],
     month: Period,
 ) -> None:
     """Where a month begins, what the one before left lives on as far as its plan says; once, when its time has come."""
     if month.start > runtime.clock.now() or (row.rolled_at is not None and month.start <= row.rolled_at):
         return
-    for invoice in paid:
-        if invoice.kind in COVERING and any(before.end == month.start for before in months_of(row, invoice)):
-            plan = subscriptions.read_terms(invoice.terms).plan
+    for invoice in invoices:
+        if invoice.kind not in COVERING:
+            continue
+        before = next((each for each in months_of(row, invoice) if each.end == month.start), None)
+        if before is not None and gives_months(invoice, invoices):
+            plan = plan_of_month(session, invoice, invoices, before)
             roll_over(session, runtime, row.account_id, plan, row.anchor_at, month, row.subscription_id)
     row.rolled_at = month.start
     session.add(row)

@@ -10,12 +10,12 @@ from datetime import datetime
 
 from sqlmodel import Session
 
-from engine.flows.subscription_credits import grant_paid, paid_invoices
+from engine.flows.subscription_credits import grant_paid
 from engine.flows.subscription_standing import note_standing
 from engine.payments import PaymentProvider
 from engine.rules.errors import Invalid
 from engine.rules.facts import InvoiceFact, SubscriptionFact
-from engine.rules.subscriptions import ABILITIES, Terms, terms_of
+from engine.rules.subscriptions import ABILITIES, Terms, level_of, terms_of
 from engine.runtime import Runtime
 from engine.store import books, outbox, subscriptions
 from engine.store.tables import AccountRow, SubscriptionInvoiceRow, SubscriptionRow, WalletRow
@@ -65,7 +65,7 @@ def settle(session: Session, runtime: Runtime, row: SubscriptionRow, actor: str)
     """Grant what is paid for and due, and let the plan follow; the wallet and the subscription are locked."""
     invoices = subscriptions.invoices_of(session, row.account_id, row.subscription_id)
     grant_paid(session, runtime, row, invoices, actor)
-    note_standing(session, runtime, row, paid_invoices(invoices))
+    note_standing(session, runtime, row, invoices)
     row.updated_at = runtime.clock.now()
     session.add(row)
     session.flush()
@@ -210,7 +210,7 @@ def _new_invoice(
         terms=subscriptions.write_terms(terms),
         period_start_at=fact.period_start,
         period_end_at=fact.period_end,
-        monthly_credits=terms.plan.trial_credits if fact.kind == "trial" else terms.plan.monthly_credits,
+        monthly_credits=level_of(terms, is_trial=fact.kind == "trial"),
         problem=problem,
         seen_at=now,
     )

@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from engine.flows import receive
 from engine.flows.store_renewals import take_renewals
-from engine.flows.subscription_credits import COVERING, months_of, paid_invoices
+from engine.flows.subscription_credits import COVERING, highest_level, months_of, paid_invoices
 from engine.flows.subscription_facts import settle
 from engine.flows.subscription_standing import standing_of
 from engine.payments import ProviderRefused, ProviderUnreachable
@@ -55,7 +55,7 @@ class Live:
             if invoice.kind in COVERING:
                 for month in months_of(self.row, invoice):
                     if month.start <= at < month.end:
-                        return month, invoice.monthly_credits
+                        return month, highest_level(invoice, self.paid)
         return self.period, self.terms.plan.monthly_credits
 
     @property

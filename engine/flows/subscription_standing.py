@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import msgspec
 from sqlmodel import Session
 
-from engine.flows.subscription_credits import COVERING, months_of
+from engine.flows.subscription_credits import COVERING, gives_months, months_of, paid_invoices, plan_of_month
 from engine.rules.subscriptions import Standing, clipped, standing
 from engine.runtime import Runtime
 from engine.store import outbox, subscriptions
@@ -29,17 +29,17 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def note_standing(
-    session: Session, runtime: Runtime, row: SubscriptionRow, paid: Sequence[SubscriptionInvoiceRow]
+    session: Session, runtime: Runtime, row: SubscriptionRow, invoices: Sequence[SubscriptionInvoiceRow]
 ) -> None:
     """Let the account's plan, the events and notices, and the next look follow from where the subscription stands."""
     now = runtime.clock.now()
     is_over = row.state == "incomplete" and now >= row.expires_at
     if is_over:
         row.state = "ended"  # a checkout nobody paid; should it be paid after all, the provider's word counts
-    stands = standing_of(runtime, row, paid, now)
+    stands = standing_of(runtime, row, paid_invoices(invoices), now)
     _drive_plan(session, runtime, row, stands.holds_plan, now)
     _tell(session, row, stands, now)
-    row.next_at = _next_look(session, runtime, row, paid, stands, now)
+    row.next_at = _next_look(session, runtime, row, invoices, stands, now)
 
 
 def standing_of(
@@ -132,7 +132,7 @@ def _next_look(
     session: Session,
     runtime: Runtime,
     row: SubscriptionRow,
-    paid: Sequence[SubscriptionInvoiceRow],
+    invoices: Sequence[SubscriptionInvoiceRow],
     stands: Standing,
     now: datetime,
 ) -> datetime | None:
@@ -141,24 +141,19 @@ def _next_look(
     if row.state == "incomplete":
         looks.append(row.expires_at)
     notice = timedelta(days=runtime.catalog.subscriptions.rollover_notice_days)
-    for invoice in paid:
-        if invoice.kind not in COVERING:
+    for invoice in invoices:
+        if invoice.kind not in COVERING or not gives_months(invoice, invoices):
             continue
-        plan = subscriptions.read_terms(invoice.terms).plan
         for month in months_of(row, invoice):
             if month.start > now:
                 looks.append(month.start)
-            elif now < month.end and plan.rollover_periods > 0 and row.warned_for_at != month.end:
-                if now < month.end - notice:
+            elif now < month.end and row.warned_for_at != month.end:
+                plan = plan_of_month(session, invoice, invoices, month)
+                if plan.rollover_periods > 0 and now < month.end - notice:
                     looks.append(month.end - notice)
-                else:
-                    _warn(
-                        session,
-                        row,
-                        clipped(plan, subscriptions.ending_lots(session, row.account_id, month.end)),
-                        month.end,
-                        now,
-                    )
+                elif plan.rollover_periods > 0:
+                    lots = subscriptions.ending_lots(session, row.account_id, month.end)
+                    _warn(session, row, clipped(plan, lots), month.end, now)
     return min((look for look in looks if look > now), default=None)
 
 

@@ -78,6 +78,11 @@ def terms_of(catalog: Catalog, plan_id: str, interval: str | None) -> Terms:
     return Terms(plan=plan, interval="year" if interval == "year" else "month", price_minor=price)
 
 
+def level_of(terms: Terms, *, is_trial: bool) -> int:
+    """What each month gives that is paid for under these terms; a trial gives its own credits once."""
+    return terms.plan.trial_credits if is_trial else terms.plan.monthly_credits
+
+
 @dataclass(frozen=True, slots=True)
 class Period:
     """`[start, end)`."""
@@ -124,6 +129,27 @@ def upgrade_credits(old_monthly: int, new_monthly: int, month: Period, at: datet
     """⌊(new − old) × time left ÷ period⌋: what an upgrade adds to the month it happens in; a downgrade adds nothing."""
     left, whole = month.left(at)
     return share_down(max(0, new_monthly - old_monthly), left, whole)
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """A change to a higher plan: since when, and the monthly credits of that plan."""
+
+    at: datetime
+    monthly_credits: int
+
+
+def upgrade_parts(level: int, upgrades: Sequence[Upgrade], month: Period) -> tuple[int, ...]:
+    """What each of a period's upgrades adds to one of its months, in the order of their instants.
+
+    Each is measured against the level before its own instant, for that is what its price was reckoned from: `level`
+    is the period's own, and none lowers it.
+    """
+    parts = []
+    for upgrade in upgrades:
+        parts.append(upgrade_credits(level, upgrade.monthly_credits, month, upgrade.at))
+        level = max(level, upgrade.monthly_credits)
+    return tuple(parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Subscriptions, their invoices and entitlement overrides: rows in, rows out. Writers hold the wallet's lock."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -143,6 +143,41 @@ def undone_purchases(session: Session, account_id: str, purchase_ids: list[str])
         select(PurchaseRow).where(PurchaseRow.account_id == account_id, col(PurchaseRow.purchase_id).in_(purchase_ids))
     ).all()
     return {row.purchase_id for row in rows if row.status == "refunded" or row.is_disputed}
+
+
+def had_trial(session: Session, account_id: str, subscription_id: str) -> bool:
+    """Whether another subscription of the account had its trial."""
+    statement = select(SubscriptionInvoiceRow.invoice_id).where(
+        SubscriptionInvoiceRow.account_id == account_id,
+        SubscriptionInvoiceRow.subscription_id != subscription_id,
+        SubscriptionInvoiceRow.kind == "trial",
+        SubscriptionInvoiceRow.months_granted > 0,
+    )
+    return session.exec(statement).first() is not None
+
+
+GRANT = "subscription"
+"""The operation under which a month's grant is keyed."""
+
+
+def granted_under(session: Session, account_id: str, keys: Collection[str]) -> int:
+    """The credits that were granted under these keys of months."""
+    rows = session.exec(
+        select(TransactionRow.amount_credits).where(
+            TransactionRow.account_id == account_id,
+            TransactionRow.operation == GRANT,
+            col(TransactionRow.idempotency_key).in_(keys),
+        )
+    ).all()
+    return sum(rows)
+
+
+def claimed_account(session: Session, provider: str, kind: str, object_id: str) -> str | None:
+    """The provider's account under which one of its objects was claimed."""
+    statement = select(ClaimRow.provider_account).where(
+        ClaimRow.object_id == object_id, ClaimRow.kind == kind, ClaimRow.provider == provider
+    )
+    return session.exec(statement).first()
 
 
 def ending_lots(session: Session, account_id: str, ends_at: datetime) -> list[Ending]:

@@ -91,6 +91,35 @@ def test_a_year_rolls_over_month_by_month(open_with: Open) -> None:
     assert mira.is_clean()
 
 
+def test_a_month_that_was_upgraded_rolls_over_as_far_as_the_higher_plan_says(db: Database, clock: FakeClock) -> None:
+    caps = {"base": 500, "elite": 20_000}
+
+    def change(catalog: Any) -> Any:
+        plans = [
+            replace(plan, rollover_max=caps[plan.id], rollover_periods=1) if plan.id in caps else plan
+            for plan in catalog.plans
+        ]
+        return replace(catalog, plans=tuple(plans))
+
+    mira = subscriber(db, clock, change)
+    try:
+        mira.subscribe("base", "year")
+        mira.wait(days=2)
+        mira.change("elite", "year")
+        mira.wait(days=26)
+        (told,) = [row for row in mira.outbox("notice") if row["notice"] == "rolloverClipped"]
+        assert told["clippedCredits"] == str(100 + 3_000 + 37_000 * 28 // 30 - 20_000)
+        for n in (1, 2):
+            mira.wait_until(month(n))
+            assert mira.monthly() == 20_000 + 40_000
+        mira.refund_payment(mira.payments()[0]["providerReference"])
+        mira.wait_until(month(3))
+        assert mira.monthly() == 500 + 3_000, "what was refunded raises the cap no more"
+        assert mira.is_clean()
+    finally:
+        mira.runtime.group.close()
+
+
 def test_a_renewal_paid_early_rolls_over_when_its_period_begins(open_with: Open) -> None:
     mira = open_with(1_000, 1)
     mira.subscribe("base")

@@ -18,6 +18,7 @@ from engine.rules.subscriptions import (
     Ending,
     Period,
     Terms,
+    Upgrade,
     clipped,
     credit_months,
     first_change,
@@ -28,6 +29,7 @@ from engine.rules.subscriptions import (
     standing,
     terms_of,
     upgrade_credits,
+    upgrade_parts,
 )
 
 ALPHIO = load_catalog("alphio")
@@ -79,6 +81,20 @@ def test_an_upgrade_gives_no_more_than_the_difference_and_in_two_steps_no_more_t
     middle = (old + max(old, new)) // 2
     steps = upgrade_credits(old, middle, month, early) + upgrade_credits(middle, new, month, early)
     assert given_early - 1 <= steps <= given_early, "rounded down once a step, never invented"
+
+
+@given(amounts, st.lists(st.tuples(st.integers(-40 * 86_400, 31 * 86_400), amounts), max_size=5))
+def test_upgrades_of_a_month_give_together_no_more_than_the_highest_would_alone(
+    level: int, raises: list[tuple[int, int]]
+) -> None:
+    month = Period(START, START + 31 * DAY)
+    upgrades = [Upgrade(START + timedelta(seconds=at), credits) for at, credits in sorted(raises)]
+    parts = upgrade_parts(level, upgrades, month)
+    highest = max([level, *(upgrade.monthly_credits for upgrade in upgrades)])
+    assert len(parts) == len(upgrades) and min(parts, default=0) >= 0
+    assert sum(parts) <= highest - level
+    if all(upgrade.at <= month.start for upgrade in upgrades):
+        assert sum(parts) == highest - level
 
 
 @given(amounts, amounts, st.integers(0, 10**7), st.integers(1, 10**7))

@@ -61,8 +61,8 @@ class SubscriptionRow(Base, table=True):
 class SubscriptionInvoiceRow(Base, table=True):
     """An invoice at its newest version, and how far what it pays for was granted.
 
-    `terms` is what its period was sold under, kept when it was first seen; `monthly_credits` what each of its months
-    gives from now on (an upgrade raises it); the first `months_granted` months were granted.
+    `terms` is what its period was sold under, kept when it was first seen; `monthly_credits` what its plan gives each
+    month. Of the months of the period that it pays for, or pays a part for, the first `months_granted` were granted.
     """
 
     __tablename__ = "subscription_invoices"

@@ -77,7 +77,8 @@ class Checkout:
 class RefundRequest:
     """Money to give back of one payment. `reversal_id` travels in the provider's object and comes back as a fact.
 
-    `is_whole` says that it is all that was paid: some providers give back nothing less.
+    `is_whole` says that it is all that was paid: some providers give back nothing less. `is_last` says that with
+    others before it nothing is left: of a charge with tax on top no cent stays behind that parts lost in rounding.
     """
 
     account_id: str
@@ -87,6 +88,7 @@ class RefundRequest:
     amount: Money
     idempotency_key: str
     is_whole: bool = False
+    is_last: bool = False
 
 
 class ProviderRefused(Exception):

@@ -200,11 +200,14 @@ class Stripe:
         made = tuple(fact for fact in self._refunds_of(intent, price) if fact.own_reference == request.reversal_id)
         if made:
             return made
+        charged = price.charged_for(stripe_minor(request.amount))
+        if request.is_last and price.charged_minor != price.net_minor:
+            charged = self._left_of(intent, price)
         with asking():
             refund = self._client.v1.refunds.create(
                 {
                     "payment_intent": request.payment_id,
-                    "amount": price.charged_for(stripe_minor(request.amount)),
+                    "amount": charged,
                     "metadata": {
                         "purser_reversal": request.reversal_id,
                         "purser_purchase": request.purchase_id,
@@ -294,6 +297,13 @@ class Stripe:
             asked_at = seen_at(page)
             refunds = [refund.to_dict() for refund in page.auto_paging_iter()]
         return tuple(refund_fact(refund, intent, price, asked_at) for refund in refunds)
+
+    def _left_of(self, intent: Json, price: Price) -> int:
+        """What of a charge was not given back."""
+        with asking():
+            page = self._client.v1.refunds.list({"payment_intent": intent["id"], "limit": 100})
+            made = [refund.to_dict() for refund in page.auto_paging_iter()]
+        return price.charged_minor - sum(r["amount"] for r in made if r["status"] not in ("failed", "canceled"))
 
     def _dispute(self, dispute_id: str) -> tuple[Fact, ...]:
         with asking():

@@ -18,7 +18,7 @@ from engine.payments import Fact, ProviderRefused, RefundRequest
 from engine.rules.commands import fingerprint_of
 from engine.rules.errors import AlreadyRefunded, NotFound, OwnApproval
 from engine.rules.money import Money
-from engine.rules.purchases import KnownFact, Reversible, check_reversal
+from engine.rules.purchases import KnownFact, Reversible, check_reversal, made_minor
 from engine.rules.refunds import is_same_person
 from engine.runtime import Runtime
 from engine.store import books, outbox, purchases, replies
@@ -202,7 +202,8 @@ def send_refund(runtime: Runtime, account_id: str, reversal_id: str) -> Reversal
     with reading(runtime.db) as session:
         reversal = _reversal(session, account_id, reversal_id)
         purchase = purchases.get_purchase(session, account_id, reversal.purchase_id)
-    assert purchase is not None and purchase.provider_reference is not None
+        assert purchase is not None and purchase.provider_reference is not None
+        made = made_minor(purchases.facts_of(session, purchase), purchase.currency, but=reversal_id)
     if reversal.status != "refunding":
         return reversal
     request = RefundRequest(
@@ -213,6 +214,7 @@ def send_refund(runtime: Runtime, account_id: str, reversal_id: str) -> Reversal
         amount=Money(reversal.amount_minor, reversal.currency),
         idempotency_key=f"refund:{reversal_id}",
         is_whole=reversal.amount_minor == purchase.amount_minor,
+        is_last=0 < made == purchase.amount_minor - reversal.amount_minor,
     )
     problem = None
     facts: tuple[Fact, ...] = ()

@@ -89,7 +89,8 @@ def merge(known: Iterable[KnownFact], fact: Fact) -> KnownFact | None:
     """The fact to keep after `fact` was sighted, or `None` when what is known is as new.
 
     A refund that we made is recognised by our reversal id in it, or by the provider's id we noted before. Whatever
-    currency the provider tells it in, it is the money that we asked for.
+    currency the provider tells it in, it is the money that we asked for; and so it is where the share of a charge with
+    tax on top is told a unit less.
     """
     mine = next((k for k in known if k.fact_id == fact.own_reference or k.object_id == fact.object_id), None)
     if mine is not None:
@@ -98,18 +99,29 @@ def merge(known: Iterable[KnownFact], fact: Fact) -> KnownFact | None:
         is_same_age = fact.version == mine.version
         if is_same_age and FINAL_RANK.get(fact.state, 1) <= FINAL_RANK.get(mine.state, 1):
             return None
-    is_converted = mine is not None and mine.own_credits is not None and mine.amount.currency != fact.amount.currency
     return KnownFact(
         fact_id=mine.fact_id if mine else fact.object_id,
         kind=fact.kind,
         object_id=fact.object_id,
         state=fact.state,
-        amount=mine.amount if mine is not None and is_converted else fact.amount,
+        amount=mine.amount if mine is not None and _is_as_asked(mine, fact.amount) else fact.amount,
         version=fact.version,
         is_live=fact.live,
         own_credits=mine.own_credits if mine else None,
         parent_id=fact.parent_id or (mine.parent_id if mine else None),
     )
+
+
+def _is_as_asked(mine: KnownFact, told: Money) -> bool:
+    """Whether what is told of a refund of ours is the money we asked for, but for currency or rounding."""
+    is_near = told.currency != mine.amount.currency or abs(told.minor - mine.amount.minor) <= 1
+    return mine.own_credits is not None and is_near
+
+
+def made_minor(facts: Iterable[KnownFact], currency: str, *, but: str) -> int:
+    """How much the refunds that a provider has made, or is making, give back, without one of them."""
+    made = (f for f in facts if f.kind == "refund" and f.state != "failed" and f.object_id is not None)
+    return sum(f.amount.minor for f in made if f.fact_id != but and f.amount.currency == currency)
 
 
 def surplus_payments(facts: Iterable[KnownFact], credited: str | None) -> tuple[KnownFact, ...]:

@@ -24,6 +24,7 @@ from engine.rules.errors import (
     Refusal,
 )
 from engine.rules.facts import Fact
+from engine.rules.money import Money
 from engine.store.database import Database, reading
 from engine.store.documents import documents_of, receipt_ids
 from engine.store.tables import PurchaseRow, ReversalRow
@@ -134,6 +135,49 @@ def test_three_thirds_by_hand_take_the_whole(opened: Open) -> None:
     with pytest.raises(AlreadyRefunded):
         refund(world, purchase, 1, by="admin:ada")
     assert_clean(world)
+
+
+def test_parts_of_a_charge_with_tax_on_top_are_the_money_that_was_asked_for_and_the_last_one_is_said(
+    opened: Open,
+) -> None:
+    """The provider tells the first two a cent less: what they are of its charge, rounded down."""
+    world = opened("manual")
+    purchase, answer, lasts = bought(world, 1_000), world.provider.refund, []
+
+    def told_less(request: RefundRequest) -> tuple[Fact, ...]:
+        lasts.append(request.is_last)
+        (fact,) = answer(request)
+        less = Money(fact.amount.minor - (not request.is_last), fact.amount.currency)
+        world.provider.objects[fact.object_id] = replace(fact, amount=less)
+        return (world.provider.objects[fact.object_id],)
+
+    world.provider.refund = told_less  # type: ignore[method-assign]
+    for minor in (333, 333, 334):
+        refund(world, purchase, minor)
+        world.jobs.run_due()
+    assert lasts == [False, False, True]
+    assert (state(world), world.purchase(purchase).status) == ((0, 0), "refunded")
+    assert papers(world, purchase) == [
+        ("credit_note", -334),
+        ("credit_note", -333),
+        ("credit_note", -333),
+        ("receipt", 1_000),
+    ]
+    assert_clean(world)
+
+
+def test_refunds_that_wait_together_are_none_of_them_the_last_until_the_others_are_made(opened: Open) -> None:
+    world = opened("manual")
+    purchase, answer, lasts = bought(world, 1_000), world.provider.refund, []
+
+    def noted(request: RefundRequest) -> tuple[Fact, ...]:
+        lasts.append(request.is_last)
+        return answer(request)
+
+    world.provider.refund = noted  # type: ignore[method-assign]
+    refund(world, purchase, 500), refund(world, purchase, 500)
+    world.jobs.run_due()
+    assert lasts == [False, True]
 
 
 def test_support_stays_within_the_unspent_share_and_an_admin_within_what_was_paid(opened: Open) -> None:

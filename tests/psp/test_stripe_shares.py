@@ -4,7 +4,7 @@ import pytest
 
 from engine.payments import RefundRequest
 from engine.rules.money import Money
-from engine.rules.purchases import Terms, converge
+from engine.rules.purchases import KnownFact, Terms, converge, merge
 from psp.stripe import Stripe
 from tests.psp.fake_stripe import FakeStripe
 from tests.psp.stripe_objects import new_balance_transaction
@@ -34,6 +34,23 @@ def test_our_refund_of_the_price_gives_the_tax_back_too(fake: FakeStripe, rail: 
     assert fact.amount == Money(2500, "USD")
     (refund,) = fake.every("refund", payment_intent=payment_id)
     assert refund["amount"] == 3000
+
+
+def test_refunds_of_ours_in_parts_leave_no_cent_of_price_or_tax_behind(fake: FakeStripe, rail: Stripe) -> None:
+    """$25 and $4.75 on top: what the parts lose in rounding, the last one gives back."""
+    payment_id = paid_with_tax(fake, rail, 475)
+    known: list[KnownFact] = []
+    for number, minor in enumerate((833, 833, 834), start=1):
+        asked = KnownFact(f"rev_{number}", "refund", None, "pending", Money(minor, "USD"), 0, False, minor)
+        request = RefundRequest(
+            "mira", "pay_1", asked.fact_id, payment_id, asked.amount, f"refund:{number}", is_last=number == 3
+        )
+        (fact,) = rail.refund(request)
+        told = merge([*known, asked], fact)
+        assert told is not None
+        known.append(told)
+    assert [refund.amount.minor for refund in known] == [833, 833, 834]
+    assert sum(refund["amount"] for refund in fake.every("refund", payment_intent=payment_id)) == 2_975
 
 
 def test_a_dispute_with_tax_on_top_is_a_share_of_the_price(fake: FakeStripe, rail: Stripe) -> None:

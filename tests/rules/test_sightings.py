@@ -52,3 +52,16 @@ def test_a_refund_of_ours_is_the_money_we_asked_for_in_whatever_currency_it_is_t
     ours = KnownFact("rev_1", "refund", "obj_1", "pending", Money(1_000, "USD"), 0, is_live=False, own_credits=900)
     told = merge([ours], seen("refund", "succeeded", 1, 920, "EUR"))
     assert told is not None and (told.amount, told.own_credits, told.state) == (Money(1_000, "USD"), 900, "succeeded")
+
+
+@pytest.mark.parametrize(("told", "counts"), [(333, 333), (332, 333), (334, 333), (331, 331), (1_000, 1_000)])
+def test_a_refund_of_ours_is_the_money_we_asked_for_but_for_a_unit_of_rounding(told: int, counts: int) -> None:
+    ours = KnownFact("rev_1", "refund", "obj_1", "pending", Money(333, "USD"), 0, is_live=False, own_credits=300)
+    kept_now = merge([ours], seen("refund", "succeeded", 1, told))
+    assert kept_now is not None and kept_now.amount.minor == counts
+
+
+def test_a_refund_made_elsewhere_is_what_its_provider_says() -> None:
+    there = KnownFact("obj_1", "refund", "obj_1", "pending", Money(333, "USD"), 0, is_live=False)
+    told = merge([there], seen("refund", "succeeded", 1, 332))
+    assert told is not None and told.amount.minor == 332

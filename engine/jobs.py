@@ -186,28 +186,40 @@ class Jobs:
 
     def _run(self) -> None:
         while not self._is_stopping:
-            try:
-                self.run_due()
-                self._nightly.look()
-            except Exception:
-                log.exception("jobs failed; trying again")
+            for work in (self.run_due, self._nightly.look):
+                try:
+                    work()
+                except Exception:
+                    log.exception("jobs failed; trying again")
             self._wake.wait(IDLE_SECONDS)
             self._wake.clear()
 
     def _round(self, now: datetime) -> int:
+        """Each job once; how much was done. One that fails stops none of the others and is raised after them."""
         runtime = self._runtime
-        count = receive.process_due(runtime, now)
-        count += self._outbox(now)
-        count += receive.expire_sessions(runtime, now)
-        count += expiry.expire_due(runtime, now, 500)
-        count += subscription_reads.settle_due(runtime, now)
-        count += accounts.grant_due_months(runtime, now)
-        count += follow_up.prune_events(runtime, now)
-        count += self._digests.tell_due(runtime, now)
-        count += webhooks.fan_out(runtime, now)
-        count += recharge.look_after(runtime)
-        count += commits.land_due_parts(runtime, now)
-        count += reconcile.reconcile_due(runtime, now)
+        jobs: tuple[Callable[[], int], ...] = (
+            lambda: receive.process_due(runtime, now),
+            lambda: self._outbox(now),
+            lambda: receive.expire_sessions(runtime, now),
+            lambda: expiry.expire_due(runtime, now, 500),
+            lambda: subscription_reads.settle_due(runtime, now),
+            lambda: accounts.grant_due_months(runtime, now),
+            lambda: follow_up.prune_events(runtime, now),
+            lambda: self._digests.tell_due(runtime, now),
+            lambda: webhooks.fan_out(runtime, now),
+            lambda: recharge.look_after(runtime),
+            lambda: commits.land_due_parts(runtime, now),
+            lambda: reconcile.reconcile_due(runtime, now),
+        )
+        count = 0
+        failed: list[Exception] = []
+        for job in jobs:
+            try:
+                count += job()
+            except Exception as error:
+                failed.append(error)
+        if failed:
+            raise ExceptionGroup("jobs failed", failed)
         return count
 
     def _outbox(self, now: datetime) -> int:

@@ -191,9 +191,10 @@ class Google:
         )
 
     def finish(self, object_id: str) -> None:
-        """Consume the purchase, which acknowledges it; one that is consumed or was cancelled is finished."""
+        """Consume the purchase, which acknowledges it; one that is consumed or was wholly given back is finished."""
         purchase = self._api().purchase(object_id)
-        if self._sighting(object_id, purchase).refunded_parts == 0 and not is_consumed(purchase):
+        sighting = self._sighting(object_id, purchase)
+        if sighting.refunded_parts < sighting.parts and not is_consumed(purchase):
             self._api().consume(only_line(purchase).product_id, object_id)
 
     def poll(self, cursor: str | None, now: datetime) -> Polled:

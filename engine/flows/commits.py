@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+import structlog
 from sqlmodel import Session, col, select
 
 from engine import book
@@ -17,9 +18,14 @@ from engine.store.tables import CommitRow
 AGAIN = timedelta(days=1)
 """When a part that the wallet could not take is tried again."""
 
+AFTER_AN_ERROR = timedelta(minutes=15)
+"""When a part is tried again that failed for no reason a customer could have given."""
+
+log = structlog.get_logger()
+
 
 def land_due_parts(runtime: Runtime, now: datetime, limit: int = 100) -> int:
-    """Land the parts that are due; how many commit plans were looked at."""
+    """Land the parts that are due; how many commit plans were looked at. One that fails stops none of the others."""
     with reading(runtime.db) as session:
         due = session.exec(
             select(CommitRow)
@@ -28,11 +34,23 @@ def land_due_parts(runtime: Runtime, now: datetime, limit: int = 100) -> int:
             .limit(limit)
         ).all()
     for row in due:
-        transact(
-            runtime.db,
-            lambda session, row=row: _land_part(session, runtime, row.account_id, row.purchase_id),  # type: ignore[misc]
-        )
+        try:
+            transact(
+                runtime.db,
+                lambda session, row=row: _land_part(session, runtime, row.account_id, row.purchase_id),  # type: ignore[misc]
+            )
+        except Exception:
+            log.exception("a part of a commit plan failed", purchase_id=row.purchase_id)
+            transact(runtime.db, lambda session, row=row: _put_off(session, row, now))  # type: ignore[misc]
     return len(due)
+
+
+def _put_off(session: Session, row: CommitRow, now: datetime) -> None:
+    books.lock_wallets(session, [row.account_id], now)
+    there = session.get_one(CommitRow, (row.account_id, row.purchase_id))
+    if there.next_part_at == row.next_part_at:
+        there.next_part_at = now + AFTER_AN_ERROR
+        session.add(there)
 
 
 def _land_part(session: Session, runtime: Runtime, account_id: str, purchase_id: str) -> None:

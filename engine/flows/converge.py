@@ -15,9 +15,9 @@ from engine import book
 from engine.flows import cases
 from engine.flows.cards import keep_saved_card
 from engine.flows.granting import commit_of, count_part, grants_of, terms_of
+from engine.flows.rails import Rail, rail_of
 from engine.flows.recharge_outcome import note_charge
 from engine.flows.second_payments import note_second_payments
-from engine.payments import PaymentProvider, Store
 from engine.rules.catalog import PROVIDER_NAMES
 from engine.rules.commands import GiveBack, Posted, TakeBack
 from engine.rules.descriptions import describe, money_label
@@ -63,7 +63,7 @@ def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str
 
     With `is_accepted` an operator has decided that the payment counts although it is not the one that was agreed.
     """
-    provider = runtime.providers[purchase.provider]
+    provider = rail_of(session, runtime, purchase)
     known = purchases.known_facts(session, purchase.account_id, purchase.purchase_id)
     commit = commit_of(session, purchase)
     freezes = runtime.catalog.refunds.early_fraud_warnings == "freeze"
@@ -107,7 +107,7 @@ def _land(
     runtime: Runtime,
     purchase: PurchaseRow,
     commit: CommitRow | None,
-    provider: PaymentProvider,
+    provider: Rail,
     verdict: Verdict,
     actor: str,
 ) -> Verdict:
@@ -137,14 +137,12 @@ def _land(
     return verdict
 
 
-def _follow(
-    session: Session, purchase: PurchaseRow, provider: PaymentProvider, last: Transaction, now: datetime
-) -> None:
+def _follow(session: Session, purchase: PurchaseRow, provider: Rail, last: Transaction, now: datetime) -> None:
     """What a landed purchase sets off once this transaction is committed: its paper, its event, the store's word."""
     outbox.enqueue(
         session, purchase.account_id, "document", {"purchaseId": purchase.purchase_id, "kind": "receipt"}, now
     )
-    if isinstance(provider, Store) and provider.needs_finish:
+    if provider.needs_finish:
         outbox.enqueue(session, purchase.account_id, "store_finish", {"purchaseId": purchase.purchase_id}, now)
     outbox.emit(
         session,

@@ -14,6 +14,7 @@ from sqlmodel import Session
 from engine.clock import new_id
 from engine.flows.converge import apply_facts, settle
 from engine.flows.granting import commit_of, terms_of
+from engine.flows.rails import rail_of
 from engine.payments import Fact, ProviderRefused, RefundRequest
 from engine.rules.commands import fingerprint_of
 from engine.rules.errors import AlreadyRefunded, NotFound, OwnApproval
@@ -108,7 +109,7 @@ def propose(
     purchase.updated_at = now
     session.add_all((reversal, purchase))
     session.flush()
-    own = own_fact(runtime, purchase, reversal, "pending")
+    own = own_fact(session, runtime, purchase, reversal, "pending")
     purchases.keep_fact(session, account_id, purchase.purchase_id, own, now)
     settle(session, runtime, purchase, actor)
     if not needs_approval:
@@ -184,7 +185,9 @@ def decide_reversal(
             outbox.enqueue(session, account_id, "refund", {"reversalId": reversal_id}, now)
         else:
             reversal.status = "rejected"
-            purchases.keep_fact(session, account_id, purchase_id, own_fact(runtime, purchase, reversal, "failed"), now)
+            purchases.keep_fact(
+                session, account_id, purchase_id, own_fact(session, runtime, purchase, reversal, "failed"), now
+            )
         session.add(reversal)
         session.flush()
         settle(session, runtime, purchase, actor)
@@ -234,14 +237,16 @@ def send_refund(runtime: Runtime, account_id: str, reversal_id: str) -> Reversal
             session.add(row)
             there = purchases.get_purchase(session, account_id, row.purchase_id, lock=True)
             assert there is not None
-            purchases.keep_fact(session, account_id, row.purchase_id, own_fact(runtime, there, row, "failed"), now)
+            purchases.keep_fact(
+                session, account_id, row.purchase_id, own_fact(session, runtime, there, row, "failed"), now
+            )
         apply_facts(session, runtime, account_id, row.purchase_id, facts, f"provider:{purchase.provider}")
         return _reversal(session, account_id, reversal_id)
 
     return transact(runtime.db, work)
 
 
-def own_fact(runtime: Runtime, purchase: PurchaseRow, reversal: ReversalRow, state: str) -> KnownFact:
+def own_fact(session: Session, runtime: Runtime, purchase: PurchaseRow, reversal: ReversalRow, state: str) -> KnownFact:
     """Our refund as a fact: version 0, so that the first word of the provider about it is newer."""
     return KnownFact(
         fact_id=reversal.reversal_id,
@@ -250,7 +255,7 @@ def own_fact(runtime: Runtime, purchase: PurchaseRow, reversal: ReversalRow, sta
         state=state,
         amount=Money(reversal.amount_minor, reversal.currency),
         version=0,
-        is_live=runtime.providers[purchase.provider].is_live,
+        is_live=rail_of(session, runtime, purchase).is_live,
         own_credits=reversal.credits,
     )
 

@@ -8,13 +8,13 @@ from datetime import datetime
 from sqlmodel import Session
 
 from engine.clock import new_id
-from engine.payments import PaymentProvider
+from engine.flows.rails import Rail
 from engine.rules.purchases import KnownFact, sent_back_minor, surplus_payments
 from engine.store import outbox, proposals, purchases
 from engine.store.tables import PurchaseRow, SecondPaymentRow
 
 
-def note_second_payments(session: Session, purchase: PurchaseRow, provider: PaymentProvider, now: datetime) -> None:
+def note_second_payments(session: Session, purchase: PurchaseRow, rail: Rail, now: datetime) -> None:
     """Keep a row for each second payment at its newest state; the wallet is locked."""
     if purchase.landed_at is None:
         return
@@ -22,19 +22,17 @@ def note_second_payments(session: Session, purchase: PurchaseRow, provider: Paym
     for payment in surplus_payments(known, purchase.provider_reference):
         row = proposals.second_payment(session, purchase.account_id, purchase.purchase_id, payment.fact_id)
         if row is None:
-            row = _note_new(session, purchase, provider, payment, now)
+            row = _note_new(session, purchase, rail, payment, now)
         if row is not None:
             _follow(session, row, known, now)
 
 
 def _note_new(
-    session: Session, purchase: PurchaseRow, provider: PaymentProvider, payment: KnownFact, now: datetime
+    session: Session, purchase: PurchaseRow, rail: Rail, payment: KnownFact, now: datetime
 ) -> SecondPaymentRow | None:
     """A row for money that came again, unless it is another purchase's; said in the audit log."""
     mode = "live" if payment.is_live else "test"
-    claimed = purchases.claim_object(
-        session, provider.name, provider.account, mode, "payment", payment.fact_id, purchase, now
-    )
+    claimed = purchases.claim_object(session, rail.name, rail.account, mode, "payment", payment.fact_id, purchase, now)
     if not claimed or payment.amount.minor == 0:
         return None
     purchase.problem = f"paid more than once: {payment.fact_id} came too and was not credited"[:500]

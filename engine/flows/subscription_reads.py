@@ -2,9 +2,10 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
+import structlog
 from sqlmodel import Session
 
 from engine.flows import receive
@@ -23,6 +24,10 @@ from engine.store.database import reading, transact
 from engine.store.tables import AccountRow, SubscriptionInvoiceRow, SubscriptionRow
 
 BATCH_SIZE_MAX = 200
+AFTER_AN_ERROR = timedelta(minutes=15)
+"""When a subscription is looked at again that could not be carried on."""
+
+log = structlog.get_logger()
 
 
 class Current(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +71,8 @@ class Live:
 def settle_due(runtime: Runtime, now: datetime, limit: int = BATCH_SIZE_MAX) -> int:
     """Carry out what time has changed: months that began, periods and graces that ended; how many were looked at.
 
-    The provider is asked first: a webhook that was lost must not end a plan that was paid for.
+    The provider is asked first: a webhook that was lost must not end a plan that was paid for. A subscription that
+    fails stops none of the others.
     """
     with reading(runtime.db) as session:
         due = [
@@ -75,9 +81,21 @@ def settle_due(runtime: Runtime, now: datetime, limit: int = BATCH_SIZE_MAX) -> 
         ]
     for row in due:
         assert row is not None
-        _fetch(runtime, row)
-        transact(runtime.db, lambda session, r=row: _settle(session, runtime, r.account_id, r.subscription_id))  # type: ignore[misc]
+        try:
+            _fetch(runtime, row)
+            transact(runtime.db, lambda session, r=row: _settle(session, runtime, r.account_id, r.subscription_id))  # type: ignore[misc]
+        except Exception:
+            log.exception("subscription failed", subscription_id=row.subscription_id)
+            transact(runtime.db, lambda session, r=row: _put_off(session, r, now))  # type: ignore[misc]
     return len(due)
+
+
+def _put_off(session: Session, row: SubscriptionRow, now: datetime) -> None:
+    books.lock_wallets(session, [row.account_id], now)
+    there = subscriptions.get_subscription(session, row.account_id, row.subscription_id, lock=True)
+    if there is not None and there.next_at == row.next_at:
+        there.next_at = now + AFTER_AN_ERROR
+        session.add(there)
 
 
 def _fetch(runtime: Runtime, row: SubscriptionRow) -> None:

@@ -90,6 +90,19 @@ def claim_of(
     return session.get(ClaimRow, (provider, provider_account, mode, kind, object_id))
 
 
+def claims_of(session: Session, purchase: PurchaseRow) -> list[ClaimRow]:
+    """What was claimed for a purchase of its checkout and of its payments."""
+    known = known_facts(session, purchase.account_id, purchase.purchase_id)
+    names = {purchase.session_id, purchase.provider_reference, *(f.fact_id for f in known if f.kind == "payment")}
+    return list(
+        session.exec(
+            select(ClaimRow)
+            .where(col(ClaimRow.object_id).in_(names - {None}), ClaimRow.purchase_id == purchase.purchase_id)
+            .order_by(col(ClaimRow.created_at), col(ClaimRow.object_id))
+        ).all()
+    )
+
+
 def claim_object(
     session: Session,
     provider: str,

@@ -336,3 +336,28 @@ def test_a_nameless_purchase_that_comes_to_nothing_waits_for_nobody(shop: Shop) 
     with reading(shop.host.runtime.db) as session:
         assert stores.unclaimed(session, 10) == []
     assert set(shop.events("google").values()) == {("done", None)}
+
+
+def test_what_is_left_of_a_purchase_in_part_given_back_is_consumed(shop: Shop) -> None:
+    token = shop.google.buy(shop.token(), quantity=3)
+    shop.google.trouble["consume"] = [503]
+    shop.post_google(token)
+    shop.jobs.run_due()
+    assert (shop.recharge(), shop.google.consumed) == (3_000, [])
+    shop.google.void(token, 1)
+    shop.push_google(voided(token, refund_type=2))
+    shop.host.wait(minutes=5)
+    shop.jobs.run_due()
+    assert (shop.recharge(), shop.google.consumed) == (2_000, [token])
+    shop.check_books()
+
+
+def test_what_was_wholly_given_back_is_not_consumed(shop: Shop) -> None:
+    token = shop.google.buy(shop.token(), quantity=3)
+    shop.google.trouble["consume"] = [503]
+    shop.post_google(token)
+    shop.google.void(token)
+    shop.push_google(voided(token))
+    shop.host.wait(minutes=5)
+    shop.jobs.run_due()
+    assert (shop.recharge(), shop.google.consumed) == (0, [])

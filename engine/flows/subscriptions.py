@@ -15,6 +15,7 @@ from sqlmodel import Session
 
 from engine.clock import new_id
 from engine.flows import receive
+from engine.flows.subscription_closing import end_others
 from engine.flows.subscription_reads import Current, Live, current, find_live, read_current, settle_account
 from engine.flows.subscription_start import StartOrder, check_start, check_wallet, first_terms, start
 from engine.flows.subscription_turns import turn
@@ -164,6 +165,8 @@ def act(runtime: Runtime, account_id: str, what: Act, key: str | None) -> Answer
 def _act(runtime: Runtime, live: Live, what: Act, keyed: "_Keyed", kept: ReplyRow | None) -> Answered:
     ABILITIES[live.row.provider].check(live.row.provider, what)
     row = live.row
+    if what == "cancel":
+        transact(runtime.db, lambda session: _end_others(session, runtime, live))
     is_so = {
         "cancel": row.cancel_at_period_end,
         "reactivate": not row.cancel_at_period_end and row.pending_plan is None,
@@ -177,6 +180,13 @@ def _act(runtime: Runtime, live: Live, what: Act, keyed: "_Keyed", kept: ReplyRo
     with turn(runtime, row.account_id, row.subscription_id):
         facts = _ask(lambda: provider.act_on_subscription(_reference(live), what, f"{what}:{change_id}"))
         return _finish(runtime, keyed, None, facts, provider)
+
+
+def _end_others(session: Session, runtime: Runtime, live: Live) -> None:
+    """Whatever else of the account renews is cancelled as well."""
+    now = runtime.clock.now()
+    books.lock_wallets(session, [live.row.account_id], now)
+    end_others(session, live.row.account_id, live.row.subscription_id, now)
 
 
 def _wanted(runtime: Runtime, live: Live, order: StartOrder) -> Terms | None:

@@ -32,6 +32,7 @@ from engine.rules.subscriptions import (
     Change,
     Terms,
     first_change,
+    is_upgrade,
     plan_change,
     terms_of,
 )
@@ -74,6 +75,7 @@ def preview(runtime: Runtime, order: StartOrder) -> Change:
     wanted = _wanted(runtime, live, order)
     if wanted is None:
         return Change("period_end", 0, 0, 0, live.period.end, live.period.end, 0)
+    _check_paid(live, wanted)
 
     def hold(session: Session) -> None:
         books.lock_wallets(session, [order.account_id], now)
@@ -128,6 +130,7 @@ def change(runtime: Runtime, order: StartOrder) -> Answered:
     wanted = _wanted(runtime, live, order)
     if wanted is None:
         return _act(runtime, live, "cancel", keyed, kept)
+    _check_paid(live, wanted)
     check_wallet(runtime, order.account_id)
     provider = _provider(runtime, live)
     change_id = kept.answer if kept else transact(runtime.db, lambda session: _begin(session, runtime, keyed))
@@ -202,6 +205,13 @@ def _wanted(runtime: Runtime, live: Live, order: StartOrder) -> Terms | None:
     if live.row.pending_plan is None and not live.row.cancel_at_period_end:
         raise Invalid("plan", "The account has this plan already.")
     return live.terms
+
+
+def _check_paid(live: Live, wanted: Terms) -> None:
+    """A higher plan begins now and is paid for the time left: where the period itself is not paid there is none."""
+    if live.stands.status == "past_due" and is_upgrade(live.terms, wanted):
+        why = "A payment of this subscription is overdue: a higher plan can be had once it is paid."
+        raise PlanElsewhere(PROVIDER_NAMES[live.row.provider], "change", None, why)
 
 
 def _is_done(live: Live, order: StartOrder) -> bool:

@@ -148,3 +148,25 @@ def test_cancel_cancels_whatever_runs(mira: Subscriber) -> None:
     assert at_provider(mira) == {"base": ("active", True), "pro": ("active", True)}
     mira.act("cancel")
     assert len(mira.outbox("subscription_close")) == 2, "what is cancelled is not asked for again"
+
+
+def test_a_higher_plan_waits_until_what_is_overdue_is_paid(mira: Subscriber) -> None:
+    mira.subscribe("base")
+    mira.wait_until(mira.subscription()["currentPeriodEnd"])
+    mira.play("payment-failed")
+    for act in ("preview", "change"):
+        answer = mira.host.post(f"{mira.path}/subscription/{act}", {"plan": "pro", "interval": "month"})
+        told = assert_problem(answer, 409, "PLAN-003", provider="Sandbox", action="change")
+        assert "overdue" in told["detail"]
+    assert mira.subscription()["plan"] == "base"
+    mira.play("renew")
+    assert mira.preview("pro")["dueNowMinor"] == 3_000
+    assert mira.change("pro")["plan"] == "pro"
+
+
+def test_a_lower_plan_and_a_cancellation_need_not_wait(mira: Subscriber) -> None:
+    mira.subscribe("pro")
+    mira.wait_until(mira.subscription()["currentPeriodEnd"])
+    mira.play("payment-failed")
+    assert mira.change("base")["pendingPlan"] == "base"
+    assert mira.act("cancel")["plan"] == "free", "what is paid for is over"

@@ -236,3 +236,6 @@ def test_of_two_checkouts_that_were_paid_one_renews(mira: PaddleCustomer) -> Non
     mira.wait(days=31)
     assert sorted(payment["amountMinor"] for payment in mira.payments()) == [1_900, 4_900, 4_900]
     assert (mira.monthly(), mira.subscription()["reference"]) == (10_000, name)
+    mira.fake.card_declines = True
+    mira.wait(days=31)
+    assert_problem(mira.host.post(f"{mira.path}/subscription/change", {"plan": "elite"}), 409, "PLAN-003")

@@ -11,10 +11,10 @@ from api import sandbox_subscriptions as books
 from api.sandbox_calls import asked, check_call
 from api.sandbox_page import AnyRequest, Server, checkout_url
 from api.sandbox_server import SandboxServer
-from api.sandbox_sessions import SandboxRefused
+from api.sandbox_sessions import SandboxRefused, payment_told
 from psp.sandbox_subscription_wire import Asked, Invoice, NewSubscription, NewTerms, Told
+from psp.sandbox_wire import Payment, Webhook
 from psp.sandbox_wire import Session as CheckoutSession
-from psp.sandbox_wire import Webhook
 
 PLAYS: dict[str, Callable[[Session, str, datetime], tuple[Webhook, ...]]] = {
     "renew": books.renew,
@@ -30,6 +30,13 @@ async def post_subscription(request: AnyRequest, sandbox: Server) -> Response[Ch
     row = await sandbox.keep(lambda session, now: books.create(session, wanted, key, now))
     made = CheckoutSession(id=row.session_id, url=checkout_url(sandbox, row), expires_at=row.expires_at)
     return Response(made, status_code=201)
+
+
+@post("/api/sessions/{session_id:str}/expire", status_code=200)
+async def post_expire(request: AnyRequest, session_id: FromPath[str], sandbox: Server) -> Payment:
+    """End the checkout of a subscription."""
+    check_call(request, sandbox, is_keyed=True)
+    return await sandbox.keep(lambda session, now: payment_told(books.end_checkout(session, session_id, now)))
 
 
 @get("/api/subscriptions/{reference:str}")
@@ -74,4 +81,4 @@ async def _told(sandbox: SandboxServer, reference: str) -> Told:
     return await sandbox.keep(lambda session, now: books.told(session, books.find(session, reference)))
 
 
-HANDLERS = (post_subscription, read_subscription, read_invoice, post_terms, post_act, play_subscription)
+HANDLERS = (post_subscription, post_expire, read_subscription, read_invoice, post_terms, post_act, play_subscription)

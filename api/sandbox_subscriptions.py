@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, select
 
-from api.sandbox_sessions import SandboxRefused, act, confirm_late, find_session
+from api.sandbox_sessions import PAYABLE, SandboxRefused, act, confirm_late, find_session, move
 from engine.clock import new_id
 from engine.rules.money import Share, proration_down
 from engine.rules.subscriptions import Period, next_period
@@ -55,6 +55,14 @@ def create(session: Session, asked: NewSubscription, key: str, now: datetime) ->
 def press(session: Session, session_id: str, action: str, now: datetime) -> tuple[Webhook, ...]:
     """One button of the hosted page, and what it means for the subscription that the page is about, if it is."""
     return _follow(session, session_id, act(session, session_id, action, now), now)
+
+
+def end_checkout(session: Session, session_id: str, now: datetime) -> SandboxSessionRow:
+    """Expire a page that can still be paid; any other stays as it is."""
+    page = find_session(session, session_id, now)
+    if page.state in PAYABLE:
+        move(page, "expired")
+    return page
 
 
 def arrive_late(session: Session, session_id: str, now: datetime) -> tuple[Webhook, ...]:

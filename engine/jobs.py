@@ -119,6 +119,11 @@ def close_subscription(runtime: Runtime, account_id: str, payload: Payload) -> N
     subscription_closing.close_subscription(runtime, account_id, payload["subscriptionId"])
 
 
+def leave_one_subscription(runtime: Runtime, account_id: str, payload: Payload) -> None:
+    """Outbox kind `subscription_second`."""
+    subscription_closing.leave_one(runtime, account_id)
+
+
 class Jobs:
     """The job loop. `handlers` adds kinds of outbox rows that an outer ring does, such as `mail`.
 
@@ -140,6 +145,7 @@ class Jobs:
             "charge": send_charge,
             "detach_card": detach_card,
             "subscription_close": close_subscription,
+            "subscription_second": leave_one_subscription,
             **(handlers or {}),
         }
         self._nightly = Nightly(runtime)

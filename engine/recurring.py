@@ -84,6 +84,19 @@ class ProratingProvider(SubscriptionProvider, Protocol):
     def preview_change(self, change: SubscriptionChange) -> Prorated: ...
 
 
+@runtime_checkable
+class EndingProvider(SubscriptionProvider, Protocol):
+    """A rail whose checkouts can be ended before anybody has paid them."""
+
+    def end_checkout(self, session_id: str) -> None:
+        """Let nobody begin a subscription by this checkout any more; one that was paid or is over stays as it is."""
+        ...
+
+    def has_ended(self, session_id: str) -> bool:
+        """Whether this checkout was cancelled, or is over, and nobody has paid it."""
+        ...
+
+
 class ManagedProvider(SubscriptionProvider, Protocol):
     """A rail with a page of its own for a subscription's customer: another card, a payment that is overdue."""
 

@@ -172,6 +172,13 @@ class Sandbox:
         """The subscription and its newest invoices, fetched."""
         return self._get(f"/subscriptions/{reference}", Told).facts()
 
+    def end_checkout(self, session_id: str) -> None:
+        """Expire the checkout of a subscription that nobody has paid."""
+        self._post(f"/sessions/{session_id}/expire", Nothing(), f"expire:{session_id}", Payment)
+
+    def has_ended(self, session_id: str) -> bool:
+        return self._get(f"/sessions/{session_id}/payment", Payment).state in ("expired", "cancelled")
+
     def customer(self, account_id: str, email: str | None, idempotency_key: str) -> str:
         """The customer object of an account; the same key answers the same one."""
         return self._post("/customers", NewCustomer(account_id=account_id, email=email), idempotency_key, Customer).id

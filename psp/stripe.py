@@ -149,6 +149,13 @@ class Stripe:
         """A hosted Checkout Session that begins a subscription."""
         return self._subscriptions.start(request, _locale(request.locale), EXPIRY_MARGIN)
 
+    def end_checkout(self, session_id: str) -> None:
+        """Expire a Checkout Session that is open."""
+        self._subscriptions.end_checkout(session_id)
+
+    def has_ended(self, session_id: str) -> bool:
+        return self._subscriptions.has_ended(session_id)
+
     def preview_change(self, change: SubscriptionChange) -> Prorated:
         """What a change now would cost, by Stripe's own proration."""
         return self._subscriptions.preview(change)

@@ -70,6 +70,15 @@ class StripeSubscriptions:
             raise ProviderRefused("checkout_without_url", f"{session['id']} has no page for the customer.")
         return Checkout(session["id"], session["url"], datetime.fromtimestamp(session["expires_at"], UTC))
 
+    def end_checkout(self, session_id: str) -> None:
+        """Expire a session that is open: Stripe refuses to expire any other."""
+        if self._session(session_id)["status"] == "open":
+            with asking():
+                self._client.v1.checkout.sessions.expire(session_id)
+
+    def has_ended(self, session_id: str) -> bool:
+        return bool(self._session(session_id)["status"] == "expired")
+
     def preview(self, change: SubscriptionChange) -> Prorated:
         """What Stripe would charge for a change now, by its own proration."""
         subscription, _ = self._get(change.reference)
@@ -236,10 +245,12 @@ class StripeSubscriptions:
         return self._get(reference)[1]
 
     def _begun(self, session_id: str) -> str | None:
-        with asking():
-            session = self._client.v1.checkout.sessions.retrieve(session_id).to_dict()
-        reference: str | None = session.get("subscription")
+        reference: str | None = self._session(session_id).get("subscription")
         return reference
+
+    def _session(self, session_id: str) -> Json:
+        with asking():
+            return self._client.v1.checkout.sessions.retrieve(session_id).to_dict()
 
     def _paid_last(self, reference: str) -> Json | None:
         """The newest invoice that was paid and pays for a whole period."""

@@ -37,6 +37,8 @@ REFUSALS = (
     "The payment provider does not answer; try again with the same key.",
     "The payment provider declined the change; nothing was charged.",
     "The account has this plan already.",
+    "A payment of this subscription is overdue: a higher plan can be had once it is paid.",
+    "A checkout was paid a moment ago; look at the subscription before it is changed.",
     "No payment provider that sells subscriptions is configured.",
     "The amount is below the least that can be bought at once.",
     "The amount is above the most that can be bought at once.",

@@ -131,7 +131,7 @@ def _merge(
         row.problem = "this subscription belongs to another account"
         return
     if row.version == 0:
-        _end_late(session, row, fact, now)
+        _note_begun(session, row, fact, now)
     is_next = row.version > 0 and fact.period_start > row.period_start_at
     row.terms = subscriptions.write_terms(_terms(runtime, row, fact.plan, fact.interval, is_next_period=is_next))
     row.reference = fact.object_id
@@ -146,11 +146,17 @@ def _merge(
     row.pending_interval = fact.pending_interval
 
 
-def _end_late(session: Session, row: SubscriptionRow, fact: SubscriptionFact, now: datetime) -> None:
-    """A checkout that was paid after its account was closed: what it began is cancelled, as what ran before was."""
-    wallet = session.get_one(WalletRow, row.account_id)
-    if wallet.status == "closed" and fact.state != "ended" and "cancel" in ABILITIES[row.provider].may:
-        outbox.enqueue(session, row.account_id, "subscription_close", {"subscriptionId": row.subscription_id}, now)
+def _note_begun(session: Session, row: SubscriptionRow, fact: SubscriptionFact, now: datetime) -> None:
+    """One that begins for a closed account is cancelled, as what ran before was; of several that run one goes on."""
+    if fact.state == "ended":
+        return
+    if session.get_one(WalletRow, row.account_id).status == "closed":
+        if "cancel" in ABILITIES[row.provider].may:
+            outbox.enqueue(session, row.account_id, "subscription_close", {"subscriptionId": row.subscription_id}, now)
+        return
+    others = subscriptions.subscriptions_of(session, row.account_id)
+    if any(other.version > 0 and other.state != "ended" for other in others):
+        outbox.enqueue(session, row.account_id, "subscription_second", {}, now)
 
 
 def _keep_invoice(

@@ -1,5 +1,6 @@
 """What an account's subscription is now, with what time has changed carried out first, so that no read is stale."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -162,6 +163,16 @@ def read_current(session: Session, runtime: Runtime, account_id: str) -> Current
 
 def find_live(session: Session, runtime: Runtime, account_id: str) -> Live | None:
     """The subscription that the account's plan comes from, else one that is paused; `None` if none is running."""
+    return best(running(session, runtime, account_id))
+
+
+def best(found: Sequence[Live]) -> Live | None:
+    """Of subscriptions, newest first, the one that a plan comes from."""
+    return max(found, key=lambda live: (live.stands.holds_plan, live.terms.plan.rank), default=None)
+
+
+def running(session: Session, runtime: Runtime, account_id: str) -> list[Live]:
+    """The account's subscriptions that have begun and not ended, newest first."""
     now = runtime.clock.now()
     found = []
     for row in subscriptions.subscriptions_of(session, account_id):
@@ -171,7 +182,7 @@ def find_live(session: Session, runtime: Runtime, account_id: str) -> Live | Non
         stands = standing_of(runtime, row, paid, now)
         if stands.status not in ("incomplete", "ended"):
             found.append(Live(row, subscriptions.read_terms(row.terms), paid, stands))
-    return max(found, key=lambda live: (live.stands.holds_plan, live.terms.plan.rank), default=None)
+    return found
 
 
 def _without(runtime: Runtime, account: AccountRow) -> Current:

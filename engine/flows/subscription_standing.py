@@ -118,10 +118,10 @@ def _tell(session: Session, row: SubscriptionRow, stands: Standing, now: datetim
 
 
 def _notice(before: Shown, after: Shown) -> str | None:
-    """Which mail a change is worth; the start of a subscription has its payment's receipt."""
+    """Which mail a change is worth; the start of a subscription has its payment's receipt, its end was told once."""
     if after.status != before.status and after.status in ("past_due", "ended"):
         return "subscriptionPastDue" if after.status == "past_due" else "subscriptionEnded"
-    if not before.plan:
+    if not before.plan or after.status == before.status == "ended":
         return None
     told = (before.plan, before.interval, before.cancel_at_period_end, before.pending_plan, before.status == "paused")
     now = (after.plan, after.interval, after.cancel_at_period_end, after.pending_plan, after.status == "paused")

@@ -7,6 +7,7 @@ from datetime import timedelta
 from sqlmodel import Session
 
 from engine.clock import new_id
+from engine.flows.subscription_checkouts import is_open, leave
 from engine.flows.topups import offered_providers
 from engine.payments import ProviderRefused, ProviderUnreachable
 from engine.recurring import SubscriptionProvider, SubscriptionRequest
@@ -100,7 +101,8 @@ def start(
     """The subscription with its checkout. `begun` is the one an earlier try wrote; `keep` notes a new one's id under
     the caller's key and answers the id that stands there.
 
-    A checkout for the same terms that is still open is given again, so that pressing twice does not subscribe twice.
+    A checkout for the same terms that is still open is given again, so that pressing twice does not subscribe twice;
+    any other is ended.
     """
     row = None
     if begun is not None:
@@ -109,6 +111,10 @@ def start(
     if row is None:
         with reading(runtime.db) as session:
             checked = check_start(session, runtime, order, "web")
+            rows = subscriptions.subscriptions_of(session, order.account_id)
+        opened = [each for each in rows if is_open(runtime, each)]
+        same = [each.subscription_id for each in opened if _is_same(order, checked, each)]
+        leave(runtime, order.account_id, opened, same[-1] if same else None)
         row = transact(runtime.db, lambda session: _place(session, runtime, order, checked, keep))
     return row if row.checkout_url is not None else _ask_provider(runtime, row)
 
@@ -118,14 +124,9 @@ def _place(
 ) -> SubscriptionRow:
     now = runtime.clock.now()
     books.lock_wallets(session, [order.account_id], now)
-    terms = subscriptions.write_terms(checked.terms)
     subscription_id = new_id("sub", now)
-    wanted = (terms, checked.provider.name)
-    is_own_page = order.success_url is None and order.cancel_url is None
     for other in subscriptions.subscriptions_of(session, order.account_id):
-        is_open = other.state == "incomplete" and other.version == 0 and now < other.expires_at
-        is_same = (other.terms, other.provider) == wanted and other.success_url.startswith(checked.success_url)
-        if is_open and is_same and is_own_page:
+        if is_open(runtime, other) and _is_same(order, checked, other):
             subscription_id = other.subscription_id
     kept = keep(session, subscription_id)
     there = subscriptions.get_subscription(session, order.account_id, kept)
@@ -136,7 +137,7 @@ def _place(
         account_id=order.account_id,
         subscription_id=subscription_id,
         provider=checked.provider.name,
-        terms=terms,
+        terms=subscriptions.write_terms(checked.terms),
         currency=runtime.catalog.pricing.currency,
         anchor_at=now,
         period_start_at=now,
@@ -153,6 +154,13 @@ def _place(
     session.add(row)
     session.flush()
     return row
+
+
+def _is_same(order: StartOrder, checked: CheckedStart, other: SubscriptionRow) -> bool:
+    """Whether a checkout sells the same terms by the same provider, and both come back to our own page."""
+    is_own_page = order.success_url is None and order.cancel_url is None
+    wanted = (subscriptions.write_terms(checked.terms), checked.provider.name)
+    return is_own_page and (other.terms, other.provider) == wanted and other.success_url.startswith(checked.success_url)
 
 
 def _ask_provider(runtime: Runtime, row: SubscriptionRow) -> SubscriptionRow:

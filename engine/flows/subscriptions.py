@@ -15,6 +15,8 @@ from sqlmodel import Session
 
 from engine.clock import new_id
 from engine.flows import receive
+from engine.flows.subscription_checkouts import is_open
+from engine.flows.subscription_closing import end_others
 from engine.flows.subscription_reads import Current, Live, current, find_live, read_current, settle_account
 from engine.flows.subscription_start import StartOrder, check_start, check_wallet, first_terms, start
 from engine.flows.subscription_turns import turn
@@ -31,6 +33,7 @@ from engine.rules.subscriptions import (
     Change,
     Terms,
     first_change,
+    is_upgrade,
     plan_change,
     terms_of,
 )
@@ -60,6 +63,24 @@ class Answered:
     is_replay: bool
 
 
+def current_or_begun(runtime: Runtime, account_id: str) -> Current:
+    """The account's subscription; where there is none the one whose checkout is open, as the change that opened it
+    was answered."""
+    now_is = current(runtime, account_id)
+    if now_is.provider is not None:
+        return now_is
+    with reading(runtime.db) as session:
+        rows = subscriptions.subscriptions_of(session, account_id)
+    opened = (row.terms for row in rows if row.checkout_url is not None and is_open(runtime, row))
+    terms = next(opened, None)
+    return now_is if terms is None else _begun(now_is, subscriptions.read_terms(terms).plan.id)
+
+
+def _begun(now_is: Current, plan: str) -> Current:
+    """As long as nobody has paid, the account has what it had."""
+    return msgspec.structs.replace(now_is, pending_plan=plan, status="incomplete")
+
+
 def preview(runtime: Runtime, order: StartOrder) -> Change:
     """What the change would cost and give now; it is held for a while, so that the change costs exactly that."""
     settle_account(runtime, order.account_id)
@@ -73,6 +94,7 @@ def preview(runtime: Runtime, order: StartOrder) -> Change:
     wanted = _wanted(runtime, live, order)
     if wanted is None:
         return Change("period_end", 0, 0, 0, live.period.end, live.period.end, 0)
+    _check_paid(live, wanted)
 
     def hold(session: Session) -> None:
         books.lock_wallets(session, [order.account_id], now)
@@ -119,14 +141,14 @@ def change(runtime: Runtime, order: StartOrder) -> Answered:
             kept.answer if kept else None,
             lambda session, name: _keep(session, keyed, name, runtime.clock.now()),
         )
-        now_is = current(runtime, order.account_id)
-        pending = msgspec.structs.replace(now_is, pending_plan=order.plan, status="incomplete")
+        pending = _begun(current(runtime, order.account_id), order.plan)
         return _finish(runtime, keyed, Changed(current=pending, checkout_url=row.checkout_url), (), None)
     if kept is not None and _is_done(live, order):
         return _finish(runtime, keyed, None, (), None)
     wanted = _wanted(runtime, live, order)
     if wanted is None:
         return _act(runtime, live, "cancel", keyed, kept)
+    _check_paid(live, wanted)
     check_wallet(runtime, order.account_id)
     provider = _provider(runtime, live)
     change_id = kept.answer if kept else transact(runtime.db, lambda session: _begin(session, runtime, keyed))
@@ -164,6 +186,8 @@ def act(runtime: Runtime, account_id: str, what: Act, key: str | None) -> Answer
 def _act(runtime: Runtime, live: Live, what: Act, keyed: "_Keyed", kept: ReplyRow | None) -> Answered:
     ABILITIES[live.row.provider].check(live.row.provider, what)
     row = live.row
+    if what == "cancel":
+        transact(runtime.db, lambda session: _end_others(session, runtime, live))
     is_so = {
         "cancel": row.cancel_at_period_end,
         "reactivate": not row.cancel_at_period_end and row.pending_plan is None,
@@ -179,6 +203,13 @@ def _act(runtime: Runtime, live: Live, what: Act, keyed: "_Keyed", kept: ReplyRo
         return _finish(runtime, keyed, None, facts, provider)
 
 
+def _end_others(session: Session, runtime: Runtime, live: Live) -> None:
+    """Whatever else of the account renews is cancelled as well."""
+    now = runtime.clock.now()
+    books.lock_wallets(session, [live.row.account_id], now)
+    end_others(session, live.row.account_id, live.row.subscription_id, now)
+
+
 def _wanted(runtime: Runtime, live: Live, order: StartOrder) -> Terms | None:
     """The terms asked for; the present ones to take a pending change back; `None` to cancel: the first plan."""
     ABILITIES[live.row.provider].check(live.row.provider, "change")
@@ -192,6 +223,13 @@ def _wanted(runtime: Runtime, live: Live, order: StartOrder) -> Terms | None:
     if live.row.pending_plan is None and not live.row.cancel_at_period_end:
         raise Invalid("plan", "The account has this plan already.")
     return live.terms
+
+
+def _check_paid(live: Live, wanted: Terms) -> None:
+    """A higher plan begins now and is paid for the time left: where the period itself is not paid there is none."""
+    if live.stands.status == "past_due" and is_upgrade(live.terms, wanted):
+        why = "A payment of this subscription is overdue: a higher plan can be had once it is paid."
+        raise PlanElsewhere(PROVIDER_NAMES[live.row.provider], "change", None, why)
 
 
 def _is_done(live: Live, order: StartOrder) -> bool:
@@ -311,4 +349,14 @@ def _finish(
     return Answered(answer, is_replay=False)
 
 
-__all__ = ["Answered", "Changed", "StartOrder", "act", "change", "current", "first_terms", "preview"]
+__all__ = [
+    "Answered",
+    "Changed",
+    "StartOrder",
+    "act",
+    "change",
+    "current",
+    "current_or_begun",
+    "first_terms",
+    "preview",
+]

@@ -234,11 +234,14 @@ class FeatureNotInPlan(Refusal):
 
 
 class PlanElsewhere(Refusal):
+    """`detail` says why, where it is not that the provider never does it."""
+
     code = "PLAN-003"
 
-    def __init__(self, provider: str, act: str, manage_url: str | None) -> None:
+    def __init__(self, provider: str, act: str, manage_url: str | None, detail: str | None = None) -> None:
+        why = f"This subscription is managed at {provider}." if manage_url else f"{provider} can't do that: {act}."
         super().__init__(
-            f"This subscription is managed at {provider}." if manage_url else f"{provider} can't do that: {act}.",
+            detail or why,
             provider=provider,
             action=act,
             manageUrl=manage_url,

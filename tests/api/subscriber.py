@@ -53,6 +53,8 @@ class Sandbox:
     is_down: bool = False
     answers_lost: int = 0
     """How many of the next changes are carried out without Purser hearing the answer."""
+    never_ends: bool = False
+    """Whether a checkout can't be ended, as at some providers."""
 
     def keep(self, work: Callable[[Session, datetime], T]) -> T:
         if self.is_down:
@@ -135,6 +137,15 @@ class Sandbox:
         )
         row = self.keep(lambda session, now: books.create(session, asked, request.idempotency_key, now))
         return Checkout(row.session_id, f"https://pay.example/{row.session_id}", row.expires_at)
+
+    def end_checkout(self, session_id: str) -> None:
+        if not self.never_ends:
+            self.keep(lambda session, now: books.end_checkout(session, session_id, now))
+
+    def has_ended(self, session_id: str) -> bool:
+        find = sessions.find_session
+        state = self.keep(lambda session, now: find(session, session_id, now).state)
+        return state in ("expired", "cancelled")
 
     def change_subscription(self, change: SubscriptionChange) -> tuple[ProviderFact, ...]:
         asked = NewTerms(terms=change.terms, when="now" if change.is_now else "period_end", at=change.at)

@@ -206,6 +206,11 @@ class FakeStripe(CardWorld, StripeBilling):
                 return self.told(self.make_refund(_read(params.RefundCreateParams, request.given)))
             given = _read(checkout_params.SessionCreateParams, request.given)
             return self.told(self.make_session(given, self.base_url))
+        parent, _, parent_id = collection.rpartition("/")
+        if request.method == "POST" and (parent, object_id) == ("checkout/sessions", "expire"):
+            _read(checkout_params.SessionExpireParams, request.given)
+            self.expire(parent_id)
+            return self.told(self.get(parent_id, "checkout.session"))
         if request.method == "POST":
             made = billing.posted(self, collection, object_id, lambda kind: _read(kind, request.given))
             if made is not None:

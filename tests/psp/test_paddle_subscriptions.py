@@ -225,3 +225,17 @@ def test_a_trial_costs_nothing_and_gives_its_own_credits(db: Database, clock: Fa
     assert [p["amountMinor"] for p in mira.payments()] == [4_900]
     assert mira.is_clean()
     mira.runtime.group.close()
+
+
+def test_of_two_checkouts_that_were_paid_one_renews(mira: PaddleCustomer) -> None:
+    base, pro = (mira.change(plan, "month")["checkoutUrl"].rpartition("=")[2] for plan in ("base", "pro"))
+    mira.fake.subscribe(base)
+    name = mira.fake.subscribe(pro)
+    mira.hear()
+    assert mira.subscription()["plan"] == "pro" and mira.monthly() == 13_100
+    mira.wait(days=31)
+    assert sorted(payment["amountMinor"] for payment in mira.payments()) == [1_900, 4_900, 4_900]
+    assert (mira.monthly(), mira.subscription()["reference"]) == (10_000, name)
+    mira.fake.card_declines = True
+    mira.wait(days=31)
+    assert_problem(mira.host.post(f"{mira.path}/subscription/change", {"plan": "elite"}), 409, "PLAN-003")

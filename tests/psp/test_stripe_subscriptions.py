@@ -240,6 +240,18 @@ def test_a_trial_costs_nothing_and_gives_its_own_credits(
     mira.runtime.group.close()
 
 
+def test_another_checkout_expires_the_one_before_it_at_stripe(mira: StripeCustomer) -> None:
+    base, pro, again = (mira.change(plan, "month")["checkoutUrl"] for plan in ("base", "pro", "pro"))
+    assert again == pro != base
+    assert mira.fake.get(base.rpartition("/")[2], "checkout.session")["status"] == "expired"
+    mira.fake.expire(pro.rpartition("/")[2])
+    anew = mira.change("pro", "month")["checkoutUrl"]
+    assert anew != pro, "what has ended is not handed out"
+    mira.fake.subscribe(anew.rpartition("/")[2])
+    mira.hear()
+    assert mira.subscription()["plan"] == "pro" and len(mira.payments()) == 1
+
+
 def test_a_closed_accounts_subscription_is_cancelled_at_stripe(mira: StripeCustomer) -> None:
     mira.begin("pro")
     assert mira.change("base")["pendingPlan"] == "base"

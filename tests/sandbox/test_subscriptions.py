@@ -7,7 +7,7 @@ import pytest
 
 from engine.catalogs import load_catalog
 from engine.payments import InvoiceFact, ProviderRefused, SubscriptionFact
-from engine.recurring import SubscriptionChange, SubscriptionProvider, SubscriptionRequest
+from engine.recurring import EndingProvider, SubscriptionChange, SubscriptionProvider, SubscriptionRequest
 from engine.rules.money import Money
 from engine.rules.periods import period_start
 from engine.rules.subscriptions import terms_of
@@ -102,6 +102,18 @@ def test_what_is_not_paid_does_not_begin(world: World, button: str) -> None:
     session_id = begun(world, button=button)
     assert state(world, session_id)[0].state == "incomplete" and world.receiver.types == []
     assert play(world, session_id, "renew") == 409
+
+
+def test_a_checkout_that_was_ended_cannot_be_paid_and_one_that_was_paid_stays(world: World) -> None:
+    assert isinstance(world.provider, EndingProvider)
+    ended, paid = world.provider.start_subscription(request(world)).session_id, begun(world, 2)
+    for session_id in (ended, ended, paid):
+        world.provider.end_checkout(session_id)
+    assert (world.provider.has_ended(ended), world.provider.has_ended(paid)) == (True, False)
+    assert world.press(ended, "pay").status_code == 409
+    assert (state(world, ended)[0].state, state(world, paid)[0].state) == ("incomplete", "active")
+    with pytest.raises(ProviderRefused):
+        world.provider.end_checkout("sbxcs_9")
 
 
 def test_a_trial_is_free_and_its_first_renewal_is_not(world: World) -> None:

@@ -38,6 +38,19 @@ def months_of(row: SubscriptionRow, invoice: SubscriptionInvoiceRow) -> tuple[Pe
     return (whole,) if invoice.kind == "trial" else credit_months(row.anchor_at, whole)
 
 
+def credits_to_come(session: Session, purchase: PurchaseRow) -> int:
+    """What a subscription's payment has paid for and not granted yet: its months that have not begun."""
+    if purchase.subscription_id is None:
+        return 0
+    row = subscriptions.get_subscription(session, purchase.account_id, purchase.subscription_id)
+    assert row is not None, "a payment of a subscription has one"
+    return sum(
+        invoice.monthly_credits * (len(months_of(row, invoice)) - invoice.months_granted)
+        for invoice in subscriptions.invoices_of(session, purchase.account_id, purchase.subscription_id)
+        if invoice.purchase_id == purchase.purchase_id and invoice.kind in COVERING
+    )
+
+
 def grant_paid(
     session: Session, runtime: Runtime, row: SubscriptionRow, invoices: Sequence[SubscriptionInvoiceRow], actor: str
 ) -> None:

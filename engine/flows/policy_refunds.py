@@ -4,14 +4,14 @@ What may go back is decided by `rules/refunds.py` on the locked wallet; from the
 proposed with its credits taken, approved above the limit, sent to the provider by a job, ended by its answer.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlmodel import Session
 
 from engine import book
-from engine.flows.converge import terms_credits
 from engine.flows.granting import terms_of
 from engine.flows.refunds import RefundOrder, account_of, propose, told_first
+from engine.flows.subscription_credits import credits_to_come
 from engine.rules.commands import Expire, fingerprint_of
 from engine.rules.errors import NotFound, RefundNotPossible, Refusal, WalletNotActive
 from engine.rules.money import Money
@@ -93,8 +93,9 @@ def needs_approval(session: Session, runtime: Runtime, purchase: PurchaseRow, am
 
 
 def refundable(session: Session, runtime: Runtime, purchase: PurchaseRow) -> Refundable:
-    """The purchase as the policy looks at it: a commit plan whole, whatever of it has landed."""
-    whole = terms_of(purchase, None)
+    """The purchase as the policy looks at it: a commit plan or a paid year whole, whatever of it has landed."""
+    to_come = credits_to_come(session, purchase)
+    whole = replace(terms_of(purchase, None), base_credits=purchase.base_credits + to_come)
     known = [f for f in purchases.facts_of(session, purchase) if f.amount.currency == purchase.currency]
     lots = purchases.purchase_lots(session, purchase.account_id, purchase.purchase_id)
     provider = runtime.providers.get(purchase.provider)
@@ -106,8 +107,8 @@ def refundable(session: Session, runtime: Runtime, purchase: PurchaseRow) -> Ref
         provider_can_refund=provider is not None and provider.can_refund,
         paid_minor=purchase.amount_minor,
         gone_minor=gone_minor((fact.kind, fact.state, fact.amount.minor) for fact in known),
-        granted_credits=terms_credits(purchase),
-        remaining_credits=sum(lot.remaining_credits for lot in lots),
+        granted_credits=whole.granted_credits,
+        remaining_credits=sum(lot.remaining_credits for lot in lots) + to_come,
         out_credits=purchase.credits_out,
         named_credits=converge(whole, known, True).out_credits,
     )

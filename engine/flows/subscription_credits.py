@@ -86,6 +86,30 @@ def _undone(session: Session, invoices: Sequence[SubscriptionInvoiceRow]) -> set
     return subscriptions.undone_purchases(session, invoices[0].account_id, bought) if bought else set()
 
 
+def credits_to_come(session: Session, purchase: PurchaseRow) -> int:
+    """What a subscription's payment has paid for and not granted yet: its part of the months that have not begun."""
+    if purchase.subscription_id is None:
+        return 0
+    row = subscriptions.get_subscription(session, purchase.account_id, purchase.subscription_id)
+    assert row is not None, "a payment of a subscription has one"
+    invoices = subscriptions.invoices_of(session, purchase.account_id, purchase.subscription_id)
+    bought = [each for each in paid_invoices(invoices) if each.purchase_id == purchase.purchase_id]
+    return sum(_to_come(row, each, invoices) for each in bought)
+
+
+def _to_come(row: SubscriptionRow, invoice: SubscriptionInvoiceRow, invoices: Sequence[SubscriptionInvoiceRow]) -> int:
+    cover = invoice if invoice.kind in COVERING else cover_of(invoices, invoice.period_start_at)
+    if cover is None:
+        return 0
+    months = months_of(row, cover)[invoice.months_granted :]
+    if cover is invoice:
+        return invoice.monthly_credits * len(months)
+    upgrades = upgrades_of(cover, invoices)
+    raises = [Upgrade(each.period_start_at, each.monthly_credits) for each in upgrades]
+    place = upgrades.index(invoice)
+    return sum(upgrade_parts(cover.monthly_credits, raises, month)[place] for month in months)
+
+
 def grant_paid(
     session: Session, runtime: Runtime, row: SubscriptionRow, invoices: Sequence[SubscriptionInvoiceRow], actor: str
 ) -> None:

@@ -65,6 +65,9 @@ __all__ = [
     "read_catalog",
 ]
 
+SOLD_BY_SELLER = frozenset({"stripe", "moonpay"})
+"""Rails on which the operator is the seller; the others' owners are merchants of record (the sandbox plays one)."""
+
 
 class CatalogError(ValueError):
     """A catalogue that cannot be used: where (`pricing.tiers[1].from_minor`) and what is wrong there."""
@@ -190,6 +193,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def __post_init__(self) -> None:
         _check_buckets(self)
         _check_rails(self)
+        _check_tax(self)
         check_plans(self.plans)
         _check_top_up(self)
         _check_coupons(self)
@@ -268,6 +272,14 @@ def _check_rails(catalog: Catalog) -> None:
         for provider in tier.providers:
             if provider not in offered:
                 raise ValueError(f"tier {tier.name!r} names {provider}, which providers does not offer")
+
+
+def _check_tax(catalog: Catalog) -> None:
+    """A document states the tax that was paid: on top of the price only a merchant of record adds it by itself."""
+    tax = catalog.tax
+    own = [rail.name for rail in catalog.providers if rail.name in SOLD_BY_SELLER]
+    if own and not tax.prices_include_tax and (tax.default_percent > 0 or any(rate.percent > 0 for rate in tax.rates)):
+        raise ValueError(f"tax must be part of the price (prices_include_tax): {own[0]} adds none on top")
 
 
 def _check_top_up(catalog: Catalog) -> None:

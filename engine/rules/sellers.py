@@ -68,6 +68,9 @@ class Tax(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """How tax stands on documents. With `prices_include_tax` it is part of the price, else it comes on top.
     `tax_point` says whether it is due when credits are sold or when they are used (multi-purpose vouchers).
 
+    Only a merchant of record adds tax on top by itself: a catalogue that sells through Stripe or MoonPay has it in its
+    prices.
+
     Credits follow the price before tax on top. `note` is printed on every document. Where invoices are in another
     currency than the seller's country has, they state the tax in that too, at the newest rate of `exchange` that is
     no older than `exchange_days_max`; without one they say that none was known.

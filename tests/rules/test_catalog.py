@@ -199,6 +199,7 @@ def test_a_wrong_value_is_refused_where_it_stands(old: str, new: str, path: str)
         ("acn", "bonus_percent = 10", "bonus_percent = 4", "fewer credits than the tier before"),
         ("acn", "from_minor = 0\n", "from_minor = 0\nbonus_percent = 1\n", "must give the base rate and no bonus"),
         ("acn", 'providers = ["stripe", "sandbox"]', 'providers = ["paddle"]', "which providers does not offer"),
+        ("alphio", "prices_include_tax = true", "prices_include_tax = false", "stripe adds none on top"),
         ("ecolink", 'model = "linear"', 'model = "rate"', "the rate model needs tiers"),
         ("ecolink", "credits_per_unit = 1_000_000", f"credits_per_unit = {10**12 + 1}", "buys more than"),
         ("ecolink", "credits_per_usd = 1_000_000\n", "", "display usd needs credits_per_usd"),

@@ -11,7 +11,7 @@ from sqlmodel import Session
 from engine import book
 from engine.flows import converge
 from engine.flows.rollover import roll_over
-from engine.flows.subscription_payments import note_payment, refund_payment
+from engine.flows.subscription_payments import note_payment, refund_payment, tell_payment
 from engine.rules.commands import Grant
 from engine.rules.descriptions import describe
 from engine.rules.errors import Refusal
@@ -113,12 +113,14 @@ def _to_come(row: SubscriptionRow, invoice: SubscriptionInvoiceRow, invoices: Se
 def grant_paid(
     session: Session, runtime: Runtime, row: SubscriptionRow, invoices: Sequence[SubscriptionInvoiceRow], actor: str
 ) -> None:
-    """Note the payments, then grant every month that is paid for and due, and what upgrades add to them."""
+    """Note the payments, grant every month that is paid for and due and what upgrades add to them, then tell of those
+    payments that the wallet took."""
+    noted = []
     for invoice in invoices:
         if invoice.state == "refunded":
             refund_payment(session, runtime, row, invoice, actor)
         elif invoice.state == "paid" and invoice.purchase_id is None and invoice.amount_minor > 0:
-            note_payment(session, runtime, row, invoice)
+            noted.append(note_payment(session, runtime, row, invoice))
     _divide(invoices)
     undone = _undone(session, invoices)
     for invoice in paid_invoices(invoices):
@@ -128,6 +130,8 @@ def grant_paid(
             _grant_months(session, runtime, row, invoice, invoices, actor)
         elif invoice.kind == "proration":
             _grant_upgrade(session, runtime, row, invoice, invoices, undone, actor)
+    for purchase in noted:
+        tell_payment(session, purchase, runtime.clock.now())
 
 
 def _divide(invoices: Sequence[SubscriptionInvoiceRow]) -> None:
@@ -297,12 +301,14 @@ def _grant(
 def _set_aside(
     session: Session, invoice: SubscriptionInvoiceRow, purchase: PurchaseRow | None, refusal: Refusal
 ) -> None:
-    """What the wallet may not take goes to review."""
+    """What the wallet may not take goes to review; a payment of which it took nothing has not landed."""
     invoice.problem = f"{refusal.code}: {refusal.detail}"[:500]
     session.add(invoice)
     if purchase is not None:
         purchase.status = "quarantined"
         purchase.problem = invoice.problem
+        if purchase.base_credits == 0:
+            purchase.landed_at = None
         session.add(purchase)
     session.flush()
 

@@ -15,7 +15,9 @@ from engine.store import outbox, purchases, subscriptions
 from engine.store.tables import PurchaseRow, SubscriptionInvoiceRow, SubscriptionRow
 
 
-def note_payment(session: Session, runtime: Runtime, row: SubscriptionRow, invoice: SubscriptionInvoiceRow) -> None:
+def note_payment(
+    session: Session, runtime: Runtime, row: SubscriptionRow, invoice: SubscriptionInvoiceRow
+) -> PurchaseRow:
     """A paid invoice stands in the list of payments, as a purchase that landed; with a problem it goes to review."""
     now = runtime.clock.now()
     plan = subscriptions.read_terms(invoice.terms).plan
@@ -51,8 +53,7 @@ def note_payment(session: Session, runtime: Runtime, row: SubscriptionRow, invoi
     invoice.purchase_id = purchase.purchase_id
     session.add(invoice)
     session.flush()
-    if invoice.problem is None:
-        _tell_payment(session, row, purchase, now)
+    return purchase
 
 
 def _claim(
@@ -69,17 +70,20 @@ def _claim(
         subscriptions.claim(session, purchase.provider, provider_account, mode, "payment", payment_id, owner, now)
 
 
-def _tell_payment(session: Session, row: SubscriptionRow, purchase: PurchaseRow, now: datetime) -> None:
+def tell_payment(session: Session, purchase: PurchaseRow, now: datetime) -> None:
+    """What a payment that landed sets off: its receipt and its event."""
+    if purchase.landed_at is None:
+        return
     receipt: dict[str, object] = {"purchaseId": purchase.purchase_id, "kind": "receipt"}
-    outbox.enqueue(session, row.account_id, "document", receipt, now)
+    outbox.enqueue(session, purchase.account_id, "document", receipt, now)
     data: dict[str, object] = {
         "purchaseId": purchase.purchase_id,
-        "subscriptionId": row.subscription_id,
+        "subscriptionId": purchase.subscription_id,
         "amountMinor": purchase.amount_minor,
         "currency": purchase.currency,
         "provider": purchase.provider,
     }
-    outbox.emit(session, row.account_id, "purchase.completed", data, now)
+    outbox.emit(session, purchase.account_id, "purchase.completed", data, now)
 
 
 def refund_payment(
@@ -90,7 +94,7 @@ def refund_payment(
     if invoice.purchase_id is None:
         if invoice.problem is not None or invoice.amount_minor == 0:
             return
-        note_payment(session, runtime, row, invoice)
+        tell_payment(session, note_payment(session, runtime, row, invoice), runtime.clock.now())
     assert invoice.purchase_id is not None
     payment_id = invoice.payment_id or invoice.invoice_id
     refund = Fact(

@@ -74,6 +74,8 @@ def test_a_checkout_that_is_paid_after_the_close_is_cancelled_too(mira: Subscrib
     assert at_provider(mira) == [("incomplete", False)] and waiting(mira) == 1
     mira.press(begun["checkoutUrl"], "pay")
     assert [payment["status"] for payment in mira.payments()] == ["review"]
+    assert mira.outbox("document") == [], "what gave nothing has no receipt"
+    assert "purchase.completed" not in [event["type"] for event in mira.outbox("event")]
     mira.wait(hours=2)
     assert at_provider(mira) == [("active", True)] and waiting(mira) == 0
 

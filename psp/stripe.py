@@ -310,7 +310,8 @@ class Stripe:
         with asking():
             page = self._client.v1.refunds.list({"payment_intent": intent["id"], "limit": 100})
             made = [refund.to_dict() for refund in page.auto_paging_iter()]
-        return price.charged_minor - sum(r["amount"] for r in made if r["status"] not in ("failed", "canceled"))
+        back: int = sum(refund["amount"] for refund in made if refund["status"] not in ("failed", "canceled"))
+        return price.charged_minor - back
 
     def _dispute(self, dispute_id: str) -> tuple[Fact, ...]:
         with asking():

@@ -24,6 +24,7 @@ from engine.rules.descriptions import describe, money_label
 from engine.rules.errors import Refusal
 from engine.rules.facts import Fact
 from engine.rules.ledger import Transaction
+from engine.rules.lots import Lot
 from engine.rules.money import Money, share_down
 from engine.rules.purchases import KnownFact, Verdict, converge, merge
 from engine.runtime import Runtime
@@ -176,22 +177,20 @@ def _post_difference(session: Session, runtime: Runtime, purchase: PurchaseRow, 
     """Take back or give back until `credits_out` is what the facts demand.
 
     An open dispute takes only what remains, so `credits_out` may stay below the target until it is lost. Of a
-    subscription's payment never more than what remains is taken.
+    subscription's payment never more than what remains is taken, now or once a hold lets it go.
     """
     missing = verdict.out_credits - purchase.credits_out
     if missing < 0:
         _give_back(session, runtime, purchase, -missing, actor)
         purchase.credits_out = verdict.out_credits
-    if purchase.credits_out > verdict.firm_credits:
-        _owe_no_more(session, runtime, purchase, verdict.firm_credits, actor)
-    missing = verdict.out_credits - purchase.credits_out
-    firm = max(0, verdict.firm_credits - purchase.credits_out)
     if purchase.subscription_id is not None:
         if missing > 0:
-            kind = _cause(session, purchase) if firm > 0 else "dispute"
-            taken = _take_back(session, runtime, purchase, missing, owe=False, kind=kind, actor=actor)
-            purchase.credits_out += taken
+            kind = _cause(session, purchase) if verdict.firm_credits > purchase.credits_out else "dispute"
+            purchase.credits_out += _take_back(session, runtime, purchase, missing, owe=False, kind=kind, actor=actor)
         return
+    if purchase.credits_out > verdict.firm_credits:
+        _owe_no_more(session, runtime, purchase, verdict.firm_credits, actor)
+    firm = max(0, verdict.firm_credits - purchase.credits_out)
     if firm > 0:
         _take_back(session, runtime, purchase, firm, owe=True, kind=_cause(session, purchase), actor=actor)
         purchase.credits_out += firm
@@ -220,11 +219,11 @@ def _cause(session: Session, purchase: PurchaseRow) -> str:
 def _take_back(
     session: Session, runtime: Runtime, purchase: PurchaseRow, credits: int, *, owe: bool, kind: str, actor: str
 ) -> int:
-    """Post a `TakeBack`; the credits it found in the purchase's lots or made into debt."""
+    """Post a `TakeBack`; the credits it found in the purchase's lots, made into debt, or takes from holds later."""
     words = runtime.catalog.descriptions
     template = words.refund if kind == "refund" else words.dispute
-    lots = purchases.purchase_lots(session, purchase.account_id, purchase.purchase_id)
-    if not owe and not any(lot.remaining_credits for lot in lots):
+    before = purchases.purchase_lots(session, purchase.account_id, purchase.purchase_id)
+    if not owe and not any(lot.remaining_credits or lot.uncalled_credits for lot in before):
         return 0
     command = TakeBack(
         account_id=purchase.account_id,
@@ -237,8 +236,13 @@ def _take_back(
         reference_type=f"{purchase.provider}_payment",
         reference_id=purchase.provider_reference,
     )
-    posted = _posted(book.post(session, [command], runtime.terms, runtime.clock.now())[0])
-    return -posted.transactions[0].amount_credits
+    _posted(book.post(session, [command], runtime.terms, runtime.clock.now())[0])
+    after = purchases.purchase_lots(session, purchase.account_id, purchase.purchase_id)
+    return _out_of(after) - _out_of(before)
+
+
+def _out_of(lots: Iterable[Lot]) -> int:
+    return sum(lot.taken_credits + lot.owed_credits for lot in lots)
 
 
 def _give_back(

@@ -121,7 +121,9 @@ def _purchase_findings(kept: Kept, lots: Sequence[Lot]) -> list[Finding]:
     """What lots say was taken and is owed of a purchase is what its refunds and disputes took and made debt."""
     kept_of: dict[str, int] = defaultdict(int)
     for lot in lots:
-        if lot.purchase_id is not None:
+        if lot.is_of_subscription and lot.purchase_id is not None:
+            kept_of[lot.purchase_id] += lot.taken_credits  # what holds let go later stands in no row yet
+        elif lot.purchase_id is not None:
             kept_of[lot.purchase_id] += lot.taken_credits + lot.owed_credits
         elif lot.taken_credits or lot.owed_credits:
             kept_of[lot.lot_id] += lot.taken_credits + lot.owed_credits

@@ -129,7 +129,8 @@ class TakeBack(msgspec.Struct, frozen=True, kw_only=True):
     """Take `credits` of a purchase back because its money went back: bonus lot first, what remains.
 
     With `owe`, the part that was spent (held counts as spent) becomes debt, which the wallet's other lots pay at
-    once; what expired or was forfeited is not owed. Without it (a dispute still open) only what remains is taken.
+    once; what expired or was forfeited is not owed. Without it (a dispute still open) only what remains is taken, and
+    of a subscription's payment what holds let go later.
     """
 
     operation: ClassVar[str] = "take_back"

@@ -79,6 +79,7 @@ def void(page: Page, command: c.Void, terms: Terms) -> None:
     held = _open_hold(page, command.hold_id)
     # From here it must succeed.
     _release(page, held, command.actor, terms)
+    _take_called_back(page, held, command.actor, terms)
     _give_room(page, held)
     _end(page, held, "voided")
 
@@ -101,6 +102,7 @@ def capture(page: Page, command: c.Capture, terms: Terms) -> None:
     _release(page, held, command.actor, terms)
     if command.credits > 0:
         _debit(page, held, parts, excess, command.actor, terms)
+    _take_called_back(page, held, command.actor, terms)
     today = page.at.date()
     kept = counted_on(today, parts)
     count_spent(page, kept + excess - counted_on(today, held.parts), page.at, held.api_key_id)
@@ -120,6 +122,7 @@ def release_due(page: Page, terms: Terms) -> bool:
     page.is_changed = True
     for each in due:
         _release(page, each, "system", terms)
+        _take_called_back(page, each, "system", terms)
         _give_room(page, each)
         _end(page, each, "expired")
     return bool(due)
@@ -220,6 +223,30 @@ def _release(page: Page, held: Hold, actor: str, terms: Terms) -> None:
         call_id=held.call_id,
         api_key_id=held.api_key_id,
     )
+
+
+def _take_called_back(page: Page, held: Hold, actor: str, terms: Terms) -> None:
+    """Take what a hold lets go of a subscription's payment that went back; what was captured of it is spent."""
+    for each in by_lot(held.parts):
+        lot = page.lots[each.lot_id]
+        over = lot.owed_credits - lot.held_credits
+        if over <= 0 or not lot.is_of_subscription:
+            continue
+        lot.owed_credits -= over
+        part = min(over, lot.remaining_credits)
+        lot.taken_credits += part
+        entry = page.move(lot, -part)
+        if part > 0:
+            write(
+                page,
+                terms,
+                actor,
+                type="refund",
+                amount_credits=-part,
+                entries=(entry,),
+                description=terms.descriptions.debt_repayment,
+                purchase_id=lot.purchase_id,
+            )
 
 
 def _debit(page: Page, held: Hold, parts: Sequence[Part], excess: int, actor: str, terms: Terms) -> None:

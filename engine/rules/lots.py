@@ -21,7 +21,8 @@ class Lot(msgspec.Struct):
     """Credits granted together, as loaded: counts change while a batch is decided, the rest never.
 
     `granted = remaining + held + spent + taken + expired`, where `taken` went back with its money and `expired`
-    left by time or forfeit. `owed` is the part of what was spent whose money was taken back: it became debt.
+    left by time or forfeit. `owed` is the part of what was spent whose money was taken back: it became debt. Of a
+    subscription's payment what was spent is not owed, so there it is a part of what is held: once let go, it is taken.
     """
 
     lot_id: str
@@ -39,6 +40,16 @@ class Lot(msgspec.Struct):
     cost_minor: int = 0
     cost_currency: str | None = None
     granted_at: datetime = NEVER
+
+    @property
+    def is_of_subscription(self) -> bool:
+        """Whether a subscription's payment granted it."""
+        return self.source == "subscription" and self.purchase_id is not None
+
+    @property
+    def uncalled_credits(self) -> int:
+        """What is held of a subscription's payment and is not to be taken yet, once it is let go."""
+        return self.held_credits - self.owed_credits if self.is_of_subscription else 0
 
     @property
     def spent_credits(self) -> int:

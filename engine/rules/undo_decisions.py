@@ -62,7 +62,9 @@ def take_back(page: Page, command: c.TakeBack, terms: Terms) -> None:
             lot.taken_credits += part
             missing -= part
     owed = 0
-    if command.owe:
+    if not command.owe:
+        _take_once_let_go(page, lots, missing)
+    else:
         for lot in reversed(lots):
             part = min(lot.spent_credits + lot.held_credits - lot.owed_credits, missing)
             if part > 0:
@@ -74,6 +76,16 @@ def take_back(page: Page, command: c.TakeBack, terms: Terms) -> None:
     _write_purchase_row(page, command, tuple(entries), terms)
 
 
+def _take_once_let_go(page: Page, lots: Sequence[Lot], credits: int) -> None:
+    """Note of a subscription's lots that what is held of them is taken when its hold lets it go."""
+    for lot in reversed(lots):
+        part = min(lot.uncalled_credits, credits)
+        if part > 0:
+            lot.owed_credits += part
+            page.touched[lot.lot_id] = lot
+            credits -= part
+
+
 def give_back(page: Page, command: c.GiveBack, terms: Terms) -> None:
     lots = page.purchase_lots(command.purchase_id)
     if not lots:
@@ -81,11 +93,12 @@ def give_back(page: Page, command: c.GiveBack, terms: Terms) -> None:
     # From here it must succeed.
     missing = command.credits
     for lot in lots:
-        part = min(lot.owed_credits, page.wallet.debt_credits, missing)
+        most = missing if lot.is_of_subscription else min(page.wallet.debt_credits, missing)
+        part = min(lot.owed_credits, most)
         if part > 0:
             lot.owed_credits -= part
             page.touched[lot.lot_id] = lot
-            page.wallet.debt_credits -= part
+            page.wallet.debt_credits -= 0 if lot.is_of_subscription else part
             missing -= part
     parts = []
     for lot in lots:

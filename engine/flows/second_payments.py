@@ -63,13 +63,16 @@ def _note_new(
 
 
 def _follow(session: Session, row: SecondPaymentRow, known: list[KnownFact], now: datetime) -> None:
-    """All of it went back, wherever that was asked for; or it did not after all."""
+    """All of it went back or is on its way, wherever that was asked for; or it did not go after all."""
     is_back = sent_back_minor(known, row.payment_id, firm=True) >= row.amount_minor
     is_asked = sent_back_minor(known, row.payment_id, firm=False) >= row.amount_minor
+    has_failed = any(f.kind == "refund" and f.state == "failed" and f.parent_id == row.payment_id for f in known)
     status = row.status
     if is_back:
         status = "refunded"
-    elif status == "refunded" and not is_asked:
+    elif is_asked and status == "waiting":
+        status = "refunding"
+    elif status in ("refunding", "refunded") and has_failed and not is_asked:
         status, row.problem = "waiting", "Its refund failed after all."
     if status != row.status:
         row.status, row.updated_at = status, now

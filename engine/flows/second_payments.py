@@ -16,14 +16,18 @@ from engine.store.tables import PurchaseRow, ReversalRow, SecondPaymentRow
 
 
 def note_second_payments(session: Session, purchase: PurchaseRow, rail: Rail, now: datetime) -> None:
-    """Keep a row for each second payment at its newest state; the wallet is locked."""
-    account_id, purchase_id = purchase.account_id, purchase.purchase_id
-    if purchase.landed_at is None and proposals.resolution_of(session, account_id, purchase_id) is None:
+    """Keep a row for each second payment at its newest state; the wallet is locked.
+
+    Before the purchase was credited or decided there is none yet: each payment may still be the one that is credited.
+    """
+    if purchase.provider_reference is None:
         return
+    account_id, purchase_id = purchase.account_id, purchase.purchase_id
+    is_settled = purchase.landed_at is not None or proposals.resolution_of(session, account_id, purchase_id) is not None
     known = purchases.known_facts(session, account_id, purchase_id)
     for payment in surplus_payments(known, purchase.provider_reference):
         row = proposals.second_payment(session, account_id, purchase_id, payment.fact_id)
-        if row is None:
+        if row is None and is_settled:
             row = _note_new(session, purchase, rail, payment, now)
         if row is not None:
             _follow(session, row, known, now)

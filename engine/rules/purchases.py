@@ -172,19 +172,19 @@ def converge(terms: Terms, facts: Iterable[KnownFact], is_live: bool, freezes_wa
 
 
 def best_payment(terms: Terms, facts: Iterable[KnownFact], is_live: bool) -> KnownFact | None:
-    """The payment that speaks for the purchase: the credited one, if there is one, and paid beats all.
+    """The payment that speaks for the purchase: paid beats all.
 
-    Of several that were paid it is the one that was agreed, whenever it came; then one whose money is still here; then
-    the first known.
+    Of several that were paid it is the credited one, if there is one; then the one that was agreed, whenever it came;
+    then one whose money is still here; then the first known.
     """
     rank = {"open": 1, "expired": 2, "failed": 2, "cancelled": 2, "processing": 3, "paid": 4}
     known = tuple(facts)
 
-    def place(payment: KnownFact) -> tuple[bool, int, bool, bool, int]:
+    def place(payment: KnownFact) -> tuple[int, bool, bool, bool, int]:
         is_credited = payment.fact_id == terms.credited
         is_agreed = _mismatch(terms, payment, is_live) is None
         is_here = sent_back_minor(known, payment.fact_id, firm=True) < payment.amount.minor
-        return is_credited, rank.get(payment.state, 0), is_agreed, is_here, -payment.version
+        return rank.get(payment.state, 0), is_credited, is_agreed, is_here, -payment.version
 
     payments = sorted((f for f in known if f.kind == "payment"), key=lambda f: f.fact_id)
     return max(payments, key=place, default=None)

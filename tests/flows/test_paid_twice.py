@@ -157,3 +157,16 @@ def test_a_payment_whose_refund_was_refused_is_the_one_that_is_decided_again(wor
     assert rule(world, purchase, "credit").purchase.provider_reference == "pi_first"
     assert (available(world), waiting(world)) == (CREDITS, [("second_payment", "pi_other")])
     assert_clean(world)
+
+
+def test_a_second_payment_is_followed_though_the_decision_came_to_nothing(world: World) -> None:
+    purchase = world.buy(1_000)
+    other = paid(world, purchase, "pi_other", 950)
+    world.deliver(paid(world, purchase, "pi_first", 900), other)
+    world.provider.refund_answer = "refused"
+    rule(world, purchase, "refund")
+    world.jobs.run_due()
+    assert [kind for kind, _ in waiting(world)] == ["purchase", "second_payment"]
+    world.deliver(sent_back(world, purchase, other))
+    assert [kind for kind, _ in waiting(world)] == ["purchase"]
+    assert_clean(world)

@@ -22,7 +22,7 @@ from psp.paddle_values import version_of as _version
 Json = dict[str, Any]
 _Taken = Literal["refund", "dispute"]
 
-_REVERSAL = re.compile(r"\[(rev_[0-9A-Za-z_]{1,64})\]")
+_REVERSAL = re.compile(r"\[((?:rev|sec)_[0-9A-Za-z_]{1,64})\]")
 _PAYMENT_STATES: dict[str, PaymentState] = {
     "paid": "paid",
     "completed": "paid",

@@ -28,7 +28,7 @@ from engine.rules.lots import Lot
 from engine.rules.money import Money, share_down
 from engine.rules.purchases import KnownFact, Verdict, converge, merge
 from engine.runtime import Runtime
-from engine.store import books, documents, outbox, purchases
+from engine.store import books, documents, outbox, proposals, purchases
 from engine.store.tables import CommitRow, PurchaseRow, ReversalRow
 
 CHECK_AFTER = timedelta(minutes=15)
@@ -70,7 +70,7 @@ def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str
     freezes = runtime.catalog.refunds.early_fraud_warnings == "freeze"
     terms = terms_of(purchase, commit)
     if is_accepted:
-        terms = replace(terms, has_landed=True)
+        terms = replace(terms, has_landed=True, credited=purchase.provider_reference)
     verdict = converge(terms, known, provider.is_live, freezes)
     out_before = purchase.credits_out
     now = runtime.clock.now()
@@ -116,6 +116,8 @@ def _land(
     now = runtime.clock.now()
     payment = verdict.paid_by
     assert payment is not None and payment.object_id is not None
+    if proposals.second_payment(session, purchase.account_id, purchase.purchase_id, payment.object_id) is not None:
+        return _uncredited(verdict, "a person decides of this payment")
     mode = "live" if payment.is_live else "test"
     claimed = purchases.claim_object(
         session, provider.name, provider.account, mode, "payment", payment.object_id, purchase, now

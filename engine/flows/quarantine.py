@@ -4,14 +4,17 @@ A purchase is quarantined when the payment differs from what was agreed, belongs
 wallet that takes nothing any more. Each act writes its decision down in the transaction that carries it out.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sqlmodel import Session
 
 from engine.flows.converge import settle
+from engine.flows.granting import commit_of, terms_of
 from engine.flows.policy_refunds import needs_approval
+from engine.flows.rails import Rail, rail_of
 from engine.flows.refunds import RefundOrder, account_of, propose
+from engine.flows.second_payments import note_second_payments
 from engine.rules.errors import AlreadyRefunded, Invalid, NotFound, RefundNotPossible
 from engine.rules.purchases import KnownFact, best_payment
 from engine.runtime import Runtime
@@ -50,7 +53,7 @@ def rule(runtime: Runtime, ruling: Ruling) -> Ruled:
         purchase = purchases.get_purchase(session, account_id, ruling.purchase_id, lock=True)
         assert purchase is not None, "it was found before, and purchases are never deleted"
         before = proposals.resolution_of(session, account_id, ruling.purchase_id)
-        if before is not None and not _is_void(session, before):
+        if before is not None:
             if before.action == ruling.action:
                 return Ruled(purchase, before, is_replay=True)
             raise AlreadyRefunded("This was decided before.", decided=before.action)
@@ -61,25 +64,22 @@ def rule(runtime: Runtime, ruling: Ruling) -> Ruled:
     return transact(runtime.db, work)
 
 
-def _is_void(session: Session, before: ResolutionRow) -> bool:
-    """Whether a decision came to nothing: its refund was rejected or failed, so the purchase waits again."""
-    if before.reversal_id is None:
-        return False
-    made = purchases.get_reversal(session, before.account_id, before.reversal_id)
-    return made is not None and made.status in ("rejected", "failed")
-
-
 def _carry_out(session: Session, runtime: Runtime, purchase: PurchaseRow, ruling: Ruling) -> ResolutionRow:
     now = runtime.clock.now()
     facts: dict[str, object] = {"agreedMinor": purchase.amount_minor, "agreedCurrency": purchase.currency}
     facts["problem"] = purchase.problem or ""
+    rail = rail_of(session, runtime, purchase)
+    payment = _payment(session, purchase, rail)
     reversal_id = None
     if ruling.action == "credit":
-        _credit(session, runtime, purchase, ruling.actor)
+        _credit(session, runtime, purchase, payment, ruling.actor)
         facts |= {"paidMinor": purchase.amount_minor, "paidCurrency": purchase.currency}
     elif ruling.action == "refund":
-        reversal_id = _refund(session, runtime, purchase, ruling)
+        reversal_id = _refund(session, runtime, purchase, payment, ruling)
         facts["reversalId"] = reversal_id
+    else:
+        purchase.provider_reference = payment.object_id
+        session.add(purchase)
     resolution = ResolutionRow(
         account_id=purchase.account_id,
         purchase_id=purchase.purchase_id,
@@ -91,14 +91,15 @@ def _carry_out(session: Session, runtime: Runtime, purchase: PurchaseRow, ruling
     )
     kept = session.merge(resolution)
     session.flush()
+    note_second_payments(session, purchase, rail, now)
     act = f"quarantine.{ruling.action}"
     outbox.note_act(session, purchase.account_id, ruling.actor, act, purchase.purchase_id, ruling.reason, facts, now)
     return kept
 
 
-def _credit(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str) -> None:
+def _credit(session: Session, runtime: Runtime, purchase: PurchaseRow, payment: KnownFact, actor: str) -> None:
     """Grant what the purchase says. What was really paid becomes its price: receipts and refunds follow that."""
-    payment = _payment(session, purchase)
+    purchase.provider_reference = payment.object_id
     if payment.amount.minor > 0:
         purchase.amount_minor, purchase.currency = payment.amount.minor, payment.amount.currency
     settle(session, runtime, purchase, actor, is_accepted=True)
@@ -106,12 +107,11 @@ def _credit(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: st
         raise Invalid("action", f"It can't be credited: {purchase.problem}.")
 
 
-def _refund(session: Session, runtime: Runtime, purchase: PurchaseRow, ruling: Ruling) -> str:
+def _refund(session: Session, runtime: Runtime, purchase: PurchaseRow, payment: KnownFact, ruling: Ruling) -> str:
     """Ask for all that was paid back; the reversal's id. Nothing was granted, so nothing is taken."""
     provider = runtime.providers.get(purchase.provider)
     if provider is None or not provider.can_refund:
         raise RefundNotPossible(f"{purchase.provider} decides its own refunds; they can't be made from here.")
-    payment = _payment(session, purchase)
     claimed = "live" if payment.is_live else "test"
     assert payment.object_id is not None, "a payment that was sighted has an id"
     owner = purchases.claim_of(session, provider.name, provider.account, claimed, "payment", payment.object_id)
@@ -123,7 +123,10 @@ def _refund(session: Session, runtime: Runtime, purchase: PurchaseRow, ruling: R
     return propose(session, runtime, purchase, order, ruling.actor, needs_approval=above).reversal_id
 
 
-def _payment(session: Session, purchase: PurchaseRow) -> KnownFact:
-    payment = best_payment(purchases.known_facts(session, purchase.account_id, purchase.purchase_id))
+def _payment(session: Session, purchase: PurchaseRow, rail: Rail) -> KnownFact:
+    """The payment that is ruled on: the one that was before, else the one that speaks for the purchase."""
+    known = purchases.known_facts(session, purchase.account_id, purchase.purchase_id)
+    terms = replace(terms_of(purchase, commit_of(session, purchase)), credited=purchase.provider_reference)
+    payment = best_payment(terms, known, rail.is_live)
     assert payment is not None, "what is quarantined was paid"
     return payment

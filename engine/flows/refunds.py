@@ -207,13 +207,14 @@ def send_refund(runtime: Runtime, account_id: str, reversal_id: str) -> Reversal
         purchase = purchases.get_purchase(session, account_id, reversal.purchase_id)
         assert purchase is not None and purchase.provider_reference is not None
         made = made_minor(purchases.facts_of(session, purchase), purchase.currency, but=reversal_id)
+        payment_id = purchases.refunded_payment(session, reversal)
     if reversal.status != "refunding":
         return reversal
     request = RefundRequest(
         account_id=account_id,
         purchase_id=purchase.purchase_id,
         reversal_id=reversal_id,
-        payment_id=purchase.provider_reference,
+        payment_id=payment_id or purchase.provider_reference,
         amount=Money(reversal.amount_minor, reversal.currency),
         idempotency_key=f"refund:{reversal_id}",
         is_whole=reversal.amount_minor == purchase.amount_minor,
@@ -247,7 +248,10 @@ def send_refund(runtime: Runtime, account_id: str, reversal_id: str) -> Reversal
 
 
 def own_fact(session: Session, runtime: Runtime, purchase: PurchaseRow, reversal: ReversalRow, state: str) -> KnownFact:
-    """Our refund as a fact: version 0, so that the first word of the provider about it is newer."""
+    """Our refund as a fact: version 0, so that the first word of the provider about it is newer.
+
+    It is of the payment that the purchase named when it was first written, whatever else was paid since.
+    """
     return KnownFact(
         fact_id=reversal.reversal_id,
         kind="refund",
@@ -257,6 +261,7 @@ def own_fact(session: Session, runtime: Runtime, purchase: PurchaseRow, reversal
         version=0,
         is_live=rail_of(session, runtime, purchase).is_live,
         own_credits=reversal.credits,
+        parent_id=purchases.refunded_payment(session, reversal) or purchase.provider_reference,
     )
 
 

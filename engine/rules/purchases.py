@@ -159,8 +159,10 @@ def converge(terms: Terms, facts: Iterable[KnownFact], is_live: bool, freezes_wa
     reckoned, and a person decides.
     """
     waiting = ("open", "warning") if freezes_warnings else ("open",)
-    known = about_credited(facts, terms.credited)
-    payment = best_payment(known)
+    facts = tuple(facts)
+    payment = best_payment(terms, facts, is_live)
+    judged = payment.fact_id if payment is not None and payment.state == "paid" else None
+    known = about_credited(facts, terms.credited or judged)
     currency = terms.amount.currency if terms.has_landed or payment is None else payment.amount.currency
     known = tuple(f for f in known if f.kind == "payment" or f.amount.currency == currency)
     if payment is None:
@@ -181,11 +183,23 @@ def converge(terms: Terms, facts: Iterable[KnownFact], is_live: bool, freezes_wa
     return Verdict(status, is_disputed, payment, out, firm)
 
 
-def best_payment(facts: Iterable[KnownFact]) -> KnownFact | None:
-    """The payment that speaks for the purchase: paid beats all, and of several the first known stays."""
+def best_payment(terms: Terms, facts: Iterable[KnownFact], is_live: bool) -> KnownFact | None:
+    """The payment that speaks for the purchase: paid beats all.
+
+    Of several that were paid it is the credited one, if there is one; then the one that was agreed, whenever it came;
+    then one whose money is still here; then the first known.
+    """
     rank = {"open": 1, "expired": 2, "failed": 2, "cancelled": 2, "processing": 3, "paid": 4}
-    payments = [f for f in facts if f.kind == "payment"]
-    return max(payments, key=lambda f: (rank.get(f.state, 0), -f.version), default=None)
+    known = tuple(facts)
+
+    def place(payment: KnownFact) -> tuple[int, bool, bool, bool, int]:
+        is_credited = payment.fact_id == terms.credited
+        is_agreed = _mismatch(terms, payment, is_live) is None
+        is_here = sent_back_minor(known, payment.fact_id, firm=True) < payment.amount.minor
+        return rank.get(payment.state, 0), is_credited, is_agreed, is_here, -payment.version
+
+    payments = sorted((f for f in known if f.kind == "payment"), key=lambda f: f.fact_id)
+    return max(payments, key=place, default=None)
 
 
 def _mismatch(terms: Terms, payment: KnownFact, is_live: bool) -> str | None:

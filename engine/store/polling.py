@@ -88,7 +88,15 @@ def facts_of(session: Session, purchase_ids: list[str]) -> dict[str, list[KnownF
         amount = Money(row.amount_minor, row.currency)
         found.setdefault(row.purchase_id, []).append(
             KnownFact(
-                row.fact_id, row.kind, row.object_id, row.state, amount, row.version, row.is_live, row.own_credits
+                fact_id=row.fact_id,
+                kind=row.kind,
+                object_id=row.object_id,
+                state=row.state,
+                amount=amount,
+                version=row.version,
+                is_live=row.is_live,
+                own_credits=row.own_credits,
+                parent_id=row.parent_id,
             )
         )
     return found

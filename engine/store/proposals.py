@@ -2,7 +2,7 @@
 
 from sqlmodel import Session, col, select
 
-from engine.store.tables import ProposalRow, ResolutionRow, SecondPaymentRow, TransactionRow
+from engine.store.tables import ProposalRow, ResolutionRow, ReversalRow, SecondPaymentRow, TransactionRow
 
 
 def get_proposal(session: Session, account_id: str, proposal_id: str, *, lock: bool = False) -> ProposalRow | None:
@@ -44,8 +44,12 @@ def is_granted(session: Session, account_id: str, reference: str) -> bool:
 
 
 def resolution_of(session: Session, account_id: str, purchase_id: str) -> ResolutionRow | None:
-    """What was decided of an uncredited purchase."""
-    return session.get(ResolutionRow, (account_id, purchase_id))
+    """What was decided of an uncredited purchase, unless it came to nothing: its refund was rejected or failed."""
+    found = session.get(ResolutionRow, (account_id, purchase_id))
+    if found is None or found.reversal_id is None:
+        return found
+    made = session.get(ReversalRow, (account_id, found.reversal_id))
+    return None if made is not None and made.status in ("rejected", "failed") else found
 
 
 def second_payment(session: Session, account_id: str, purchase_id: str, payment_id: str) -> SecondPaymentRow | None:

@@ -186,6 +186,12 @@ def find_reversal(session: Session, reversal_id: str) -> ReversalRow | None:
     return session.exec(select(ReversalRow).where(ReversalRow.reversal_id == reversal_id)).first()
 
 
+def refunded_payment(session: Session, reversal: ReversalRow) -> str | None:
+    """The payment that a refund of ours is of, once it was written down."""
+    fact = session.get(FactRow, (reversal.account_id, reversal.purchase_id, reversal.reversal_id))
+    return fact.parent_id if fact is not None else None
+
+
 def reversals_of(session: Session, account_id: str, purchase_id: str) -> list[ReversalRow]:
     """All reversals of a purchase, oldest first."""
     return list(

@@ -120,6 +120,45 @@ def test_a_refund_that_fails_waits_again_and_can_be_asked_for_again(
     assert (desk.queue("review"), standing(host, path)) == ([], ("completed", "2000"))
 
 
+def test_a_refund_that_fails_days_later_waits_again_and_the_next_try_is_another_refund(
+    host: Host, path: str, desk: Desk
+) -> None:
+    _, item = paid_twice(desk, path)
+    desk.provider.refund_answer = "pending"
+    desk.resolve("review", item["id"], "refund")
+    desk.jobs.run_due()
+    assert desk.queue("review") == []
+    host.wait(days=3)
+    desk.deliver(desk.provider.say("refund", f"re_{item['id']}", "failed", 2_000, parent="pi_again"))
+    (again,) = desk.queue("review")
+    assert (again["id"], again["problem"]) == (item["id"], "Its refund failed after all.")
+    desk.provider.refund_answer = "succeeded"
+    assert desk.resolve("review", item["id"], "refund").json()["status"] == "refunding"
+    desk.jobs.run_due()
+    made = desk.provider.objects[f"re_{item['id']}_2"]
+    assert (made.state, made.amount.minor, made.parent_id) == ("succeeded", 2_000, "pi_again")
+    assert desk.resolve("review", item["id"], "refund").json()["status"] == "refunded"
+    assert (desk.queue("review"), standing(host, path)) == ([], ("completed", "2000"))
+    assert is_clean(host)
+
+
+def test_a_second_payment_whose_refund_is_asked_for_again_waits_for_that_one(host: Host, path: str, desk: Desk) -> None:
+    """The word on the first try comes once more while the second is on its way."""
+    purchase_id, item = paid_twice(desk, path)
+    desk.provider.refund_answer = "failed"
+    desk.resolve("review", item["id"], "refund")
+    desk.jobs.run_due()
+    desk.provider.is_down = True
+    desk.resolve("review", item["id"], "refund")
+    desk.provider.is_down = False
+    first = desk.provider.say("refund", f"re_{item['id']}", "failed", 2_000, parent="pi_again", own=item["id"])
+    desk.provider.refund_answer = "succeeded"
+    receive.carry_out(host.runtime, desk.provider, (first, pay_again(desk, purchase_id)))
+    assert desk.queue("review") == []
+    desk.jobs.run_due()
+    assert desk.provider.objects[f"re_{item['id']}_2"].state == "succeeded"
+
+
 def test_an_unreachable_provider_is_asked_until_it_answers(host: Host, path: str, desk: Desk) -> None:
     _, item = paid_twice(desk, path)
     desk.provider.is_down = True

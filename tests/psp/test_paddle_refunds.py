@@ -69,6 +69,15 @@ def test_paddle_decides_later_and_its_word_is_the_same_refund(
     assert fact.version > asked.version
 
 
+@pytest.mark.parametrize("reversal_id", ["rev_1", "sec_1", "sec_1_2"])
+def test_whatever_we_refund_is_known_again_by_its_reason(
+    fake: FakePaddle, rail: Paddle, payment_id: str, reversal_id: str
+) -> None:
+    asked = refunded(rail, payment_id, reversal_id=reversal_id)
+    assert asked.own_reference == reversal_id
+    assert refunded(rail, payment_id, reversal_id=reversal_id).object_id == asked.object_id
+
+
 @pytest.mark.parametrize(("on_top", "mode"), [(False, "internal"), (True, "external")])
 def test_a_part_goes_back_of_the_price_as_it_is_counted(
     fake: FakePaddle, rail: Paddle, on_top: bool, mode: str

@@ -84,6 +84,18 @@ def test_a_refund_asked_twice_is_made_once(fake: FakeStripe, rail: Stripe, payme
     assert len(fake.every("refund")) == 1
 
 
+def test_a_try_that_failed_is_told_again_and_another_try_is_another_refund(
+    fake: FakeStripe, rail: Stripe, payment_id: str
+) -> None:
+    first = refunded(rail, asking(payment_id, reversal_id="sec_1"))
+    fake.move_refund(first.object_id, "failed")
+    assert refunded(rail, asking(payment_id, reversal_id="sec_1")).state == "failed"
+    again = refunded(rail, asking(payment_id, reversal_id="sec_1_2"))
+    assert (again.state, again.own_reference) == ("succeeded", "sec_1_2")
+    assert refunded(rail, asking(payment_id, reversal_id="sec_1_2")) == again
+    assert len(fake.every("refund")) == 2
+
+
 def test_a_refund_is_made_once_though_stripe_forgot_its_key(fake: FakeStripe, rail: Stripe, payment_id: str) -> None:
     fake.page_size_max = 1
     first = refunded(rail, asking(payment_id, 500, "rev_1"))

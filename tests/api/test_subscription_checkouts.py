@@ -7,11 +7,13 @@ import pytest
 from sqlmodel import select
 
 from api import sandbox_subscriptions as books
+from engine.flows import receive
 from engine.store.database import Database, reading
 from engine.store.subscriptions import read_terms
 from engine.store.tables import OutboxRow, SandboxSessionRow, SandboxSubscriptionRow
 from tests.api.host import assert_problem
 from tests.api.subscriber import Subscriber, subscriber
+from tests.api.test_store_subscriptions import Store, told
 from tests.engine.support import FakeClock
 
 
@@ -157,6 +159,15 @@ def test_cancel_cancels_whatever_runs(mira: Subscriber) -> None:
     assert at_provider(mira) == {"base": ("active", True), "pro": ("active", True)}
     mira.act("cancel")
     assert len(mira.outbox("subscription_close")) == 2, "what is cancelled is not asked for again"
+
+
+def test_a_higher_plan_bought_in_a_store_lets_the_one_before_it_end(mira: Subscriber) -> None:
+    mira.subscribe("base")
+    store: Any = Store(mira.runtime.db, mira.sandbox.clock)
+    receive.carry_out(mira.runtime, store, (told("active", 1, 0),))
+    mira.jobs.run_due()
+    now = mira.subscription()
+    assert (now["plan"], now["provider"]) == ("pro", "apple") and at_provider(mira) == {"base": ("active", True)}
 
 
 def test_a_higher_plan_waits_until_what_is_overdue_is_paid(mira: Subscriber) -> None:

@@ -39,6 +39,7 @@ OF_SUBSCRIPTIONS = frozenset(
 OF_RAILS = frozenset({"start_checkout", "payment", "facts", "refund", "poll"})
 OF_CARDS_AT_STRIPE = frozenset({"changed_card", "detached"})
 OF_STORES = frozenset({"posted", "news", "answer", "finish", "poll", "refund", "verify"})
+OF_SUBSCRIPTIONS_AT_STRIPE = OF_SUBSCRIPTIONS | {"end_checkout", "has_ended"}
 OF_SUBSCRIPTIONS_AT_PADDLE = OF_SUBSCRIPTIONS - {"refund", "subscription"} | {"manage_url"}
 OF_SUBSCRIPTIONS_AT_STORES = frozenset({"posted_subscription", "renewals", "acknowledge"})
 PROTOCOLS = (
@@ -49,6 +50,7 @@ PROTOCOLS = (
     payments.PolledProvider,
     recurring.SubscriptionProvider,
     recurring.ProratingProvider,
+    recurring.EndingProvider,
     recurring.ManagedProvider,
     recurring.SubscriptionStore,
 )
@@ -65,7 +67,7 @@ def test_whatever_can_be_asked_of_a_provider_is_watched_somewhere() -> None:
     asked = {name for protocol in PROTOCOLS for name, found in vars(protocol).items() if callable(found)}
     named = {name for name in asked if not name.startswith("_")}
     assert len(named) >= 25
-    of_subscriptions = OF_SUBSCRIPTIONS | OF_SUBSCRIPTIONS_AT_PADDLE | OF_SUBSCRIPTIONS_AT_STORES
+    of_subscriptions = OF_SUBSCRIPTIONS_AT_STRIPE | OF_SUBSCRIPTIONS_AT_PADDLE | OF_SUBSCRIPTIONS_AT_STORES
     assert named == SEEN_OF_CARDS | of_subscriptions | OF_RAILS | OF_CARDS_AT_STRIPE | OF_STORES
 
 
@@ -74,6 +76,7 @@ def test_subscriptions_at_stripe(
 ) -> None:
     watched: Any = Watched(rail, connections)
     mira = open_customer(db, clock, fake, watched)
+    mira.change("pro", "month")
     mira.begin("base")
     assert mira.preview("pro")["dueNowMinor"] > 0
     mira.change("pro")
@@ -88,7 +91,7 @@ def test_subscriptions_at_stripe(
     mira.host.post("/v1/admin/accounts/sub1/close", {"reason": "asked"}, bearer=mira.host.new_key("admin"))
     mira.jobs.run_due()
     mira.runtime.group.close()
-    assert set(watched.called) >= OF_SUBSCRIPTIONS
+    assert set(watched.called) >= OF_SUBSCRIPTIONS_AT_STRIPE
 
 
 def test_subscriptions_at_paddle(db: Database, clock: FakeClock, connections: Connections) -> None:

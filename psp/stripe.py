@@ -207,9 +207,8 @@ class Stripe:
         made = tuple(fact for fact in self._refunds_of(intent, price) if fact.own_reference == request.reversal_id)
         if made:
             return made
-        charged = price.charged_for(stripe_minor(request.amount))
-        if request.is_last and price.charged_minor != price.net_minor:
-            charged = self._left_of(intent, price)
+        leaves_cents = request.is_last and price.charged_minor != price.net_minor
+        charged = self._left_of(intent, price) if leaves_cents else price.charged_for(stripe_minor(request.amount))
         with asking():
             refund = self._client.v1.refunds.create(
                 {
@@ -299,19 +298,19 @@ class Stripe:
         if not self._is_known(intent):
             return ()
         price = price or self._price(intent)
-        with asking():
-            page = self._client.v1.refunds.list({"payment_intent": intent["id"], "limit": 100})
-            asked_at = seen_at(page)
-            refunds = [refund.to_dict() for refund in page.auto_paging_iter()]
+        refunds, asked_at = self._made(intent)
         return tuple(refund_fact(refund, intent, price, asked_at) for refund in refunds)
 
     def _left_of(self, intent: Json, price: Price) -> int:
         """What of a charge was not given back."""
+        made, _ = self._made(intent)
+        return price.charged_minor - sum(int(r["amount"]) for r in made if r["status"] not in ("failed", "canceled"))
+
+    def _made(self, intent: Json) -> tuple[list[Json], int]:
+        """All refunds of a payment, and when they were asked for."""
         with asking():
             page = self._client.v1.refunds.list({"payment_intent": intent["id"], "limit": 100})
-            made = [refund.to_dict() for refund in page.auto_paging_iter()]
-        back: int = sum(refund["amount"] for refund in made if refund["status"] not in ("failed", "canceled"))
-        return price.charged_minor - back
+            return [refund.to_dict() for refund in page.auto_paging_iter()], seen_at(page)
 
     def _dispute(self, dispute_id: str) -> tuple[Fact, ...]:
         with asking():

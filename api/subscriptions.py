@@ -34,9 +34,8 @@ class SubscriptionBody(Body, frozen=True, kw_only=True):
 
 
 class SubscriptionAnswer(View, frozen=True, kw_only=True):
-    """Without a provider it is the first plan, or one that the host granted; while a checkout for another is open, it
-    is `incomplete` and `pendingPlan` is that one. `checkoutUrl` is where the customer pays first: the change says it,
-    null where nothing is to be paid there; `reference` is the provider's own id."""
+    """Without a provider it is the first plan, or one that the host granted. `checkoutUrl` is where the customer pays
+    first, null where nothing is to be paid there; `reference` is the provider's own id."""
 
     plan: str | None
     interval: str | None
@@ -65,7 +64,7 @@ class PreviewAnswer(View, frozen=True, kw_only=True):
 
 def get_subscription(call: Call[None]) -> Answer:
     """What the account has, with what time has changed carried out first."""
-    return Answer(shown(Changed(current=subscriptions.current_or_begun(call.runtime, call.account_id))))
+    return Answer(shown(Changed(current=subscriptions.current(call.runtime, call.account_id))))
 
 
 def post_preview(call: Call[SubscriptionBody]) -> Answer:

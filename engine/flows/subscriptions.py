@@ -15,7 +15,6 @@ from sqlmodel import Session
 
 from engine.clock import new_id
 from engine.flows import receive
-from engine.flows.subscription_checkouts import is_open
 from engine.flows.subscription_closing import end_others
 from engine.flows.subscription_reads import Current, Live, current, find_live, read_current, settle_account
 from engine.flows.subscription_start import StartOrder, check_start, check_wallet, first_terms, start
@@ -61,24 +60,6 @@ class Answered:
 
     changed: Changed
     is_replay: bool
-
-
-def current_or_begun(runtime: Runtime, account_id: str) -> Current:
-    """The account's subscription; where there is none the one whose checkout is open, as the change that opened it
-    was answered."""
-    now_is = current(runtime, account_id)
-    if now_is.provider is not None:
-        return now_is
-    with reading(runtime.db) as session:
-        rows = subscriptions.subscriptions_of(session, account_id)
-    opened = (row.terms for row in rows if row.checkout_url is not None and is_open(runtime, row))
-    terms = next(opened, None)
-    return now_is if terms is None else _begun(now_is, subscriptions.read_terms(terms).plan.id)
-
-
-def _begun(now_is: Current, plan: str) -> Current:
-    """As long as nobody has paid, the account has what it had."""
-    return msgspec.structs.replace(now_is, pending_plan=plan, status="incomplete")
 
 
 def preview(runtime: Runtime, order: StartOrder) -> Change:
@@ -141,7 +122,8 @@ def change(runtime: Runtime, order: StartOrder) -> Answered:
             kept.answer if kept else None,
             lambda session, name: _keep(session, keyed, name, runtime.clock.now()),
         )
-        pending = _begun(current(runtime, order.account_id), order.plan)
+        now_is = current(runtime, order.account_id)
+        pending = msgspec.structs.replace(now_is, pending_plan=order.plan, status="incomplete")
         return _finish(runtime, keyed, Changed(current=pending, checkout_url=row.checkout_url), (), None)
     if kept is not None and _is_done(live, order):
         return _finish(runtime, keyed, None, (), None)
@@ -349,14 +331,4 @@ def _finish(
     return Answered(answer, is_replay=False)
 
 
-__all__ = [
-    "Answered",
-    "Changed",
-    "StartOrder",
-    "act",
-    "change",
-    "current",
-    "current_or_begun",
-    "first_terms",
-    "preview",
-]
+__all__ = ["Answered", "Changed", "StartOrder", "act", "change", "current", "first_terms", "preview"]

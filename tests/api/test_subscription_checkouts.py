@@ -71,15 +71,6 @@ def test_another_checkout_ends_the_one_before_it(mira: Subscriber) -> None:
     assert mira.subscription()["plan"] == "base" and len(mira.payments()) == 1
 
 
-def test_a_plan_that_is_not_paid_yet_is_told_alike_by_the_change_and_after_it(mira: Subscriber) -> None:
-    begun = mira.change("base", "month")
-    assert mira.subscription() == begun | {"checkoutUrl": None}
-    assert (begun["plan"], begun["status"], begun["pendingPlan"]) == ("free", "incomplete", "base")
-    mira.wait(minutes=30)
-    now = mira.subscription()
-    assert (now["plan"], now["status"], now["pendingPlan"]) == ("free", "active", None)
-
-
 def test_what_is_refused_ends_nothing(mira: Subscriber) -> None:
     base = mira.change("base", "month")
     body = {"plan": "gold", "interval": "month"}

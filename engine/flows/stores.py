@@ -154,7 +154,8 @@ def _take(
         price = price_of(runtime.catalog, store.name, sighting.product_id, sighting.quantity)
         assert price is not None, "what is not sold is refused or kept before"
         row = _new_purchase(session, runtime, store, account_id, price, actor)
-        purchases.claim_object(session, store.name, store.account, mode, "payment", object_id, row, now)
+        if not purchases.claim_object(session, store.name, store.account, mode, "payment", object_id, row, now):
+            raise NotFound("purchase")  # another account claimed it since we looked
         earlier = stores.bind(session, key_of(store, sighting), sighting, account_id, row.purchase_id, now)
         seen = [*([earlier] if earlier else []), sighting]
         purchase_id = row.purchase_id

@@ -204,7 +204,6 @@ def send_refund(runtime: Runtime, account_id: str, reversal_id: str) -> Reversal
     with reading(runtime.db) as session:
         reversal = _reversal(session, account_id, reversal_id)
         purchase = purchases.get_purchase(session, account_id, reversal.purchase_id)
-        payment_id = purchases.refunded_payment(session, reversal)
     assert purchase is not None and purchase.provider_reference is not None
     if reversal.status != "refunding":
         return reversal
@@ -212,7 +211,7 @@ def send_refund(runtime: Runtime, account_id: str, reversal_id: str) -> Reversal
         account_id=account_id,
         purchase_id=purchase.purchase_id,
         reversal_id=reversal_id,
-        payment_id=payment_id or purchase.provider_reference,
+        payment_id=_payment_of(runtime, reversal) or purchase.provider_reference,
         amount=Money(reversal.amount_minor, reversal.currency),
         idempotency_key=f"refund:{reversal_id}",
         is_whole=reversal.amount_minor == purchase.amount_minor,
@@ -242,6 +241,12 @@ def send_refund(runtime: Runtime, account_id: str, reversal_id: str) -> Reversal
         return _reversal(session, account_id, reversal_id)
 
     return transact(runtime.db, work)
+
+
+def _payment_of(runtime: Runtime, reversal: ReversalRow) -> str | None:
+    """The payment that was refunded when it was asked for; another one may have been credited since."""
+    with reading(runtime.db) as session:
+        return purchases.refunded_payment(session, reversal)
 
 
 def own_fact(session: Session, runtime: Runtime, purchase: PurchaseRow, reversal: ReversalRow, state: str) -> KnownFact:

@@ -15,7 +15,7 @@ from engine.clock import new_id
 from engine.flows.converge import apply_facts, settle
 from engine.flows.granting import commit_of, terms_of
 from engine.flows.rails import rail_of
-from engine.payments import Fact, ProviderRefused, RefundRequest
+from engine.payments import Fact, ProviderRefused, ProviderUnreachable, RefundRequest
 from engine.rules.commands import fingerprint_of
 from engine.rules.errors import AlreadyRefunded, NotFound, OwnApproval
 from engine.rules.money import Money
@@ -207,14 +207,16 @@ def send_refund(runtime: Runtime, account_id: str, reversal_id: str) -> Reversal
         purchase = purchases.get_purchase(session, account_id, reversal.purchase_id)
         assert purchase is not None and purchase.provider_reference is not None
         made = made_minor(purchases.facts_of(session, purchase), purchase.currency, but=reversal_id)
-        payment_id = purchases.refunded_payment(session, reversal)
     if reversal.status != "refunding":
         return reversal
+    provider = runtime.providers.get(purchase.provider)
+    if provider is None:
+        raise ProviderUnreachable(f"{purchase.provider} is switched off")
     request = RefundRequest(
         account_id=account_id,
         purchase_id=purchase.purchase_id,
         reversal_id=reversal_id,
-        payment_id=payment_id or purchase.provider_reference,
+        payment_id=_payment_of(runtime, reversal) or purchase.provider_reference,
         amount=Money(reversal.amount_minor, reversal.currency),
         idempotency_key=f"refund:{reversal_id}",
         is_whole=reversal.amount_minor == purchase.amount_minor,
@@ -223,7 +225,7 @@ def send_refund(runtime: Runtime, account_id: str, reversal_id: str) -> Reversal
     problem = None
     facts: tuple[Fact, ...] = ()
     try:
-        facts = runtime.providers[purchase.provider].refund(request)
+        facts = provider.refund(request)
     except ProviderRefused as refused:
         problem = str(refused)
 
@@ -245,6 +247,12 @@ def send_refund(runtime: Runtime, account_id: str, reversal_id: str) -> Reversal
         return _reversal(session, account_id, reversal_id)
 
     return transact(runtime.db, work)
+
+
+def _payment_of(runtime: Runtime, reversal: ReversalRow) -> str | None:
+    """The payment that was refunded when it was asked for; another one may have been credited since."""
+    with reading(runtime.db) as session:
+        return purchases.refunded_payment(session, reversal)
 
 
 def own_fact(session: Session, runtime: Runtime, purchase: PurchaseRow, reversal: ReversalRow, state: str) -> KnownFact:

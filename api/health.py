@@ -33,13 +33,20 @@ def get_readyz(call: Call[None]) -> Answer:
 
 RESOURCES: tuple[Resource[Any], ...] = (
     Resource(
-        method="GET", path="/healthz", may=None, handler=get_healthz, answers=HealthAnswer, summary="Is it alive?"
+        method="GET",
+        path="/healthz",
+        may=None,
+        handler=get_healthz,
+        is_probed=True,
+        answers=HealthAnswer,
+        summary="Is it alive?",
     ),
     Resource(
         method="GET",
         path="/readyz",
         may=None,
         handler=get_readyz,
+        is_probed=True,
         answers=HealthAnswer,
         refuses=(Unavailable,),
         summary="Can it serve?",

@@ -107,7 +107,8 @@ class Resource(Generic[T]):
     """One method of one path. `refuses` is what it may refuse beside what every resource may.
 
     One that `is_hot` is asked thousands of times a second: it is account-scoped without an id of its own in its path,
-    its handler is `async` and never looks at `call.request` (`api/front.py`).
+    its handler is `async` and never looks at `call.request` (`api/front.py`). One that `is_probed` also answers HEAD,
+    which load balancers ask with; nothing else does, for a link that works once must not be spent by a glance at it.
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
@@ -120,6 +121,7 @@ class Resource(Generic[T]):
     key: Literal["required", "optional", "none"] = "none"
     body_bytes_max: int = BODY_BYTES_MAX
     is_hot: bool = False
+    is_probed: bool = False
     refuses: tuple[type[Refusal], ...] = field(default=())
     summary: str = ""
     waits: object = None
@@ -135,7 +137,6 @@ class Resource(Generic[T]):
 def route(resource: Resource[Any], site: Site) -> HTTPRouteHandler:
     """The resource as a handler of the framework, under all its paths."""
     blocks = not iscoroutinefunction(resource.handler)
-    is_probed = resource.may is None and resource.method == "GET"  # load balancers ask for the head alone
 
     async def answer(request: Request[Any, Any, Any]) -> ASGIResponse:
         call = await enter(resource, site, request)
@@ -151,7 +152,7 @@ def route(resource: Resource[Any], site: Site) -> HTTPRouteHandler:
 
     return HTTPRouteHandler(
         path=list(resource.paths),
-        http_method=[resource.method, "HEAD"] if is_probed else resource.method,
+        http_method=[resource.method, "HEAD"] if resource.is_probed else resource.method,
         status_code=resource.status if resource.status != 204 else 200,
         request_max_body_size=resource.body_bytes_max,
         include_in_schema=False,

@@ -63,6 +63,12 @@ def test_a_session_that_is_remembered_is_no_bearer_key(host: Host) -> None:
     assert_problem(host.client.get("/v1/billing/balance", headers=shown), 401, "AUTH-001")
 
 
+def test_a_glance_at_a_link_does_not_spend_it(host: Host) -> None:
+    url = host.post(f"{host.open('a')}/portal-sessions").json()["url"]
+    assert host.client.head(url, follow_redirects=False).status_code == 405
+    assert follow(host, url).status_code in (302, 303, 307)
+
+
 def test_links_and_sessions_end_by_real_time(host: Host) -> None:
     path = host.open("a")
     url = host.post(f"{path}/portal-sessions").json()["url"]

@@ -98,16 +98,21 @@ def credits_to_come(session: Session, purchase: PurchaseRow) -> int:
 
 
 def _to_come(row: SubscriptionRow, invoice: SubscriptionInvoiceRow, invoices: Sequence[SubscriptionInvoiceRow]) -> int:
-    cover = invoice if invoice.kind in COVERING else cover_of(invoices, invoice.period_start_at)
-    if cover is None:
+    if invoice.kind in COVERING:
+        return invoice.monthly_credits * (len(months_of(row, invoice)) - invoice.months_granted)
+    cover = cover_of(invoices, invoice.period_start_at)
+    if invoice.kind != "proration" or cover is None:
         return 0
     months = months_of(row, cover)[invoice.months_granted :]
-    if cover is invoice:
-        return invoice.monthly_credits * len(months)
+    return sum(_raised(cover, invoices, month)[invoice.invoice_id] for month in months)
+
+
+def _raised(cover: SubscriptionInvoiceRow, invoices: Sequence[SubscriptionInvoiceRow], month: Period) -> dict[str, int]:
+    """What each upgrade adds to a month, by its invoice."""
     upgrades = upgrades_of(cover, invoices)
     raises = [Upgrade(each.period_start_at, each.monthly_credits) for each in upgrades]
-    place = upgrades.index(invoice)
-    return sum(upgrade_parts(cover.monthly_credits, raises, month)[place] for month in months)
+    added = upgrade_parts(cover.monthly_credits, raises, month)
+    return {each.invoice_id: part for each, part in zip(upgrades, added, strict=True)}
 
 
 def grant_paid(
@@ -224,12 +229,9 @@ def _added(
 ) -> int:
     """The upgrade's part of the month. Told after a later one that was granted its own part, it adds no more than
     they all give together."""
-    upgrades = upgrades_of(cover, invoices)
-    raises = [Upgrade(each.period_start_at, each.monthly_credits) for each in upgrades]
-    added = upgrade_parts(cover.monthly_credits, raises, month)
-    parts = {each.invoice_id: part for each, part in zip(upgrades, added, strict=True)}
+    parts = _raised(cover, invoices, month)
     own = parts[invoice.invoice_id]
-    granted = [each for each in upgrades if each.months_granted > n and each is not invoice]
+    granted = [each for each in upgrades_of(cover, invoices) if each.months_granted > n and each is not invoice]
     if not any(each.period_start_at >= invoice.period_start_at for each in granted):
         return own
     due = own + sum(parts[each.invoice_id] for each in granted)

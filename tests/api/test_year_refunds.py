@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
+from sqlmodel import Session, select
 
-from engine.store.database import Database
+from engine.store.database import Database, transact
+from engine.store.tables import SubscriptionInvoiceRow
 from tests.api.host import assert_problem
 from tests.api.subscriber import Subscriber, subscriber
 from tests.engine.support import FakeClock
@@ -91,3 +93,18 @@ def test_an_upgrade_of_a_year_goes_back_as_far_as_its_months_are_to_come(mira: S
     assert refund(mira)["amountMinor"] == upgrade["amountMinor"] * 70_000 // whole, "two of its months are over"
     assert mira.monthly() == 3_000 and months(mira, 2) == [3_000, 3_000]
     assert mira.is_clean()
+
+
+def test_a_payment_that_is_for_no_month_is_refunded_by_what_it_granted(mira: Subscriber) -> None:
+    mira.subscribe("base", "year")
+    mira.wait(hours=1)
+    mira.change("pro", "year")
+
+    def is_for_no_month(session: Session) -> None:
+        raised = select(SubscriptionInvoiceRow).where(SubscriptionInvoiceRow.kind == "proration")
+        invoice = session.exec(raised).one()
+        invoice.kind = "other"
+        session.add(invoice)
+
+    transact(mira.runtime.db, is_for_no_month)
+    assert refund(mira)["amountMinor"] == mira.payments()[0]["amountMinor"]

@@ -5,10 +5,9 @@ from datetime import datetime, timedelta
 from sqlmodel import Session, col, select
 
 from engine.payments import Event, PaymentProvider
-from engine.rules.money import Money
 from engine.rules.purchases import KnownFact
 from engine.store.bulk import insert_new_rows
-from engine.store.purchases import EVENT
+from engine.store.purchases import EVENT, read_fact
 from engine.store.tables import CommitRow, FactRow, PollCursorRow, PurchaseRow
 
 
@@ -85,20 +84,7 @@ def facts_of(session: Session, purchase_ids: list[str]) -> dict[str, list[KnownF
     """What is known of these purchases."""
     found: dict[str, list[KnownFact]] = {}
     for row in session.exec(select(FactRow).where(col(FactRow.purchase_id).in_(purchase_ids))).all():
-        amount = Money(row.amount_minor, row.currency)
-        found.setdefault(row.purchase_id, []).append(
-            KnownFact(
-                fact_id=row.fact_id,
-                kind=row.kind,
-                object_id=row.object_id,
-                state=row.state,
-                amount=amount,
-                version=row.version,
-                is_live=row.is_live,
-                own_credits=row.own_credits,
-                parent_id=row.parent_id,
-            )
-        )
+        found.setdefault(row.purchase_id, []).append(read_fact(row))
     return found
 
 

@@ -39,20 +39,22 @@ def known_facts(session: Session, account_id: str, purchase_id: str) -> list[Kno
     rows = session.exec(
         select(FactRow).where(FactRow.account_id == account_id, FactRow.purchase_id == purchase_id)
     ).all()
-    return [
-        KnownFact(
-            fact_id=row.fact_id,
-            kind=row.kind,
-            object_id=row.object_id,
-            state=row.state,
-            amount=Money(row.amount_minor, row.currency),
-            version=row.version,
-            is_live=row.is_live,
-            own_credits=row.own_credits,
-            parent_id=row.parent_id,
-        )
-        for row in rows
-    ]
+    return list(map(read_fact, rows))
+
+
+def read_fact(row: FactRow) -> KnownFact:
+    """A kept fact as the rules look at it."""
+    return KnownFact(
+        fact_id=row.fact_id,
+        kind=row.kind,
+        object_id=row.object_id,
+        state=row.state,
+        amount=Money(row.amount_minor, row.currency),
+        version=row.version,
+        is_live=row.is_live,
+        own_credits=row.own_credits,
+        parent_id=row.parent_id,
+    )
 
 
 def facts_of(session: Session, purchase: PurchaseRow) -> tuple[KnownFact, ...]:

@@ -1,31 +1,20 @@
 """Auto-recharge: fires once when it should, never when it should not, and tells why; nothing is charged twice."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 
-from engine.audit import audit
 from engine.flows import receive
 from engine.flows.cards import make_default, remove_card
 from engine.flows.recharge import confirm_url, send_charge
 from engine.payments import Event, ProviderUnreachable
 from engine.rules.commands import Posted, SetStatus
 from engine.rules.errors import Invalid
-from engine.store.database import Database, reading
-from tests.engine.support import FakeClock, debit, gift, rows_of
+from engine.store.database import reading
+from tests.engine.support import debit, gift, rows_of
 from tests.flows.cards import USD, EcoWorld
 from tests.flows.world import ACCOUNT
-
-
-@pytest.fixture
-def eco(db: Database, clock: FakeClock) -> Iterator[EcoWorld]:
-    opened = EcoWorld(db, clock)
-    yield opened
-    report = audit(db, opened.world.runtime.secrets.all_for("ledger chain"))
-    opened.world.close()
-    assert report.findings == []
 
 
 def spend(eco: EcoWorld, credits: int) -> None:

@@ -1,27 +1,13 @@
 """Auto-recharge that is no longer wanted: a card is charged for nobody who has said no, in whatever way."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from engine.audit import audit
 from engine.flows import refunds
 from engine.flows.admin import StatusOrder, change_status
 from engine.flows.recharge_settings import change_wish
 from engine.rules.commands import Status
-from engine.store.database import Database
-from tests.engine.support import FakeClock
 from tests.flows.cards import USD, EcoWorld
 from tests.flows.world import ACCOUNT
-
-
-@pytest.fixture
-def eco(db: Database, clock: FakeClock) -> Iterator[EcoWorld]:
-    opened = EcoWorld(db, clock)
-    yield opened
-    report = audit(db, opened.world.runtime.secrets.all_for("ledger chain"))
-    opened.world.close()
-    assert report.findings == []
 
 
 def set_status(eco: EcoWorld, status: Status) -> None:

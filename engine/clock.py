@@ -9,6 +9,8 @@ from functools import lru_cache
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _LOW_BITS = (_CROCKFORD * 8).encode()
 """For each value of a byte, the character of its lowest five bits."""
+_random_parts: list[str] = []
+os.register_at_fork(after_in_child=_random_parts.clear)
 
 
 class Clock:
@@ -37,12 +39,12 @@ def real_now() -> datetime:
 
 def new_id(prefix: str, at: datetime) -> str:
     """`prefix_` and 26 characters of Crockford base32: 48 bits of time in milliseconds, then 80 random bits."""
-    return f"{prefix}_{_time_part(at)}{_random_part(16)}"
+    return f"{prefix}_{_time_part(at)}{_random_part()}"
 
 
 def new_account_id() -> str:
     """`acc_` and 130 random bits: it leads every key, so it must not follow time."""
-    return f"acc_{_random_part(26)}"
+    return f"acc_{_random_text(26)}"
 
 
 @lru_cache(64)
@@ -51,8 +53,18 @@ def _time_part(at: datetime) -> str:
     return "".join(_CROCKFORD[(milliseconds >> shift) & 31] for shift in range(45, -1, -5))
 
 
-def _random_part(length: int) -> str:
-    """Characters of 5 random bits each, from the operating system."""
+def _random_part() -> str:
+    """16 characters of 5 random bits each, from the operating system: asked for many at once, each given out once."""
+    try:
+        return _random_parts.pop()
+    except IndexError:
+        texts = _random_text(16 * 256)
+        parts = [texts[n : n + 16] for n in range(0, len(texts), 16)]
+        _random_parts.extend(parts[1:])
+        return parts[0]
+
+
+def _random_text(length: int) -> str:
     return os.urandom(length).translate(_LOW_BITS).decode()
 
 

@@ -132,6 +132,17 @@ class DayUse(msgspec.Struct, frozen=True, array_like=True):
         )
 
 
+class FrontLot(msgspec.Struct, array_like=True):
+    """The lot that a wallet's spends draw from, carried in the wallet's own row.
+
+    What remains of the lot is said by this copy; the lot's own row follows when it is drained, changed in another way
+    or no longer the first, and says `row_credits` until then.
+    """
+
+    row_credits: int
+    lot: Lot
+
+
 class Wallet(msgspec.Struct):
     """The wallet row: the unit of locking, with totals that spare a spend from reading every lot."""
 
@@ -155,6 +166,8 @@ class Wallet(msgspec.Struct):
     """Where a change that leaves no more than this asks for an auto-recharge; `None` while nobody waits for that."""
     uses: tuple[DayUse, ...] = ()
     """The newest uses, all of one day, beside those in the days' own table (`engine/rules/usage.py`)."""
+    front: "FrontLot | None" = None
+    """The first lot in spend order, if the wallet carries it."""
 
     @property
     def available_credits(self) -> int:
@@ -196,13 +209,15 @@ class Page(msgspec.Struct):
     `order` holds lots with something to draw, in spend order: all of them, or at least enough for every draw of
     the batch. `lots` also holds those that the batch reaches by purchase or by an earlier transaction. `past_uses`
     are those that the wallet carries no longer: they go to the days' own table. `stored` is the store's own note of
-    what it read, under the lot's id or the account's, so that it writes only what changed.
+    what it read, under the lot's id or the account's, so that it writes only what changed. `front` is the lot that was
+    first in spend order as the page was loaded, where the page can tell.
     """
 
     wallet: Wallet
     at: datetime
     lots: dict[str, Lot] = msgspec.field(default_factory=dict)
     order: list[Lot] = msgspec.field(default_factory=list)
+    front: Lot | None = None
     later_expiry: datetime = NEVER
     holds: dict[str, Hold] = msgspec.field(default_factory=dict)
     later_hold_expiry: datetime = NEVER
@@ -257,6 +272,12 @@ class Page(msgspec.Struct):
         self.is_changed = True
         self.wallet.last_at = self.at
         return row
+
+    def front_lot(self) -> Lot | None:
+        """The lot that is first in spend order now, or `None` where lots that were not loaded may come before."""
+        if self.front is None or self.front.remaining_credits == 0:
+            return None
+        return next(lot for lot in self.order if lot.remaining_credits > 0)
 
     def purchase_lots(self, purchase_id: str) -> list[Lot]:
         """The lots one purchase was granted, base before bonus."""

@@ -17,7 +17,7 @@ NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 """`expires_at` of a lot that never expires: a far-future instant, so that one index serves the spend order."""
 
 
-class Lot(msgspec.Struct):
+class Lot(msgspec.Struct, array_like=True):
     """Credits granted together, as loaded: counts change while a batch is decided, the rest never.
 
     `granted = remaining + held + spent + taken + expired`, where `taken` went back with its money and `expired`

@@ -11,6 +11,7 @@ from sqlmodel import Session, col
 
 from engine.rules.alerts import UNUSUAL_DAYS, UNUSUAL_FACTOR
 from engine.rules.preferences import EmailNotifications
+from engine.store.books import front_lot
 from engine.store.bulk import update_rows
 from engine.store.tables import (
     AccountRow,
@@ -80,12 +81,18 @@ def lots_to_warn(session: Session, account_id: str, before: datetime) -> list[Ex
             col(LotRow.lot_id),
             col(LotRow.bucket),
             col(LotRow.expires_at),
-            col(LotRow.remaining_credits) + col(LotRow.held_credits),
+            col(LotRow.remaining_credits),
+            col(LotRow.held_credits),
         )
         .where(col(LotRow.account_id) == account_id, col(LotRow.warn_at) < before)
         .order_by(col(LotRow.expires_at), col(LotRow.bucket_order), col(LotRow.granted_seq))
     )
-    return [ExpiringLot(*row) for row in rows]
+    front = front_lot(session, account_id)
+    carried = {} if front is None else {front.lot.lot_id: front.lot.remaining_credits}
+    return [
+        ExpiringLot(lot_id, bucket, expires_at, carried.get(lot_id, remaining) + held)
+        for lot_id, bucket, expires_at, remaining, held in rows
+    ]
 
 
 def set_warnings(session: Session, account_id: str, warnings: Sequence[tuple[str, datetime | None]]) -> None:

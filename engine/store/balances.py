@@ -101,10 +101,15 @@ def _present_view(session: Session, wallet: Wallet, lots: list[Lot], now: dateti
 
 def expiring_of(lots: Iterable[Lot], at: datetime) -> tuple[Expiring, ...]:
     """What of these lots expires after an instant and soon, the soonest first, then in spend order."""
-    sums: dict[tuple[datetime, int], int] = defaultdict(int)
+    return _soonest({}, lots, at)
+
+
+def _soonest(sums: dict[tuple[datetime, int], int], lots: Iterable[Lot], at: datetime) -> tuple[Expiring, ...]:
+    """The same, with what was summed up of other lots."""
     for lot in lots:
         if lot.remaining_credits > 0 and at < lot.expires_at <= at + EXPIRING_WITHIN:
-            sums[lot.expires_at, BUCKETS.index(lot.bucket)] += lot.remaining_credits
+            key = (lot.expires_at, BUCKETS.index(lot.bucket))
+            sums[key] = sums.get(key, 0) + lot.remaining_credits
     found = sorted(sums.items())[:EXPIRING_MAX]
     return tuple(Expiring(expires_at, BUCKETS[order], credits) for (expires_at, order), credits in found)
 
@@ -112,15 +117,17 @@ def expiring_of(lots: Iterable[Lot], at: datetime) -> tuple[Expiring, ...]:
 def _present_expiring(session: Session, wallet: Wallet, now: datetime) -> tuple[Expiring, ...]:
     """The same for the wallet as it is, added up by the database: it has more lots than were read."""
     c = Base.metadata.tables["lots"].c
+    carried = [] if wallet.front is None else [wallet.front.lot]
     rows = session.execute(
         select(c.expires_at, c.bucket_order, func.sum(c.remaining_credits))
         .where(c.account_id == wallet.account_id, text("is_open"), c.bucket_order.in_(range(len(BUCKETS))))
+        .where(c.lot_id.not_in([lot.lot_id for lot in carried]))
         .where(c.expires_at > now, c.expires_at <= now + EXPIRING_WITHIN)
         .group_by(c.expires_at, c.bucket_order)
         .order_by(c.expires_at, c.bucket_order)
         .limit(EXPIRING_MAX)
     )
-    return tuple(Expiring(expires_at, BUCKETS[order], int(credits)) for expires_at, order, credits in rows)
+    return _soonest({(expires_at, order): int(credits) for expires_at, order, credits in rows}, carried, now)
 
 
 def _present_lots(session: Session, wallets: Mapping[str, Wallet], now: datetime) -> dict[str, list[Lot]]:
@@ -129,18 +136,21 @@ def _present_lots(session: Session, wallets: Mapping[str, Wallet], now: datetime
     for order, bucket in enumerate(BUCKETS):
         open_ones = [wallet.account_id for wallet in wallets.values() if wallet.available[order] > 0]
         is_open = f"is_open AND bucket_order = {order} AND expires_at > {{0}}"
-        found = _first_lots(session, open_ones, is_open, now)
+        found = _first_lots(session, wallets, open_ones, is_open, now)
         pinned = [wallet.account_id for wallet in wallets.values() if wallet.held[order] > 0]
         if pinned:
             is_held = f"NOT is_open AND held_credits > 0 AND bucket = '{bucket}' AND expires_at > {{0}}"
-            for account_id, held in _first_lots(session, pinned, is_held, datetime.min.replace(tzinfo=UTC)).items():
+            ever = datetime.min.replace(tzinfo=UTC)
+            for account_id, held in _first_lots(session, wallets, pinned, is_held, ever).items():
                 found[account_id] = sorted([*found[account_id], *held], key=spend_order)
         for account_id, of_bucket in found.items():
             lots[account_id] += of_bucket[:LOTS_MAX]
     return lots
 
 
-def _first_lots(session: Session, owners: Sequence[str], where: str, bound: datetime) -> dict[str, list[Lot]]:
+def _first_lots(
+    session: Session, wallets: Mapping[str, Wallet], owners: Sequence[str], where: str, bound: datetime
+) -> dict[str, list[Lot]]:
     rows = select_first(
         session,
         "lots",
@@ -153,7 +163,7 @@ def _first_lots(session: Session, owners: Sequence[str], where: str, bound: date
     )
     found: dict[str, list[Lot]] = defaultdict(list)
     for row in rows:
-        found[row[0]].append(books.lot_of(row))
+        found[row[0]].append(books.present(books.lot_of(row), wallets[row[0]].front))
     return defaultdict(list, {owner: sorted(lots, key=spend_order) for owner, lots in found.items()})
 
 
@@ -202,7 +212,7 @@ def _rolled_back(session: Session, wallet: Wallet, at: datetime) -> BalanceView:
             if kind in ("hold", "hold_release"):
                 released[entry.lot_id] += entry.credits
     lots = []
-    for lot in _all_lots(session, account_id, set(moved)):
+    for lot in _all_lots(session, wallet, set(moved)):
         remaining = lot.remaining_credits - moved[lot.lot_id]
         then = structs.replace(
             lot,
@@ -220,8 +230,9 @@ def _rolled_back(session: Session, wallet: Wallet, at: datetime) -> BalanceView:
     return replace(view, expiring=expiring_of(lots, at))
 
 
-def _all_lots(session: Session, account_id: str, moved: set[str]) -> list[Lot]:
+def _all_lots(session: Session, wallet: Wallet, moved: set[str]) -> list[Lot]:
     """Lots that hold something now, and those that later rows moved."""
+    account_id = wallet.account_id
     table = Base.metadata.tables["lots"]
     holding = select(*(table.c[name] for name in books.LOT)).where(
         table.c.account_id == account_id, or_(table.c.is_open, table.c.held_credits > 0)
@@ -229,7 +240,7 @@ def _all_lots(session: Session, account_id: str, moved: set[str]) -> list[Lot]:
     lots = {row[1]: books.lot_of(tuple(row)) for row in session.execute(holding)}
     missing = [(account_id, lot_id) for lot_id in moved if lot_id not in lots]
     rows = select_rows(session, "lots", books.LOT, ("account_id", "lot_id"), missing)
-    return [*lots.values(), *map(books.lot_of, rows)]
+    return [books.present(lot, wallet.front) for lot in (*lots.values(), *map(books.lot_of, rows))]
 
 
 def _spent_on_day_of(session: Session, wallet: Wallet, at: datetime, last: int) -> int:

@@ -13,7 +13,7 @@ from operator import attrgetter, itemgetter
 from engine.rules.alerts import next_warning
 from engine.rules.commands import Command, Grant, Spend, reach
 from engine.rules.errors import NotFound, WalletNotActive
-from engine.rules.ledger import Page, Wallet, pages_in_order, seq_in
+from engine.rules.ledger import FrontLot, Page, Wallet, pages_in_order, seq_in
 from engine.rules.lots import BUCKETS, Lot, spend_order
 from engine.store.bulk import Row, Rows, ask_first, ask_rows, insert_rows, select_rows, update_rows
 from engine.store.holds import add_due, add_holds, ask_holds, pinned, save_holds
@@ -25,12 +25,13 @@ from engine.store.usage import save_usage
 from engine.store.values import LOT as LOT
 from engine.store.values import TRANSACTION as TRANSACTION
 from engine.store.values import WALLET as WALLET
+from engine.store.values import front_of, front_value, uses_values
 from engine.store.values import lot_of as lot_of
 from engine.store.values import lot_row as lot_row
 from engine.store.values import new_wallet_row as new_wallet_row
+from engine.store.values import present as present
 from engine.store.values import transaction_of as transaction_of
 from engine.store.values import transaction_row as transaction_row
-from engine.store.values import uses_values
 from engine.store.values import wallet_of as wallet_of
 
 WALLET_MOVES = (
@@ -42,6 +43,7 @@ WALLET_MOVES = (
     "spent_credits",
     "used_credits",
     "uses",
+    "front_lot",
 )
 WALLET_RARE_ALONE = (
     "status",
@@ -59,12 +61,16 @@ LOT_RARE = ("is_open", *LOT_RARE_ALONE)
 ORDER = "bucket_order, expires_at, granted_seq"
 IS_CAMPAIGN = "reference_type = 'campaign'"
 FIRST_LOTS = 8
+RARE = ("source", "reference_id", "reverses_id", "purchase_id", "provider_id", "provider_name")
+RARE += ("capability_id", "outcome", "call_id", "api_key_id")
+PLAIN = tuple(name for name in TRANSACTION if name not in RARE)
+NOTHING_RARE = (None,) * len(RARE)
+_rare_values = itemgetter(*map(TRANSACTION.index, RARE))
+_plain_values = itemgetter(*map(TRANSACTION.index, PLAIN))
 _stored_wallet = itemgetter(*map(WALLET.index, WALLET_RARE))
 _wallet_values = attrgetter(*WALLET_RARE_ALONE)
 _stored_lot = itemgetter(*map(LOT.index, LOT_RARE_ALONE))
 _lot_values = attrgetter(*LOT_RARE_ALONE)
-REMAINING = LOT.index("remaining_credits")
-EXPIRES = LOT.index("expires_at")
 
 
 @dataclass(slots=True)
@@ -115,6 +121,7 @@ def load(session: AnySession, commands: Sequence[Command], now: datetime) -> dic
     """
     wanted = _wanted_by(commands)
     wanting = [account_id for account_id, credits in wanted.demand.items() if max(credits) > 0]
+    surely = [account_id for account_id in wanting if account_id in wanted.gaining]
     wallets = _ask_wallets(session, wanted.demand)
     answers = _ask_transactions(session, ("account_id", "operation", "idempotency_key"), wanted.keys)
     campaigns = _ask_transactions(session, ("account_id", "reference_id"), wanted.campaigns, IS_CAMPAIGN)
@@ -122,7 +129,7 @@ def load(session: AnySession, commands: Sequence[Command], now: datetime) -> dic
     reversals = _ask_transactions(session, ("account_id", "reverses_id"), wanted.debits)
     bought = ask_rows(session, "lots", LOT, ("account_id", "purchase_id"), list(wanted.purchases))
     held = ask_holds(session, wanted.holds)
-    first = _ask_open(session, wanting, [now] * len(wanting), FIRST_LOTS)
+    first = _ask_open(session, surely, [now] * len(surely), FIRST_LOTS)
     pages = _pages_of(wallets(), now)
     _add_answers(session, pages, answers())
     _add_campaigns(pages, campaigns())
@@ -133,12 +140,17 @@ def load(session: AnySession, commands: Sequence[Command], now: datetime) -> dic
     add_keys(session, pages, wanted.api_keys)
     _add_lots(pages, select_rows(session, "lots", LOT, ("account_id", "lot_id"), pinned(pages)))
     demand = {account_id: _reachable(wanted, page) for account_id, page in pages.items()}
-    _add_open(session, pages, demand, first())
+    others = [a for a in wanting if a not in wanted.gaining and a in pages and not _has_enough(pages[a], demand[a])]
+    _add_open(session, pages, demand, first() + _ask_open(session, others, [now] * len(others), FIRST_LOTS)())
     _add_due(session, pages)
     for page in pages.values():
         page.order = [lot for lot in page.lots.values() if lot.remaining_credits > 0]
         if len(page.order) > 1:
             page.order.sort(key=spend_order)
+    for account_id in (*surely, *others):
+        if account_id in pages:
+            page = pages[account_id]
+            page.front = next((lot for lot in page.order if lot.expires_at > page.at), None)
     return pages
 
 
@@ -157,6 +169,12 @@ def lock_open(session: AnySession, account_id: str, now: datetime) -> Page:
     return page
 
 
+def front_lot(session: AnySession, account_id: str) -> FrontLot | None:
+    """The lot that the account's wallet carries, for readers of lots: see `present`."""
+    rows = select_rows(session, "wallets", ("front_lot",), ("account_id",), [(account_id,)])
+    return front_of(rows[0][0]) if rows else None
+
+
 def _ask_wallets(session: AnySession, account_ids: Iterable[str]) -> Rows:
     return ask_rows(session, "wallets", WALLET, ("account_id",), [(a,) for a in account_ids], lock=True)
 
@@ -167,6 +185,10 @@ def _pages_of(rows: Iterable[Row], now: datetime) -> dict[str, Page]:
         wallet = wallet_of(row)
         page = Page(wallet=wallet, at=max(now, wallet.last_at))
         page.stored[wallet.account_id] = _stored_wallet(row)
+        if wallet.front is not None:
+            page.front = lot = wallet.front.lot
+            page.lots[lot.lot_id] = lot
+            page.stored[lot.lot_id] = (wallet.front.row_credits, *_lot_rare(lot))
         pages[wallet.account_id] = page
     return pages
 
@@ -194,7 +216,7 @@ def _add_lots(pages: dict[str, Page], rows: Iterable[Row]) -> None:
         if page is not None and row[1] not in page.lots:
             lot = lot_of(row)
             page.lots[lot.lot_id] = lot
-            page.stored[lot.lot_id] = (lot.remaining_credits > 0, *_stored_lot(row))
+            page.stored[lot.lot_id] = (lot.remaining_credits, lot.remaining_credits > 0, *_stored_lot(row))
 
 
 def _add_answers(session: AnySession, pages: dict[str, Page], rows: Iterable[Row]) -> None:
@@ -239,15 +261,14 @@ def _add_open(session: AnySession, pages: dict[str, Page], demand: dict[str, int
     limit = FIRST_LOTS
     while rows:
         _add_lots(pages, rows)
-        loaded: dict[str, list[Row]] = defaultdict(list)
-        for row in rows:
-            loaded[row[0]].append(row)
+        loaded: dict[str, list[Lot]] = defaultdict(list)
+        for account_id, lot_id, *_ in rows:
+            if account_id in pages:
+                loaded[account_id].append(pages[account_id].lots[lot_id])
         short = [
             account_id
             for account_id, lots in loaded.items()
-            if len(lots) == limit
-            and account_id in pages
-            and _live_credits(lots, pages[account_id].at) < demand[account_id]
+            if len(lots) == limit and _live_credits(lots, pages[account_id].at) < demand[account_id]
         ]
         limit *= 8
         rows = _ask_open(session, short, [pages[account_id].at for account_id in short], limit)()
@@ -265,8 +286,15 @@ def _reachable(wanted: _Wanted, page: Page) -> int:
     return sum([credits for credits in demand if credits <= most])
 
 
-def _live_credits(lots: Iterable[Row], at: datetime) -> int:
-    return sum(row[REMAINING] for row in lots if row[EXPIRES] > at)
+def _has_enough(page: Page, demand: int) -> bool:
+    """Whether the lot that the wallet carries is all that the batch can draw from."""
+    if page.wallet.is_due(page.at):
+        return False
+    return demand <= (0 if page.front is None else page.front.remaining_credits)
+
+
+def _live_credits(lots: Iterable[Lot], at: datetime) -> int:
+    return sum([lot.remaining_credits for lot in lots if lot.expires_at > at])
 
 
 def _add_due(session: AnySession, pages: dict[str, Page]) -> None:
@@ -285,17 +313,24 @@ def _add_due(session: AnySession, pages: dict[str, Page]) -> None:
 
 
 def save(session: AnySession, pages: Iterable[Page]) -> None:
-    """Write what the batch changed: one row a wallet, one a lot, one a transaction."""
+    """Write what the batch changed: one row a wallet, one a transaction, one a lot that its wallet does not carry."""
     changed = [page for page in pages_in_order(pages) if page.is_changed]
     ask_recharges(session, changed)
     save_usage(session, changed)
-    _save_wallets(session, changed)
     _save_lots(session, changed)
-    written = [transaction_row(row) for page in changed for row in page.written]
-    insert_rows(session, "transactions", TRANSACTION, written)
+    _save_wallets(session, changed)
+    _save_rows(session, [transaction_row(row) for page in changed for row in page.written])
     save_holds(session, changed)
     save_key_uses(session, changed)
     save_messages(session, changed)
+
+
+def _save_rows(session: AnySession, written: Sequence[Row]) -> None:
+    """Write ledger rows. Plain ones, as most spends are, name only what stands in them."""
+    plain = [_plain_values(row) for row in written if _rare_values(row) == NOTHING_RARE]
+    insert_rows(session, "transactions", PLAIN, plain)
+    if len(plain) < len(written):
+        insert_rows(session, "transactions", TRANSACTION, [row for row in written if _rare_values(row) != NOTHING_RARE])
 
 
 def _save_wallets(session: AnySession, changed: Iterable[Page]) -> None:
@@ -305,6 +340,7 @@ def _save_wallets(session: AnySession, changed: Iterable[Page]) -> None:
         wallet = page.wallet
         moves = (wallet.account_id, wallet.seq, wallet.head, *wallet.available)
         moves += (wallet.last_at, wallet.spent_on, wallet.spent_credits, *uses_values(wallet.uses))
+        moves += (front_value(wallet.front),)
         others = _wallet_rare(wallet)
         if page.stored.get(wallet.account_id) == others:
             moved.append(moves)
@@ -320,19 +356,34 @@ def _save_lots(session: AnySession, changed: Iterable[Page]) -> None:
     rare: list[Row] = []
     for page in changed:
         account_id = page.wallet.account_id
+        front = _carry_front(page)
         for lot in page.new_lots:
             page.touched.pop(lot.lot_id, None)
             warn_at = next_warning(lot.expires_at, lot.granted_at)
             new.append((*lot_row(account_id, lot), BUCKETS.index(lot.bucket), lot.remaining_credits > 0, warn_at))
         for lot in page.touched.values():
             others = _lot_rare(lot)
-            if page.stored.get(lot.lot_id) == others:
-                moved.append((account_id, lot.lot_id, lot.remaining_credits))
-            else:
+            if page.stored[lot.lot_id][1:] != others:
                 rare.append((account_id, lot.lot_id, lot.remaining_credits, *others))
+            elif lot is not front:
+                moved.append((account_id, lot.lot_id, lot.remaining_credits))
     insert_rows(session, "lots", (*LOT, "bucket_order", "is_open", "warn_at"), new)
     update_rows(session, "lots", ("account_id", "lot_id"), LOT_MOVES, moved)
     update_rows(session, "lots", ("account_id", "lot_id"), LOT_MOVES + LOT_RARE, rare)
+
+
+def _carry_front(page: Page) -> Lot | None:
+    """Let the wallet carry the lot that is first now; what it carries no longer goes to the lot's own row."""
+    carried, front = page.wallet.front, page.front_lot()
+    if carried is not None and carried.lot is not front:
+        page.touched[carried.lot.lot_id] = carried.lot
+    if front is None:
+        page.wallet.front = None
+        return None
+    stored: Row = page.stored.get(front.lot_id, ())
+    is_kept = stored[1:] == _lot_rare(front)
+    page.wallet.front = FrontLot(stored[0] if is_kept else front.remaining_credits, front)
+    return front
 
 
 def _wallet_rare(wallet: Wallet) -> Row:

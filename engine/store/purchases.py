@@ -31,7 +31,8 @@ def get_purchase(session: Session, account_id: str, purchase_id: str, *, lock: b
 def purchase_lots(session: Session, account_id: str, purchase_id: str) -> tuple[Lot, ...]:
     """The purchase's lots, base before bonus."""
     rows = select_rows(session, "lots", books.LOT, ("account_id", "purchase_id"), [(account_id, purchase_id)])
-    return tuple(sorted(map(books.lot_of, rows), key=lambda lot: lot.granted_seq))
+    front = books.front_lot(session, account_id)
+    return tuple(sorted((books.present(books.lot_of(row), front) for row in rows), key=lambda lot: lot.granted_seq))
 
 
 def known_facts(session: Session, account_id: str, purchase_id: str) -> list[KnownFact]:

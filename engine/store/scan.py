@@ -11,18 +11,19 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from typing import TypeVar
 
+from msgspec import structs
 from sqlalchemy import text
 from sqlmodel import Session
 
 from engine.rules.holds import Hold
 from engine.rules.ledger import DayUse, Wallet
-from engine.rules.lots import BUCKETS, Lot
+from engine.rules.lots import BUCKETS, Lot, spend_order
 from engine.rules.usage import added_up
 from engine.store import books
 from engine.store.bulk import Row, select_rows
 from engine.store.holds import HOLD, hold_of
 from engine.store.pens import pen_of
-from engine.store.values import USED_ON, uses_values
+from engine.store.values import FRONT, USED_ON, front_value, uses_values
 
 T = TypeVar("T")
 CREATED = books.TRANSACTION.index("created_at")
@@ -148,6 +149,7 @@ def beside(session: Session, account_ids: Sequence[str]) -> dict[str, Beside]:
     wallets = {row[0]: _wallet(row) for row in select_rows(session, "wallets", books.WALLET, KEY[:1], keys)}
     for account_id, wallet in wallets.items():
         uses[account_id] += wallet.uses
+        lots[account_id] = _with_front(wallet, lots[account_id])
     return {
         each: Beside(wallets.get(each), tuple(lots[each]), tuple(added_up(uses[each])), tuple(holds[each]))
         for each in account_ids
@@ -164,9 +166,22 @@ def _grouped(rows: Iterable[Row], read: Callable[[Row], T]) -> dict[str, list[T]
 def _wallet(row: Row) -> Wallet:
     wallet = books.wallet_of(row)
     days: set[object] = {use.day for use in wallet.uses} or {None}
-    if days != {row[USED_ON]} or uses_values(wallet.uses) != row[USED_ON + 1 :]:
+    if days != {row[USED_ON]} or uses_values(wallet.uses) != row[USED_ON + 1 : FRONT]:
         raise ValueError(f"the uses of {row[0]} are not of the day, or not the sum, that its wallet says")
+    if front_value(wallet.front) != row[FRONT]:
+        raise ValueError(f"the lot that the wallet of {row[0]} carries is not written as we write it")
     return wallet
+
+
+def _with_front(wallet: Wallet, lots: list[Lot]) -> list[Lot]:
+    """The lots as they are; what the wallet carries must be its first, and its row as it was written."""
+    front = wallet.front
+    if front is None:
+        return lots
+    first = min((lot for lot in lots if lot.remaining_credits > 0), key=spend_order, default=None)
+    if first != structs.replace(front.lot, remaining_credits=front.row_credits) or front.lot.remaining_credits <= 0:
+        raise ValueError(f"the wallet carries {front.lot.lot_id} as something else than its first lot")
+    return [books.present(lot, front) for lot in lots]
 
 
 def _lot(row: Row) -> Lot:

@@ -10,6 +10,7 @@ from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
 from engine.rules.subscriptions import Ending, Terms
+from engine.store.books import front_lot
 from engine.store.tables import (
     AccountRow,
     ClaimRow,
@@ -183,7 +184,7 @@ def claimed_account(session: Session, provider: str, kind: str, object_id: str) 
 def ending_lots(session: Session, account_id: str, ends_at: datetime) -> list[Ending]:
     """The monthly lots of plans that end at an instant: what is left of them, or was when they ended."""
     rows = session.exec(
-        select(col(LotRow.remaining_credits) + col(LotRow.expired_credits), TransactionRow.operation)
+        select(LotRow.lot_id, LotRow.remaining_credits, LotRow.expired_credits, TransactionRow.operation)
         .join(
             TransactionRow,
             (col(TransactionRow.account_id) == col(LotRow.account_id))
@@ -196,7 +197,12 @@ def ending_lots(session: Session, account_id: str, ends_at: datetime) -> list[En
             LotRow.expires_at == ends_at,
         )
     ).all()
-    return [Ending(credits, operation == ROLLOVER) for credits, operation in rows]
+    front = front_lot(session, account_id)
+    carried = {} if front is None else {front.lot.lot_id: front.lot.remaining_credits}
+    return [
+        Ending(carried.get(lot_id, remaining) + expired, operation == ROLLOVER)
+        for lot_id, remaining, expired, operation in rows
+    ]
 
 
 ROLLOVER = "rollover"

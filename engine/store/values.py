@@ -6,7 +6,7 @@ from operator import attrgetter
 
 import msgspec
 
-from engine.rules.ledger import DayUse, Entry, Transaction, Wallet
+from engine.rules.ledger import DayUse, Entry, FrontLot, Transaction, Wallet
 from engine.rules.lots import BUCKETS, NEVER, Lot
 from engine.store.bulk import Row
 
@@ -31,8 +31,9 @@ WALLET = (
     "used_on",
     "used_credits",
     "uses",
+    "front_lot",
 )
-USED_ON, USES = WALLET.index("used_on"), WALLET.index("uses")
+USED_ON, USES, FRONT = map(WALLET.index, ("used_on", "uses", "front_lot"))
 LOT = (
     "account_id",
     "lot_id",
@@ -56,6 +57,7 @@ ENTRIES = TRANSACTION.index("entries")
 _lot_values = attrgetter(*LOT[1:])
 _entries = msgspec.json.Decoder(tuple[Entry, ...])
 _uses = msgspec.json.Decoder(tuple[DayUse, ...])
+_front = msgspec.json.Decoder(FrontLot)
 _json = msgspec.json.Encoder()
 
 
@@ -63,7 +65,8 @@ def wallet_of(row: Row) -> Wallet:
     made: Callable[..., Wallet] = Wallet
     totals = list(row[5:8]), list(row[8:11])
     ends, settings, uses = row[15] or NEVER, row[16:USED_ON], uses_of(row[USES])
-    return made(*row[:3], bytes(row[3]), row[4], *totals, *row[11:15], ends, *settings, uses)
+    front = front_of(row[FRONT])
+    return made(*row[:3], bytes(row[3]), row[4], *totals, *row[11:15], ends, *settings, uses, front)
 
 
 def uses_of(stored: str | None) -> tuple[DayUse, ...]:
@@ -77,8 +80,23 @@ def uses_values(uses: tuple[DayUse, ...]) -> tuple[int | None, str | None]:
     return sum([use.credits_spent for use in uses]), _json.encode(uses).decode()
 
 
+def front_of(stored: str | None) -> FrontLot | None:
+    return None if stored is None else _front.decode(stored)
+
+
+def front_value(front: FrontLot | None) -> str | None:
+    """`front_lot` of a wallet's row."""
+    return None if front is None else _json.encode(front).decode()
+
+
 def lot_of(row: Row) -> Lot:
+    """A lot as its own row says: `present` has what remains of it where its wallet carries it."""
     return Lot(*row[1:])
+
+
+def present(lot: Lot, front: FrontLot | None) -> Lot:
+    """The lot as it is, whether its row says so or its wallet does."""
+    return lot if front is None or front.lot.lot_id != lot.lot_id else front.lot
 
 
 def transaction_of(row: Row) -> Transaction:
@@ -100,4 +118,4 @@ def transaction_row(row: Transaction) -> Row:
 
 def new_wallet_row(account_id: str, now: datetime) -> Row:
     """The row of an empty wallet, in the order of `WALLET`."""
-    return (account_id, "active", 0, b"", 0, 0, 0, 0, 0, 0, 0, NEVER, now, now.date(), 0, NEVER, *[None] * 8)
+    return (account_id, "active", 0, b"", 0, 0, 0, 0, 0, 0, 0, NEVER, now, now.date(), 0, NEVER, *[None] * 9)

@@ -1,6 +1,7 @@
 """What tests of the engine share: a clock they move, ids that count, wallets to try things on."""
 
 import itertools
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -8,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 
 import psycopg
+from msgspec import structs
 from sqlalchemy import select
 from sqlalchemy.engine import make_url
 from sqlmodel import Session
@@ -16,7 +18,7 @@ from engine.rules.commands import Grant, Spend
 from engine.rules.decisions import Terms
 from engine.rules.holds import Hold, HoldRules
 from engine.rules.ledger import Mint, Transaction, Wallet
-from engine.rules.lots import BUCKETS, Bucket, Lot
+from engine.rules.lots import BUCKETS, Bucket, Lot, spend_order
 from engine.store import books
 from engine.store.bulk import insert_rows
 from engine.store.database import Database, transact
@@ -123,10 +125,19 @@ def rows_of(session: Session, account_id: str) -> list[Transaction]:
 
 
 def lots_of(session: Session, account_id: str) -> list[Lot]:
-    """The wallet's lots, in order of the `seq` that granted them."""
-    table = Base.metadata.tables["lots"]
+    """The wallet's lots, in order of the `seq` that granted them, with what its wallet says of the one it carries."""
+    table, wallets = Base.metadata.tables["lots"], Base.metadata.tables["wallets"]
     statement = select(*(table.c[name] for name in Lot.__struct_fields__)).where(table.c.account_id == account_id)
-    return [Lot(*row) for row in session.connection().execute(statement.order_by(table.c.granted_seq))]
+    lots = [Lot(*row) for row in session.connection().execute(statement.order_by(table.c.granted_seq))]
+    front = select(wallets.c.front_lot).where(wallets.c.account_id == account_id)
+    carried = session.connection().execute(front).scalar()
+    if carried is not None:
+        row_credits, (lot_id, *rest) = json.loads(carried)
+        first = min((lot for lot in lots if lot.remaining_credits > 0), key=spend_order)
+        assert (first.lot_id, first.remaining_credits) == (lot_id, row_credits), "the first, as its row says"
+        first.remaining_credits = rest[Lot.__struct_fields__.index("remaining_credits") - 1]
+        assert first.remaining_credits > 0, "what is drained is not carried"
+    return lots
 
 
 def holds_of(session: Session, account_id: str) -> list[Hold]:
@@ -137,9 +148,10 @@ def holds_of(session: Session, account_id: str) -> list[Hold]:
 
 
 def wallet_of(session: Session, account_id: str) -> Wallet:
+    """The wallet but for what it carries of a lot: `lots_of` has that."""
     table = Base.metadata.tables["wallets"]
     statement = select(*(table.c[name] for name in books.WALLET)).where(table.c.account_id == account_id)
-    return books.wallet_of(tuple(session.connection().execute(statement).one()))
+    return structs.replace(books.wallet_of(tuple(session.connection().execute(statement).one())), front=None)
 
 
 @contextmanager

@@ -28,7 +28,8 @@ class WalletRow(Base, table=True):
     """The unit of locking: the chain's head, debt, and totals per bucket as a checked cache.
 
     `uses` are those of its newest day that are not in `usage_daily`, as JSON; `used_on` and `used_credits` are their
-    day and sum, for questions about all accounts.
+    day and sum, for questions about all accounts. `front_lot` is the first lot in spend order, as JSON: what its own
+    row says remains, and the lot with what does remain. A spend from it writes no lot.
     """
 
     __tablename__ = "wallets"
@@ -73,12 +74,14 @@ class WalletRow(Base, table=True):
     used_on: date | None = None
     used_credits: int | None = big(nullable=True)
     uses: str | None = None
+    front_lot: str | None = None
 
 
 class LotRow(Base, table=True):
     """Credits granted together; the partial index is the spend order of what can still be drawn.
 
-    `is_open` (something remains) is a column of its own so that a draw that leaves something touches no index.
+    `is_open` (something remains) is a column of its own so that a draw that leaves something touches no index. What
+    remains of the first lot in spend order is said by `front_lot` of the wallet, where it names the lot.
     `warn_at` is when the customer is next told that it expires, if ever.
     """
 

@@ -1,6 +1,5 @@
 """`POST /v1/spends/batch`: up to a thousand spends of any accounts, each with its own key and outcome."""
 
-import asyncio
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -12,7 +11,7 @@ from api.scope import Answer, Call, Resource, checked_key
 from api.spends import DrawView, SpendBody, spend_answer, spend_command
 from api.transactions import TransactionView, View
 from engine.rules.commands import Command, Outcome, Posted, Spend
-from engine.rules.errors import Refusal, Unavailable
+from engine.rules.errors import Refusal
 from engine.runtime import Runtime
 
 BATCH_MAX = 1_000
@@ -75,8 +74,6 @@ def _batch_spend(runtime: Runtime, item: BatchItem, actor: str) -> Spend:
 
 def _batch_result(runtime: Runtime, outcome: Outcome | BaseException) -> object:
     prefix = runtime.catalog.error_prefix
-    if isinstance(outcome, asyncio.CancelledError):
-        outcome = Unavailable("The database does not answer; this spend's key tells what became of it.")
     if isinstance(outcome, Refusal):
         return problem(outcome, prefix)
     if isinstance(outcome, BaseException):

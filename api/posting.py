@@ -23,13 +23,12 @@ async def carry_out(runtime: Runtime, command: Command) -> Posted | Planned:
 
 async def carry_out_all(runtime: Runtime, commands: Sequence[Command]) -> list[Outcome | BaseException]:
     """Post many commands; one that the database could not do, or not in time, is an error of its own."""
-    if not commands:
-        return []
-    futures = [outcome_of(runtime.group, command) for command in commands]
-    _, late = await asyncio.wait(futures, timeout=2 * runtime.db.deadline_seconds)
-    for future in late:
-        future.cancel()
-    return await asyncio.gather(*futures, return_exceptions=True)
+    batch = runtime.group.submit_batch(commands)
+    _, late = await asyncio.wait([asyncio.wrap_future(batch)], timeout=2 * runtime.db.deadline_seconds)
+    if late:
+        batch.cancel()
+    unknown = Unavailable("The database does not answer; this command's key tells what became of it.")
+    return [unknown if answer is None else answer for answer in batch.answers]
 
 
 async def look_up(runtime: Runtime, read: Read[K, V], key: K) -> V | None:

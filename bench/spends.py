@@ -216,8 +216,8 @@ def whole_batches(group: GroupCommit, commands: Iterator[Spend], size: int, seco
     start = time.perf_counter()
     count = 0
     while time.perf_counter() - start < seconds:
-        for future in group.submit_all([next(commands) for _ in range(size)]):
-            assert isinstance(future.result(), Posted)
+        answers = group.submit_batch([next(commands) for _ in range(size)]).result()
+        assert all(isinstance(answer, Posted) for answer in answers)
         count += size
     return Measure(count / (time.perf_counter() - start)), count
 

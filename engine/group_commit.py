@@ -29,6 +29,48 @@ BATCH_SIZE_MAX = 512
 
 
 Item = tuple[Command, Waiter[Outcome]]
+Answer = Outcome | BaseException
+"""What became of one command of many: its outcome, or why the database could not do it."""
+
+
+class Batch(Future[list[Answer | None]]):
+    """Many commands on their way: the future of all their answers, in order."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.answers: list[Answer | None] = [None] * size
+        """Those that are known by now; `None` for what is still on its way."""
+        self._left = size
+        self._lock = threading.Lock()
+        if size == 0:
+            self.set_result([])
+
+    def put(self, place: int, answer: Answer) -> None:
+        self.answers[place] = answer
+        with self._lock:
+            self._left -= 1
+            is_whole = self._left == 0
+        if is_whole and self.set_running_or_notify_cancel():
+            self.set_result(self.answers)
+
+
+class _Place:
+    """The waiter of one command of a batch."""
+
+    __slots__ = ("_batch", "_place")
+
+    def __init__(self, batch: Batch, place: int) -> None:
+        self._batch = batch
+        self._place = place
+
+    def set_running_or_notify_cancel(self) -> bool:
+        return not self._batch.cancelled()
+
+    def set_result(self, result: Outcome, /) -> None:
+        self._batch.put(self._place, result)
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        self._batch.put(self._place, exception)
 
 
 class GroupCommit:
@@ -47,13 +89,14 @@ class GroupCommit:
     def submit_all(self, commands: Sequence[Command]) -> "list[Future[Outcome]]":
         """Queue many commands at once, in order for each wallet; those of a lane go together."""
         futures: list[Future[Outcome]] = [Future() for _ in commands]
-        items: dict[_Lane, list[Item]] = {}
-        for command, future in zip(commands, futures, strict=True):
-            items.setdefault(self._lane_of(command), []).append((command, future))
-        for lane, mine in items.items():
-            for start in range(0, len(mine), BATCH_SIZE_MAX):
-                lane.put(mine[start : start + BATCH_SIZE_MAX])
+        self._put(commands, futures)
         return futures
+
+    def submit_batch(self, commands: Sequence[Command]) -> "Batch":
+        """`submit_all` with one answer for all of them: a future for each costs as much as carrying it out."""
+        batch = Batch(len(commands))
+        self._put(commands, [_Place(batch, n) for n in range(len(commands))])
+        return batch
 
     def submit_for(self, waiter: Waiter[Outcome], command: Command) -> None:
         """Queue one command for a waiter of the caller's own."""
@@ -67,6 +110,14 @@ class GroupCommit:
     def close(self) -> None:
         for lane in self._lanes:
             lane.close()
+
+    def _put(self, commands: Sequence[Command], waiters: Sequence[Waiter[Outcome]]) -> None:
+        items: dict[_Lane, list[Item]] = {}
+        for command, waiter in zip(commands, waiters, strict=True):
+            items.setdefault(self._lane_of(command), []).append((command, waiter))
+        for lane, mine in items.items():
+            for start in range(0, len(mine), BATCH_SIZE_MAX):
+                lane.put(mine[start : start + BATCH_SIZE_MAX])
 
     def _lane_of(self, command: Command) -> "_Lane":
         return self._lanes[zlib.crc32(command.account_id.encode()) % len(self._lanes)]

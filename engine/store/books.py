@@ -61,8 +61,10 @@ LOT_RARE = ("is_open", *LOT_RARE_ALONE)
 ORDER = "bucket_order, expires_at, granted_seq"
 IS_CAMPAIGN = "reference_type = 'campaign'"
 FIRST_LOTS = 8
-RARE = ("source", "reference_id", "reverses_id", "purchase_id", "provider_id", "provider_name")
-RARE += ("capability_id", "outcome", "call_id", "api_key_id")
+RARE = (
+    *("source", "reference_id", "reverses_id", "purchase_id", "provider_id", "provider_name"),
+    *("capability_id", "outcome", "call_id", "api_key_id"),
+)
 PLAIN = tuple(name for name in TRANSACTION if name not in RARE)
 NOTHING_RARE = (None,) * len(RARE)
 _rare_values = itemgetter(*map(TRANSACTION.index, RARE))

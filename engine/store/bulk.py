@@ -6,7 +6,7 @@ there. `ask_…` says what is wanted and `Rows` waits for the answer: where stat
 (`engine/store/letters.py`), several then share a round trip.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timezone
 from functools import cache, lru_cache, partial
 from typing import Any
@@ -20,6 +20,7 @@ from engine.store.statements import Kind
 Row = tuple[Any, ...]
 Rows = Callable[[], list[Row]]
 """The answer to a statement; called once."""
+_rows = msgspec.json.Decoder(list[list[Any]])
 
 
 def insert_rows(session: AnySession, table: str, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
@@ -136,7 +137,7 @@ def ask_rows(
         if len(distinct) == 1:
             statement = statements.select_row(table, columns, keys, where, False, "?")
             return _ask(pen, statement, _to_sqlite(kinds, distinct)[0], read)
-        return _ask(pen, statements.select_on_sqlite(table, columns, keys, where), _json(kinds, distinct), read)
+        return _ask_told(pen, statements.select_on_sqlite(table, columns, keys, where), _json(kinds, distinct), read)
     if len(distinct) == 1:
         return _ask(pen, statements.select_row(table, columns, keys, where, lock, "%s"), _texts(kinds, distinct[0]))
     return _ask(pen, statements.select_on_postgresql(table, columns, keys, where, lock), _arrays(kinds, distinct))
@@ -184,7 +185,7 @@ def ask_first(
             statement = statements.first_of_one(table, columns, len(bound_kinds), where, order, limit, "?")
             return _ask(pen, statement, _to_sqlite(("text", *bound_kinds), wanted)[0], read)
         statement = statements.first_on_sqlite(table, columns, len(bound_kinds), where, order, limit)
-        return _ask(pen, statement, _json(("text", *bound_kinds), wanted), read)
+        return _ask_told(pen, statement, _json(("text", *bound_kinds), wanted), read)
     if len(wanted) == 1:
         statement = statements.first_of_one(table, columns, len(bound_kinds), where, order, limit, "%s")
         return _ask(pen, statement, _texts(("text", *bound_kinds), wanted[0]))
@@ -222,6 +223,13 @@ def _ask(pen: Pen, statement: str, values: Sequence[Any], sqlite_kinds: tuple[Ki
         return found if sqlite_kinds is None else _from_sqlite(sqlite_kinds, found)
 
     return rows
+
+
+def _ask_told(pen: Pen, statement: str, values: Sequence[Any], kinds: tuple[Kind, ...]) -> Rows:
+    """Ask SQLite for rows that it tells as one JSON text."""
+    told = _ask(pen, statement, values)
+    hexes = tuple((place, bytes.fromhex) for place, kind in enumerate(kinds) if kind == "bytea")
+    return lambda: _turned(_readers(kinds) + hexes, _rows.decode(told()[0][0]))
 
 
 def _kind_of(value: object) -> Kind:
@@ -325,7 +333,10 @@ def _instant(text: str) -> datetime:
 
 
 def _from_sqlite(kinds: tuple[Kind, ...], rows: Sequence[Row]) -> list[Row]:
-    readers = _readers(kinds)
+    return _turned(_readers(kinds), rows)
+
+
+def _turned(readers: Sequence[tuple[int, Callable[[Any], Any]]], rows: Iterable[Sequence[Any]]) -> list[Row]:
     turned = []
     for row in rows:
         values = list(row)

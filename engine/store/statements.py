@@ -154,12 +154,22 @@ def add_on_postgresql(table: str, keys: Names, sums: Names, latest: str) -> str:
     return f"UPDATE {table} t SET {', '.join(settings)} FROM {source} WHERE {match}"  # noqa: S608
 
 
+def _told(table: str, columns: Names) -> str:
+    """SQLite: all rows as one JSON text, bytes as hex.
+
+    Its driver lets go of the interpreter at each row, and must win it back from whoever took it meanwhile.
+    """
+    kinds = zip(columns, kinds_of(table, columns), strict=True)
+    values = ", ".join(f"hex(t.{column})" if kind == "bytea" else f"t.{column}" for column, kind in kinds)
+    return f"json_group_array(json_array({values}))"
+
+
 @cache
 def select_on_sqlite(table: str, columns: Names, keys: Names, where: str) -> str:
-    names = ", ".join(f"t.{column}" for column in columns)
+    """The rows as one JSON text."""
     wanted = ["w.wanted"] if len(keys) == 1 else [f"w.wanted->>{n}" for n in range(len(keys))]
     match = [f"t.{key} = {value}" for key, value in zip(keys, wanted, strict=True)] + ([where] if where else [])
-    return f"SELECT {names} FROM {_WANTED} CROSS JOIN {table} t ON {' AND '.join(match)}"  # noqa: S608
+    return f"SELECT {_told(table, columns)} FROM {_WANTED} CROSS JOIN {table} t ON {' AND '.join(match)}"  # noqa: S608
 
 
 @cache
@@ -187,10 +197,10 @@ def select_row(table: str, columns: Names, keys: Names, where: str, lock: bool, 
 
 @cache
 def first_on_sqlite(table: str, columns: Names, bounds: int, where: str, order: str, limit: int) -> str:
-    names = ", ".join(f"t.{column}" for column in columns)
+    """The rows as one JSON text."""
     condition = where.format(*(f"w.wanted->>{n + 1}" for n in range(bounds)))
     return (
-        f"SELECT {names} FROM {_WANTED} CROSS JOIN {table} t ON t.rowid IN ("  # noqa: S608
+        f"SELECT {_told(table, columns)} FROM {_WANTED} CROSS JOIN {table} t ON t.rowid IN ("  # noqa: S608
         f"SELECT rowid FROM {table} WHERE account_id = w.wanted->>0 AND {condition} ORDER BY {order} LIMIT {limit})"
     )
 

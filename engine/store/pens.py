@@ -17,7 +17,7 @@ from engine.store.letters import Letter, Rows
 
 DriverError = DBAPIModule.Error
 
-ROWS_AT_ONCE = (128, 16, 4, 1)
+ROWS_AT_ONCE = (1, 2, 4, 8, 16, 32, 64, 128)
 """SQLite: a few sizes, so that the same few statements stay prepared; the widest row has some 30 values."""
 
 
@@ -65,15 +65,17 @@ class Pen:
             raise self.explained(error, statement) from error
 
     def run_rows(self, statement_of: Callable[[int], str], rows: Sequence[Sequence[Any]]) -> None:
-        """Run a statement over rows, many at a time (SQLite); `statement_of` writes it for so many.
+        """Run a statement over rows, many at a time (SQLite); `statement_of` writes it for so many, or fewer: rows
+        whose key is null are none.
 
         Each run lets go of the interpreter and must win it back from whoever took it meanwhile.
         """
-        done = 0
-        for size in ROWS_AT_ONCE:
-            while len(rows) - done >= size:
-                self.run(statement_of(size), tuple(chain.from_iterable(rows[done : done + size])))
-                done += size
+        assert all(row[0] is not None for row in rows), "a row without a key would be no row"
+        most = ROWS_AT_ONCE[-1]
+        for start in range(0, len(rows), most):
+            values = list(chain.from_iterable(rows[start : start + most]))
+            size = next(size for size in ROWS_AT_ONCE if size * len(rows[0]) >= len(values))
+            self.run(statement_of(size), values + [None] * (size * len(rows[0]) - len(values)))
 
     def explained(self, error: DriverError, statement: str) -> DBAPIError:
         """What the driver raised as SQLAlchemy would; a connection that is lost is dropped, its idle like with it."""

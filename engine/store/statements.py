@@ -60,7 +60,10 @@ def insert_row(table: str, columns: Names) -> str:
 
 @cache
 def insert_on_sqlite(table: str, columns: Names, rows: int) -> str:
-    return f"INSERT OR ROLLBACK INTO {table} ({', '.join(columns)}) {_values(len(columns), rows, '?')}"
+    """At most so many rows: one whose first value is null is none."""
+    values = _values(len(columns), rows, "?")
+    source = values if rows == 1 else f"SELECT * FROM ({values}) WHERE column1 IS NOT NULL"  # noqa: S608
+    return f"INSERT OR ROLLBACK INTO {table} ({', '.join(columns)}) {source}"
 
 
 @cache

@@ -2,7 +2,8 @@
 
 Money is integers of minor units with their currency. `roll-forward` closes by itself (opening + sold − recognised −
 breakage − refunded = closing), `cost-basis` is the same lot by lot, `recognised-revenue` and `breakage` are its parts
-by day and by lot, and `journal` is all of it in double entry: the lines of each transaction sum up to zero.
+by day and by lot, and `journal` is all of it in double entry: the lines of each transaction sum up to zero. What was
+paid and has no lot yet goes by its payment's id.
 """
 
 import csv
@@ -19,6 +20,7 @@ from typing import Protocol
 from api.csv_text import safe_cell
 from api.instants import instant
 from engine.finance import LotMonth, month_in_money
+from engine.flows.prepaid import prepaid_of
 from engine.rules.finance import Movement, RollForward, journal
 from engine.rules.periods import period_start
 from engine.store.database import Database, snapshot
@@ -101,7 +103,7 @@ def _write(
             writers[kind] = csv.writer(file, lineterminator="\r\n")
             writers[kind].writerow(HEADERS[kind])
         session = stack.enter_context(snapshot(db))
-        for found in month_in_money(session, month.start, month.end):
+        for found in month_in_money(session, month.start, month.end, prepaid_of):
             if isinstance(found, LotMonth):
                 totals[found.lot.currency].add_all(found.figures)
                 writers["cost-basis"].writerow(_lot_cells(found))

@@ -32,6 +32,17 @@ class Clock:
             return self._offset
 
 
+class StoppedClock(Clock):
+    """A clock that stands, for steps that are to happen in one instant."""
+
+    def __init__(self, at: datetime) -> None:
+        super().__init__()
+        self._at = at
+
+    def now(self) -> datetime:
+        return self._at
+
+
 def real_now() -> datetime:
     """Wall time, whatever the engine's clock says: for the age of webhooks and the length of sessions."""
     return datetime.now(timezone.utc)

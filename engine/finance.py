@@ -1,52 +1,166 @@
-"""A month in money, account by account from the ledger: every movement in order, then each lot's roll-forward."""
+"""A month in money, account by account from the ledger: every movement in order, then each lot's roll-forward.
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+A payment for credits that come later stands beside its lots, with what is still to become lots.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 from sqlmodel import Session
 
 from engine.rules.finance import LedgerLine, Movement, PaidLot, RollForward, move
+from engine.rules.prepaid import Prepaid
 from engine.store.finance import lines_after, paid_lots, paying_accounts
 
 CHUNK = 5_000
 
+ReadPrepaid = Callable[[Session, str, Sequence[PaidLot]], list[Prepaid]]
+"""Of an account, by its paid lots, the payments for credits that come later."""
+
 
 @dataclass(frozen=True, slots=True)
 class LotMonth:
-    """One lot over the month. `lot` stands as it is at the month's end."""
+    """One lot, or payment for lots to come, over the month. `lot` stands as it is at the month's end."""
 
-    lot: PaidLot
+    lot: PaidLot | Prepaid
     figures: RollForward
 
 
-def month_in_money(session: Session, start: datetime, end: datetime) -> Iterator[Movement | LotMonth]:
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """What befalls a payment for credits that come later, beside the lots it grants."""
+
+    created_at: datetime
+    what: Literal["paid", "back", "end"]
+    of: Prepaid
+    minor: int = 0
+
+
+@dataclass(slots=True)
+class _Account:
+    """The paid lots and payments of an account while its history is read; `seen` is the last row that was."""
+
+    account_id: str
+    lots: dict[str, PaidLot]
+    prepaid: dict[str, Prepaid]
+    figures: dict[str, RollForward]
+    seen: int = 0
+    is_open: bool = False
+    refunded: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def open(self) -> None:
+        """Note what each lot and payment had deferred when the month began."""
+        for lot in self.lots.values():
+            if lot.granted_seq <= self.seen:
+                self.figures[lot.lot_id].opening = lot.deferred_minor
+        for payment in self.prepaid.values():
+            self.figures[payment.lot_id].opening = payment.left_minor
+        self.is_open = True
+
+    def count(self, movement: Movement) -> Movement:
+        if movement.kind == "refunded" and movement.lot.purchase_id is not None:
+            self.refunded[movement.lot.purchase_id] += movement.minor
+        if self.is_open:
+            self.figures[movement.lot.lot_id].add(movement)
+        return movement
+
+
+def month_in_money(
+    session: Session, start: datetime, end: datetime, read_prepaid: ReadPrepaid
+) -> Iterator[Movement | LotMonth]:
     """What moved in `[start, end)`: of each account its movements by time, then its lots that had or moved money.
 
-    The session is a snapshot. Of an account only its paid lots are kept, never its rows.
+    The session is a snapshot. Of an account only its paid lots and payments are kept, never its rows.
     """
     for account_id in paying_accounts(session):
-        lots = {lot.lot_id: lot for lot in paid_lots(session, account_id)}
-        figures = {lot_id: RollForward() for lot_id in lots}
-        is_open = False
-        for line in _lines(session, account_id, lots, end):
-            if not is_open and line.created_at >= start:
-                _open(lots, figures, line)
-                is_open = True
-            for movement in move(line, lots):
-                if is_open:
-                    figures[movement.lot.lot_id].add(movement)
+        lots = paid_lots(session, account_id)
+        prepaid = read_prepaid(session, account_id, lots)
+        account = _Account(
+            account_id,
+            {lot.lot_id: lot for lot in lots},
+            {payment.purchase_id: payment for payment in prepaid},
+            {name: RollForward() for name in [*(lot.lot_id for lot in lots), *(each.lot_id for each in prepaid)]},
+        )
+        for step in _steps(session, account, end):
+            if not account.is_open and step.created_at >= start:
+                account.open()
+            for movement in _movements(step, account):
+                if account.is_open:
                     yield movement
-        if not is_open:
-            _open(lots, figures, None)
-        yield from _closed(lots, figures, end)
+        if not account.is_open:
+            account.open()
+        yield from _closed(account, end)
 
 
-def _lines(session: Session, account_id: str, lots: dict[str, PaidLot], end: datetime) -> Iterator[LedgerLine]:
+def _steps(session: Session, account: _Account, end: datetime) -> Iterator[LedgerLine | _Event]:
+    """Rows and what befell payments before `end`, by time; of one instant the rows come before what ends there."""
+    events = _events(list(account.prepaid.values()), end)
+    for line in _lines(session, account, end):
+        while events and (events[-1].created_at, events[-1].what == "end") <= (line.created_at, False):
+            yield events.pop()
+        yield line
+    yield from reversed(events)
+
+
+def _events(payments: Sequence[Prepaid], end: datetime) -> list[_Event]:
+    """All of them before `end`, the last one first."""
+    found = []
+    for payment in payments:
+        found.append(_Event(payment.granted_at, "paid", payment))
+        found += [_Event(max(back.at, payment.granted_at), "back", payment, back.minor) for back in payment.backs]
+        if payment.ends_at is not None:
+            found.append(_Event(payment.ends_at, "end", payment))
+    rank = {"paid": 0, "back": 1, "end": 2}
+    found.sort(key=lambda event: (event.created_at, rank[event.what], event.of.purchase_id), reverse=True)
+    return [event for event in found if event.created_at < end]
+
+
+def _movements(step: LedgerLine | _Event, account: _Account) -> Iterator[Movement]:
+    """What a step moves, with what it moves of the payment that it concerns."""
+    if isinstance(step, LedgerLine):
+        account.seen = step.seq
+    for movement in _befall(step) if isinstance(step, _Event) else move(step, account.lots):
+        yield account.count(movement)
+        line, payment = movement.line, account.prepaid.get(movement.lot.purchase_id or "")
+        if payment is None:
+            continue
+        if isinstance(movement.lot, PaidLot) and movement.kind == "sold" and payment.grants(line.seq):
+            payment.left_minor -= movement.minor
+            yield account.count(Movement(line, payment, "sold", 0, -movement.minor))
+        more = payment.square(account.refunded[payment.purchase_id])
+        if more != 0:
+            yield account.count(Movement(line, payment, "refunded", 0, more))
+
+
+def _befall(event: _Event) -> list[Movement]:
+    payment = event.of
+    match event.what:
+        case "paid":
+            payment.left_minor = payment.cost_minor
+            return [Movement(_line(event, "payment"), payment, "sold", 0, payment.cost_minor)]
+        case "back":
+            payment.back_minor += event.minor
+            return [Movement(_line(event, "refund"), payment, "refunded", 0, 0)]
+        case "end":
+            left = payment.end()
+            return [Movement(_line(event, "nothing_to_come"), payment, "breakage", 0, left)] if left != 0 else []
+
+
+def _line(event: _Event, type: str) -> LedgerLine:
+    """In place of a ledger row: what befell a payment goes by the payment's id."""
+    return LedgerLine(0, event.of.purchase_id, type, (), event.created_at)
+
+
+def _lines(session: Session, account: _Account, end: datetime) -> Iterator[LedgerLine]:
     """The account's rows before `end`, from the one that granted its first paid lot."""
-    after = min(lot.granted_seq for lot in lots.values()) - 1
+    if not account.lots:
+        return
+    after = min(lot.granted_seq for lot in account.lots.values()) - 1
     while True:
-        found = lines_after(session, account_id, after, CHUNK)
+        found = lines_after(session, account.account_id, after, CHUNK)
         for line in found:
             if line.created_at >= end:
                 return
@@ -56,16 +170,10 @@ def _lines(session: Session, account_id: str, lots: dict[str, PaidLot], end: dat
         after = found[-1].seq
 
 
-def _open(lots: dict[str, PaidLot], figures: dict[str, RollForward], first: LedgerLine | None) -> None:
-    """Note what each lot granted before the month's first row had deferred when the month began."""
-    for lot in lots.values():
-        if first is None or lot.granted_seq < first.seq:
-            figures[lot.lot_id].opening = lot.deferred_minor
-
-
-def _closed(lots: dict[str, PaidLot], figures: dict[str, RollForward], end: datetime) -> Iterator[LotMonth]:
-    for lot in lots.values():
-        of_lot = figures[lot.lot_id]
+def _closed(account: _Account, end: datetime) -> Iterator[LotMonth]:
+    every: list[PaidLot | Prepaid] = [*account.lots.values(), *account.prepaid.values()]
+    for lot in every:
+        of_lot = account.figures[lot.lot_id]
         if lot.granted_at >= end:
             continue
         assert of_lot.closing == lot.deferred_minor, "what came in either left or is still deferred"

@@ -1,5 +1,6 @@
 """`/account/usage`: what can be spent and in which order, what was spent each day, and every row of the ledger."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -12,6 +13,7 @@ from api.pages.tongues import Tongue
 from api.pages.words import TYPE_NAMES
 from api.usage import export
 from engine.flows.expiry import settled_wallet
+from engine.rules.catalog import Catalog
 from engine.rules.errors import Invalid, NotFound
 from engine.rules.lots import BUCKETS, Lot
 from engine.rules.periods import period_start
@@ -37,12 +39,14 @@ class Month:
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What a wallet holds, as the pages draw it. `next_lot` is what the next spend draws from first."""
+    """What a wallet holds, as the pages draw it. `next_lot` is what the next spend draws from first; `plans` are the
+    names of the plans that gave lots, by the lots' ids, where the ledger says it."""
 
     view: BalanceView
     slices: tuple[Slice, ...]
     lots: tuple[Lot, ...]
     next_lot: Lot | None
+    plans: Mapping[str, str]
 
 
 def show(visit: Visit) -> Response[str]:
@@ -95,8 +99,10 @@ def holdings(visit: Visit, account_id: str) -> Holdings:
     settled_wallet(visit.runtime, account_id, visit.now)
     with reading(visit.runtime.db) as session:
         view = balances.balance(session, account_id, visit.now)
-    if view is None:
-        raise NotFound("account")
+        if view is None:
+            raise NotFound("account")
+        monthly = {lot.granted_seq: lot for b in view.buckets for lot in b.lots if lot.source == "subscription"}
+        words = history.descriptions(session, account_id, monthly)
     catalog = visit.runtime.catalog
     shown = [b for b in view.buckets if b.bucket in catalog.buckets or b.available_credits + b.held_credits > 0]
     lots = tuple(lot for bucket in shown for lot in bucket.lots)
@@ -105,7 +111,14 @@ def holdings(visit: Visit, account_id: str) -> Holdings:
         slices=slices([(b.bucket, b.available_credits) for b in shown]),
         lots=lots,
         next_lot=next((lot for lot in lots if lot.remaining_credits > 0), None),
+        plans={monthly[seq].lot_id: name for seq, text in words.items() if (name := _plan_in(catalog, text))},
     )
+
+
+def _plan_in(catalog: Catalog, text: str) -> str:
+    """The plan's name in what the ledger says of its monthly credits; empty where the words were others then."""
+    before, _, after = catalog.descriptions.monthly_credit.partition("{plan}")
+    return text.removeprefix(before).removesuffix(after) if text.startswith(before) and text.endswith(after) else ""
 
 
 def spend_chart(visit: Visit, days: int) -> tuple[Bar, ...]:

@@ -1,7 +1,8 @@
 """Opening accounts, and the monthly credits of those on the first plan or on a plan granted by the host.
 
 Period *n* of an account is granted under the key `period:n`, so that it is granted once, whoever runs and however
-often. A period that nobody granted while it ran is skipped: its lot would have expired anyway.
+often. A period that nobody granted while it ran is skipped: its lot would have expired anyway. Where the plan rolls
+over, those whose rest reaches the present are granted after their end and expire at once.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from sqlmodel import Session
 
 from engine import book
 from engine.clock import new_account_id
+from engine.flows.late_months import grant_late, let_go
 from engine.flows.rollover import roll_over
 from engine.rules.catalog import Catalog, Plan, describe
 from engine.rules.commands import Grant, fingerprint_of
@@ -20,9 +22,10 @@ from engine.rules.errors import AccountExists, Invalid, Refusal, WalletNotActive
 from engine.rules.periods import period_at, period_start
 from engine.rules.subscriptions import Period
 from engine.runtime import Runtime
-from engine.store import accounts, books, replies
+from engine.store import accounts, books, replies, subscriptions
 from engine.store.accounts import Account
 from engine.store.database import reading, transact
+from engine.store.tables import AccountRow
 
 BATCH_SIZE_MAX = 500
 WAIT = timedelta(seconds=30)
@@ -127,7 +130,7 @@ def _plan(catalog: Catalog, order: NewAccount) -> tuple[Plan | None, bool]:
 def _grant(catalog: Catalog, account: Account, plan: Plan, period: int) -> Grant:
     """The monthly credits of one period; they expire when it ends."""
     return Grant(
-        operation="period",
+        operation=subscriptions.PERIOD,
         account_id=account.account_id,
         actor="system",
         type="monthly_credit",
@@ -153,7 +156,7 @@ def grant_due_months(runtime: Runtime, now: datetime, limit: int = BATCH_SIZE_MA
     for account in due:
         plan = next((p for p in runtime.catalog.plans if p.id == account.plan), None)
         if plan is not None and plan.rollover_periods > 0:
-            transact(runtime.db, lambda session, a=account, p=plan: _roll_over(session, runtime, a, p, now))  # type: ignore[misc]
+            transact(runtime.db, lambda session, a=account, p=plan: _roll_over(session, runtime, a, p))  # type: ignore[misc]
         if plan is not None and plan.monthly_credits > 0:
             grants.append(_grant(runtime.catalog, account, plan, period_at(account.anchor_at, now)))
     futures = runtime.group.submit_all(grants)
@@ -165,12 +168,31 @@ def grant_due_months(runtime: Runtime, now: datetime, limit: int = BATCH_SIZE_MA
     return len(due)
 
 
-def _roll_over(session: Session, runtime: Runtime, account: Account, plan: Plan, now: datetime) -> None:
-    """What the period before left unspent lives on as far as the plan says."""
-    n = period_at(account.anchor_at, now)
-    month = Period(period_start(account.anchor_at, n), period_start(account.anchor_at, n + 1))
-    books.lock_wallets(session, [account.account_id], now)
-    roll_over(session, runtime, account.account_id, plan, account.anchor_at, month, plan.id)
+def _roll_over(session: Session, runtime: Runtime, account: Account, plan: Plan) -> None:
+    """What the period before left unspent lives on as far as the plan says, and what those before it did that nobody
+    granted; nothing if the account's plan was changed since it was read."""
+    page = books.lock_wallets(session, [account.account_id], runtime.clock.now())[account.account_id]
+    present = session.get_one(AccountRow, account.account_id, populate_existing=True)
+    if (present.plan, present.next_grant_at) != (account.plan, account.next_grant_at) or present.next_grant_at is None:
+        return
+    n = period_at(account.anchor_at, page.at)
+    due = period_at(account.anchor_at, present.next_grant_at)
+    for period in range(max(due, n - plan.rollover_periods), n + 1):
+        month = Period(period_start(account.anchor_at, period), period_start(account.anchor_at, period + 1))
+        roll_over(session, runtime, account.account_id, plan, account.anchor_at, month, plan.id)
+        if period < n:
+            _grant_late(session, runtime, account, plan, period)
+
+
+def _grant_late(session: Session, runtime: Runtime, account: Account, plan: Plan, period: int) -> None:
+    """The credits of a period that is over, as a lot that expires at once; the wallet is locked."""
+    grant = _grant(runtime.catalog, account, plan, period)
+    assert grant.key is not None and grant.expires_at is not None
+    if subscriptions.granted_under(session, account.account_id, [grant.key], subscriptions.PERIOD) > 0:
+        return
+    at = books.lock_wallets(session, [account.account_id], runtime.clock.now())[account.account_id].at
+    if not isinstance(grant_late(session, runtime, grant, plan.name, grant.expires_at, at), Refusal):
+        let_go(session, runtime, account.account_id, at)
 
 
 def _move_on(runtime: Runtime, account: Account, outcome: object, now: datetime) -> None:

@@ -6,7 +6,7 @@ transaction and under the wallet's lock. Saying the same again changes nothing.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlmodel import Session
@@ -26,7 +26,7 @@ from engine.rules.facts import Fact
 from engine.rules.ledger import Transaction
 from engine.rules.lots import Lot
 from engine.rules.money import Money, share_down
-from engine.rules.purchases import KnownFact, Verdict, converge, merge
+from engine.rules.purchases import KnownFact, Terms, Verdict, converge, merge, money_moved
 from engine.runtime import Runtime
 from engine.store import books, documents, outbox, proposals, purchases
 from engine.store.tables import CommitRow, PurchaseRow, ReversalRow
@@ -81,7 +81,9 @@ def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str
         if commit is not None and purchase.landed_at is not None:  # of its credits, one part has landed
             verdict = converge(terms_of(purchase, commit), known, provider.is_live, freezes)
     if purchase.landed_at is not None:
-        _post_difference(session, runtime, purchase, verdict, actor)
+        states = ("lost", "open", "warning") if freezes else ("lost", "open")
+        demands = _Demands(verdict, terms_of(purchase, commit), tuple(known), states)
+        _post_difference(session, runtime, purchase, demands, actor)
     _note_status(session, runtime, purchase, verdict, out_before, now)
     _note_refunds(session, purchase, now)
     note_second_payments(session, purchase, provider, now)
@@ -175,30 +177,52 @@ def _uncredited(verdict: Verdict, problem: str) -> Verdict:
     return Verdict(status, False, None, 0, 0, problem)
 
 
-def _post_difference(session: Session, runtime: Runtime, purchase: PurchaseRow, verdict: Verdict, actor: str) -> None:
+@dataclass(frozen=True, slots=True)
+class _Demands:
+    """What the facts demand, and what it follows from; `states` are those of disputes that take credits."""
+
+    verdict: Verdict
+    terms: Terms
+    known: tuple[KnownFact, ...]
+    states: tuple[str, ...]
+
+    def moved(self, before_credits: int, *, is_firm: bool) -> int | None:
+        """The money behind a change of what is out, if facts explain it."""
+        return money_moved(self.terms, self.known, self.states[:1] if is_firm else self.states, before_credits)
+
+
+def _post_difference(session: Session, runtime: Runtime, purchase: PurchaseRow, demands: _Demands, actor: str) -> None:
     """Take back or give back until `credits_out` is what the facts demand.
 
     An open dispute takes only what remains, so `credits_out` may stay below the target until it is lost. Of a
     subscription's payment never more than what remains is taken, now or once a hold lets it go.
     """
+    verdict = demands.verdict
     missing = verdict.out_credits - purchase.credits_out
+    minor = demands.moved(purchase.credits_out, is_firm=False) if missing != 0 else None
     if missing < 0:
-        _give_back(session, runtime, purchase, -missing, actor)
+        _give_back(session, runtime, purchase, -missing, minor, actor)
         purchase.credits_out = verdict.out_credits
     if purchase.subscription_id is not None:
         if missing > 0:
             kind = _cause(session, purchase) if verdict.firm_credits > purchase.credits_out else "dispute"
-            purchase.credits_out += _take_back(session, runtime, purchase, missing, owe=False, kind=kind, actor=actor)
+            purchase.credits_out += _take_back(
+                session, runtime, purchase, missing, minor, owe=False, kind=kind, actor=actor
+            )
         return
     if purchase.credits_out > verdict.firm_credits:
         _owe_no_more(session, runtime, purchase, verdict.firm_credits, actor)
     firm = max(0, verdict.firm_credits - purchase.credits_out)
     if firm > 0:
-        _take_back(session, runtime, purchase, firm, owe=True, kind=_cause(session, purchase), actor=actor)
+        minor = demands.moved(purchase.credits_out, is_firm=True)
+        _take_back(session, runtime, purchase, firm, minor, owe=True, kind=_cause(session, purchase), actor=actor)
         purchase.credits_out += firm
     soft = verdict.out_credits - purchase.credits_out
     if soft > 0:
-        purchase.credits_out += _take_back(session, runtime, purchase, soft, owe=False, kind="dispute", actor=actor)
+        minor = demands.moved(purchase.credits_out, is_firm=False)
+        purchase.credits_out += _take_back(
+            session, runtime, purchase, soft, minor, owe=False, kind="dispute", actor=actor
+        )
 
 
 def _owe_no_more(session: Session, runtime: Runtime, purchase: PurchaseRow, firm_credits: int, actor: str) -> None:
@@ -208,7 +232,7 @@ def _owe_no_more(session: Session, runtime: Runtime, purchase: PurchaseRow, firm
     taken = sum(lot.taken_credits for lot in lots)
     owed = sum(lot.owed_credits for lot in lots) - max(0, firm_credits - taken)
     if owed > 0:
-        _give_back(session, runtime, purchase, owed, actor, only_owed=True)
+        _give_back(session, runtime, purchase, owed, None, actor, only_owed=True)
     purchase.credits_out = max(firm_credits, taken)
 
 
@@ -219,9 +243,18 @@ def _cause(session: Session, purchase: PurchaseRow) -> str:
 
 
 def _take_back(
-    session: Session, runtime: Runtime, purchase: PurchaseRow, credits: int, *, owe: bool, kind: str, actor: str
+    session: Session,
+    runtime: Runtime,
+    purchase: PurchaseRow,
+    credits: int,
+    minor: int | None,
+    *,
+    owe: bool,
+    kind: str,
+    actor: str,
 ) -> int:
-    """Post a `TakeBack`; the credits it found in the purchase's lots, made into debt, or takes from holds later."""
+    """Post a `TakeBack` that says how much money went back; the credits it found in the purchase's lots, made into
+    debt, or takes from holds later."""
     words = runtime.catalog.descriptions
     template = words.refund if kind == "refund" else words.dispute
     before = purchases.purchase_lots(session, purchase.account_id, purchase.purchase_id)
@@ -234,7 +267,7 @@ def _take_back(
         purchase_id=purchase.purchase_id,
         credits=credits,
         owe=owe,
-        description=_words(template, purchase, credits),
+        description=_words(template, purchase, credits, minor),
         reference_type=f"{purchase.provider}_payment",
         reference_id=purchase.provider_reference,
     )
@@ -248,7 +281,14 @@ def _out_of(lots: Iterable[Lot]) -> int:
 
 
 def _give_back(
-    session: Session, runtime: Runtime, purchase: PurchaseRow, credits: int, actor: str, *, only_owed: bool = False
+    session: Session,
+    runtime: Runtime,
+    purchase: PurchaseRow,
+    credits: int,
+    minor: int | None,
+    actor: str,
+    *,
+    only_owed: bool = False,
 ) -> None:
     words = runtime.catalog.descriptions
     facts = purchases.facts_of(session, purchase)
@@ -261,7 +301,7 @@ def _give_back(
         type="dispute_won" if won else "refund_failed",
         purchase_id=purchase.purchase_id,
         credits=credits,
-        description=_words(words.dispute_won if won else words.refund_failed, purchase, credits),
+        description=_words(words.dispute_won if won else words.refund_failed, purchase, credits, minor),
         only_owed=only_owed,
         reference_type=f"{purchase.provider}_payment",
         reference_id=purchase.provider_reference,
@@ -269,10 +309,11 @@ def _give_back(
     _posted(book.post(session, [command], runtime.terms, runtime.clock.now())[0])
 
 
-def _words(template: str, purchase: PurchaseRow, credits: int) -> str:
-    """The catalogue's sentence with the money these credits stand for: their share of the price."""
-    minor = share_down(purchase.amount_minor, credits, terms_credits(purchase))
-    amount = money_label(Money(minor, purchase.currency))
+def _words(template: str, purchase: PurchaseRow, credits: int, minor: int | None) -> str:
+    """The catalogue's sentence with the money that moved; where no fact says so, with these credits' share of the
+    price."""
+    share = share_down(purchase.amount_minor, credits, terms_credits(purchase))
+    amount = money_label(Money(share if minor is None else minor, purchase.currency))
     return describe(template, amount=amount, provider=PROVIDER_NAMES[purchase.provider])
 
 

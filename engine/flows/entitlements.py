@@ -30,9 +30,10 @@ def allow(runtime: Runtime, account_id: str, feature: str) -> tuple[Value, Entit
 
 def check_top_up(runtime: Runtime, account_id: str) -> None:
     """Refuse a plan that may not top up, with the plan that may and where to get it."""
-    held = entitlements(runtime, account_id)
+    held, own = _read(runtime, account_id)
     if not held.features[CUSTOM_CREDITS]:
-        raise TopUpNotInPlan(held.plan or "", runtime.catalog.top_up_from or "", _upgrade_url(runtime))
+        reason = "override" if CUSTOM_CREDITS in own else "plan"
+        raise TopUpNotInPlan(held.plan or "", runtime.catalog.top_up_from or "", _upgrade_url(runtime), reason)
 
 
 def overrides(runtime: Runtime, account_id: str) -> dict[str, Value]:

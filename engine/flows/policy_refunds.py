@@ -11,7 +11,7 @@ from sqlmodel import Session
 from engine import book
 from engine.flows.granting import terms_of
 from engine.flows.refunds import RefundOrder, account_of, propose, told_first
-from engine.flows.subscription_credits import credits_to_come
+from engine.flows.subscription_months import credits_to_come
 from engine.rules.commands import Expire, fingerprint_of
 from engine.rules.errors import NotFound, RefundNotPossible, Refusal, WalletNotActive
 from engine.rules.money import Money

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from sqlmodel import Session
 
-from engine.payments import Store
+from engine.payments import PaymentProvider, ProviderUnreachable, Store
+from engine.rules.errors import Unavailable
+from engine.rules.fields import PROVIDER_NAMES
 from engine.runtime import Runtime
 from engine.store import purchases
 from engine.store.tables import PurchaseRow
@@ -37,3 +39,19 @@ def rail_of(session: Session, runtime: Runtime, purchase: PurchaseRow) -> Rail:
     is_of_our_keys = claim.kind == "session" or purchase.landed_at is not None
     is_live = claim.mode == "live" or not is_of_our_keys
     return Rail(purchase.provider, claim.provider_account, is_live, needs_finish=False)
+
+
+def rail_for_job(runtime: Runtime, name: str) -> PaymentProvider:
+    """The rail that a job asks; while it is off `ProviderUnreachable`, so that the job tries again."""
+    provider = runtime.providers.get(name)
+    if provider is None:
+        raise ProviderUnreachable(f"{name} is switched off")
+    return provider
+
+
+def rail_for_customer(runtime: Runtime, name: str) -> PaymentProvider:
+    """The rail through which a checkout was begun; `Unavailable` if it was switched off since."""
+    provider = runtime.providers.get(name)
+    if provider is None:
+        raise Unavailable(f"{PROVIDER_NAMES[name]} is not offered any more; start again with another provider.")
+    return provider

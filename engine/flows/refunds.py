@@ -14,8 +14,8 @@ from sqlmodel import Session
 from engine.clock import new_id
 from engine.flows.converge import apply_facts, settle
 from engine.flows.granting import commit_of, terms_of
-from engine.flows.rails import rail_of
-from engine.payments import Fact, ProviderRefused, ProviderUnreachable, RefundRequest
+from engine.flows.rails import rail_for_job, rail_of
+from engine.payments import Fact, ProviderRefused, RefundRequest
 from engine.rules.commands import fingerprint_of
 from engine.rules.errors import AlreadyRefunded, NotFound, OwnApproval
 from engine.rules.money import Money
@@ -209,9 +209,7 @@ def send_refund(runtime: Runtime, account_id: str, reversal_id: str) -> Reversal
         made = made_minor(purchases.facts_of(session, purchase), purchase.currency, but=reversal_id)
     if reversal.status != "refunding":
         return reversal
-    provider = runtime.providers.get(purchase.provider)
-    if provider is None:
-        raise ProviderUnreachable(f"{purchase.provider} is switched off")
+    provider = rail_for_job(runtime, purchase.provider)
     request = RefundRequest(
         account_id=account_id,
         purchase_id=purchase.purchase_id,

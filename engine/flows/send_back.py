@@ -6,7 +6,8 @@ from datetime import datetime
 from sqlmodel import Session
 
 from engine.flows.converge import apply_facts
-from engine.payments import Fact, ProviderRefused, ProviderUnreachable, RefundRequest
+from engine.flows.rails import rail_for_job
+from engine.payments import Fact, ProviderRefused, RefundRequest
 from engine.rules.errors import AlreadyRefunded, NotFound, RefundNotPossible
 from engine.rules.money import Money
 from engine.rules.purchases import KnownFact, sent_back_minor
@@ -76,9 +77,7 @@ def send(runtime: Runtime, second_id: str) -> None:
         purchase = purchases.get_purchase(session, row.account_id, row.purchase_id)
         known = purchases.known_facts(session, row.account_id, row.purchase_id)
     assert purchase is not None
-    provider = runtime.providers.get(purchase.provider)
-    if provider is None:
-        raise ProviderUnreachable(f"{purchase.provider} is switched off")
+    provider = rail_for_job(runtime, purchase.provider)
     left = _left(row, known)
     request = RefundRequest(
         account_id=row.account_id,

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from sqlmodel import Session
 
 from engine.flows import converge
-from engine.flows.subscription_credits import COVERING, months_of
+from engine.flows.subscription_months import COVERING, months_of
 from engine.rules.money import Money, share_down
 from engine.rules.purchases import KnownFact
 from engine.rules.store_renewals import Renewal

@@ -14,6 +14,7 @@ from sqlmodel import Session
 
 from engine.clock import new_id
 from engine.flows.converge import apply_facts
+from engine.flows.rails import rail_for_job
 from engine.flows.store_customers import token_of
 from engine.flows.store_renewals import take_renewals
 from engine.flows.store_shown import subscription_shown, take_shown
@@ -326,8 +327,10 @@ def finish_purchase(runtime: Runtime, account_id: str, purchase_id: str) -> None
     with reading(runtime.db) as session:
         purchase = purchases.get_purchase(session, account_id, purchase_id)
     assert purchase is not None and purchase.landed_at is not None and purchase.provider_reference is not None
+    store = rail_for_job(runtime, purchase.provider)
+    assert isinstance(store, Store), "only a store's purchase waits to be finished"
     try:
-        store_named(runtime, purchase.provider).finish(purchase.provider_reference)
+        store.finish(purchase.provider_reference)
     except ProviderRefused as error:
         if runtime.clock.now() - purchase.landed_at < FINISHING:
             raise

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from sqlmodel import Session
 
 from engine.flows import receive
+from engine.flows.rails import rail_for_job
 from engine.flows.subscription_reads import best, running
 from engine.recurring import SubscriptionProvider
 from engine.rules.subscriptions import ABILITIES
@@ -67,10 +68,11 @@ def leave_one(runtime: Runtime, account_id: str) -> None:
 def close_subscription(runtime: Runtime, account_id: str, subscription_id: str) -> None:
     """Cancel one at its provider, which is asked first how it stands. Raises what it raises, to be tried again."""
     row = _row(runtime, account_id, subscription_id)
-    provider = runtime.providers.get(row.provider)
     name = row.reference or row.session_id
-    if name is None or not isinstance(provider, SubscriptionProvider):
+    if name is None:
         return
+    provider = rail_for_job(runtime, row.provider)
+    assert isinstance(provider, SubscriptionProvider), "only what can be cancelled from here is to be closed"
     receive.carry_out(runtime, provider, provider.subscription(name))
     row = _row(runtime, account_id, subscription_id)
     if row.reference is None or row.state == "ended" or row.cancel_at_period_end:

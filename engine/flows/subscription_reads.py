@@ -11,8 +11,8 @@ from sqlmodel import Session
 
 from engine.flows import receive
 from engine.flows.store_renewals import take_renewals
-from engine.flows.subscription_credits import COVERING, highest_level, months_of, paid_invoices
 from engine.flows.subscription_facts import settle
+from engine.flows.subscription_months import COVERING, highest_level, months_of, paid_invoices
 from engine.flows.subscription_standing import standing_of
 from engine.payments import ProviderRefused, ProviderUnreachable
 from engine.recurring import SubscriptionProvider, SubscriptionStore

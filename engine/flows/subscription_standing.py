@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import msgspec
 from sqlmodel import Session
 
-from engine.flows.subscription_credits import COVERING, gives_months, months_of, paid_invoices, plan_of_month
+from engine.flows.subscription_months import COVERING, gives_months, months_of, paid_invoices, plan_of_month
 from engine.rules.subscriptions import Standing, clipped, standing
 from engine.runtime import Runtime
 from engine.store import outbox, subscriptions

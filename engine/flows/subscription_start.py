@@ -7,6 +7,7 @@ from datetime import timedelta
 from sqlmodel import Session
 
 from engine.clock import new_id
+from engine.flows.rails import rail_for_customer
 from engine.flows.subscription_checkouts import is_open, leave
 from engine.flows.topups import offered_providers
 from engine.payments import ProviderRefused, ProviderUnreachable
@@ -167,7 +168,7 @@ def _ask_provider(runtime: Runtime, row: SubscriptionRow) -> SubscriptionRow:
     """Ask for the hosted checkout, then write its reference; nothing is locked while the provider thinks."""
     with reading(runtime.db) as session:
         account = session.get(AccountRow, row.account_id)
-    provider = runtime.providers[row.provider]
+    provider = rail_for_customer(runtime, row.provider)
     assert account is not None and isinstance(provider, SubscriptionProvider)
     terms = subscriptions.read_terms(row.terms)
     request = SubscriptionRequest(

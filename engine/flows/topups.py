@@ -12,6 +12,7 @@ from sqlmodel import Session
 from engine.clock import new_id
 from engine.flows.cards import customer_of
 from engine.flows.entitlements import check_top_up
+from engine.flows.rails import rail_for_customer
 from engine.payments import CheckoutRequest, PaymentProvider, ProviderRefused, ProviderUnreachable, keeps_cards
 from engine.rules.catalog import PROVIDER_NAMES, Catalog, CommitPlan
 from engine.rules.commands import fingerprint_of
@@ -253,7 +254,7 @@ def _ask_provider(runtime: Runtime, purchase: PurchaseRow, save_card: bool, is_r
         tax_on_top=not runtime.catalog.tax.prices_include_tax,
         asked_since=purchase.created_at if is_replay else None,
     )
-    provider = runtime.providers[purchase.provider]
+    provider = rail_for_customer(runtime, purchase.provider)
     try:
         if save_card and runtime.catalog.saves_cards and keeps_cards(provider):
             request = replace(request, save_card=True, customer_id=customer_of(runtime, provider, account))

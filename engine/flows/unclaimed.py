@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from sqlmodel import Session
 
 from engine.flows.converge import apply_facts
-from engine.flows.stores import bind_unclaimed, store_named
+from engine.flows.rails import rail_for_job
+from engine.flows.stores import bind_unclaimed
 from engine.payments import Fact, ProviderRefused, RefundRequest
 from engine.rules.errors import AlreadyRefunded, NotFound, RefundNotPossible
 from engine.rules.money import Money
@@ -82,19 +83,24 @@ def _give_up(session: Session, runtime: Runtime, unclaimed_id: str, status: str,
 
 
 def _check_refundable(runtime: Runtime, row: StorePurchaseRow) -> None:
-    if row.provider not in runtime.providers:
+    provider = runtime.providers.get(row.provider)
+    if provider is None:
         raise RefundNotPossible(f"{row.provider} is not configured any more.")
-    if not runtime.providers[row.provider].can_refund:
+    if not provider.can_refund:
         raise RefundNotPossible(f"{row.provider} decides its own refunds; they can't be made from here.")
     if stores.read_sighting(row).state != "paid":
         raise RefundNotPossible("It is not paid yet, so there is no money to send back.")
 
 
 def send_refund(runtime: Runtime, unclaimed_id: str) -> None:
-    """Ask the store for the money; safe to repeat. A no puts the purchase back into the queue, with its words."""
+    """Ask the store for the money; safe to repeat. A no puts the purchase back into the queue, with its words.
+
+    `ProviderUnreachable` while the store does not answer, or is switched off: it is asked again.
+    """
     row = find(runtime, unclaimed_id)
     if row.status != "refunding":
         return
+    store = rail_for_job(runtime, row.provider)
     price = price_of_row(runtime, row)
     request = RefundRequest(
         account_id=NOBODY,
@@ -108,7 +114,7 @@ def send_refund(runtime: Runtime, unclaimed_id: str) -> None:
     problem = None
     facts: tuple[Fact, ...] = ()
     try:
-        facts = store_named(runtime, row.provider).refund(request)
+        facts = store.refund(request)
         if any(fact.state == "failed" for fact in facts):
             problem = "The store's refund failed."
     except ProviderRefused as refused:

@@ -201,12 +201,17 @@ class RateLimited(Refusal):
 
 
 class TopUpNotInPlan(Refusal):
+    """`reason` says what shut it: the `plan`, or an `override` for this account."""
+
     code = "PLAN-001"
 
-    def __init__(self, plan: str, required_plan: str, upgrade_url: str) -> None:
+    def __init__(self, plan: str, required_plan: str, upgrade_url: str, reason: str = "plan") -> None:
         super().__init__(
-            "This plan does not include top-ups.",
+            "This plan does not include top-ups."
+            if reason == "plan"
+            else "Top-ups were switched off for this account.",
             plan=plan,
+            reason=reason,
             requiredPlan=required_plan,
             upgradeUrl=upgrade_url,
         )

@@ -9,6 +9,9 @@ of it. A reserved credit has not left. Lots that cost nothing (gifts, bonuses) c
 * breakage: credits left unused, by expiry, forfeit or a correction;
 * refunded: credits went back with their money; a refund that fails brings them back.
 
+Of a payment for credits that come later (`rules/prepaid.py`) the part that has no lot yet is deferred too, under the
+payment's own id; a lot that it grants later is sold out of that part.
+
 Money that went back for credits already used is not deferred any more: it is no part of these figures.
 """
 
@@ -18,6 +21,7 @@ from typing import Literal
 
 from engine.rules.ledger import Entry
 from engine.rules.money import share_down
+from engine.rules.prepaid import Prepaid
 
 Kind = Literal["sold", "recognised", "breakage", "refunded"]
 LedgerAccount = Literal["payments_clearing", "deferred_revenue", "revenue", "breakage_revenue"]
@@ -99,7 +103,7 @@ class Movement:
     """
 
     line: LedgerLine
-    lot: PaidLot
+    lot: PaidLot | Prepaid
     kind: Kind
     credits: int
     minor: int

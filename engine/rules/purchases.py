@@ -6,7 +6,7 @@ disputes after refunds, refunds that fail later and wins all end in the same boo
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from engine.rules.errors import (
@@ -221,17 +221,52 @@ def _out_credits(terms: Terms, facts: Iterable[KnownFact], dispute_states: tuple
     paid = terms.amount.minor
     own_minor = own_credits = other_minor = 0
     for fact in facts:
-        is_refund = fact.kind == "refund" and fact.state != "failed"
-        if is_refund and fact.own_credits is not None:
+        if not _is_out(fact, dispute_states):
+            continue
+        if fact.kind == "refund" and fact.own_credits is not None:
             own_minor += fact.amount.minor
             own_credits += fact.own_credits
-        elif is_refund or (fact.kind == "dispute" and fact.state in dispute_states):
+        else:
             other_minor += fact.amount.minor
     out_minor = min(paid, own_minor + other_minor)
     if out_minor >= paid:
         return terms.granted_credits
     shared = share_down(terms.granted_credits, max(0, out_minor - own_minor), paid)
     return min(terms.granted_credits, own_credits + shared)
+
+
+def _is_out(fact: KnownFact, dispute_states: tuple[str, ...]) -> bool:
+    if fact.kind == "refund":
+        return fact.state != "failed"
+    return fact.kind == "dispute" and fact.state in dispute_states
+
+
+def money_moved(
+    terms: Terms, facts: Iterable[KnownFact], dispute_states: tuple[str, ...], before_credits: int
+) -> int | None:
+    """The money behind a change of the credits that are out, from `before_credits` to what the facts demand.
+
+    It is that of the newest refund or dispute, else of the newest ones together, without which as much was out as
+    before; where one failed or was won, with which. `None` where no such fact explains it.
+    """
+    known = [
+        fact
+        for fact in about_credited(facts, terms.credited)
+        if fact.kind != "payment" and fact.amount.currency == terms.amount.currency
+    ]
+    newest = sorted(known, key=lambda fact: (fact.version, fact.fact_id), reverse=True)
+    present = [fact for fact in newest if _is_out(fact, dispute_states)]
+    gone = [replace(fact, state=dispute_states[0]) for fact in newest if not _is_out(fact, dispute_states)]
+    for changed, is_new in ((present, True), (gone, False)):
+        for some in [[each] for each in changed] + [changed[:n] for n in range(2, len(changed) + 1)]:
+            earlier = [each for each in present if each not in some] if is_new else [*present, *some]
+            if _out_credits(terms, earlier, dispute_states) == before_credits:
+                return abs(_out_minor(terms, present) - _out_minor(terms, earlier))
+    return None
+
+
+def _out_minor(terms: Terms, facts: Iterable[KnownFact]) -> int:
+    return min(terms.amount.minor, sum(fact.amount.minor for fact in facts))
 
 
 @dataclass(frozen=True, slots=True)

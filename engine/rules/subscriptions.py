@@ -6,7 +6,7 @@ values: what was granted before is the caller's to know, and nothing is granted 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Literal
 
@@ -239,6 +239,11 @@ def standing(
         return Standing("past_due", True, lapses)
     next_at = paid_until if now < paid_until else overdue
     return Standing("trialing" if state == "trialing" else "active", True, next_at)
+
+
+def mark_of_end(ends_at: datetime) -> str:
+    """What the ledger row of a month's credits that were granted after its end carries, to say which month's."""
+    return msgspec.json.encode({"monthEndedAt": ends_at.astimezone(UTC).isoformat()}).decode()
 
 
 @dataclass(frozen=True, slots=True)

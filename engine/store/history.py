@@ -4,6 +4,7 @@
 costs what its rows cost, however long the ledger is.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -81,6 +82,14 @@ def statement(session: Session, wallet: Wallet, query: StatementQuery) -> Statem
     ).all()
     shown = tuple(books.transaction_of(tuple(row)) for row in rows[: query.limit])
     return Statement(shown, total, has_more=len(rows) > query.limit)
+
+
+def descriptions(session: Session, account_id: str, seqs: Collection[int]) -> dict[int, str]:
+    """What some rows of a ledger say, by their places in it."""
+    if not seqs:
+        return {}
+    found = select(_ROWS.seq, _ROWS.description).where(_ROWS.account_id == account_id, _ROWS.seq.in_(seqs))
+    return {row.seq: row.description for row in session.execute(found)}
 
 
 def first_seq(session: Session, wallet: Wallet, at: datetime, *, is_after: bool = False) -> int:

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
-from engine.rules.subscriptions import Ending, Terms
+from engine.rules.subscriptions import Ending, Terms, mark_of_end
 from engine.store.books import front_lot
 from engine.store.tables import (
     AccountRow,
@@ -160,13 +160,16 @@ def had_trial(session: Session, account_id: str, subscription_id: str) -> bool:
 GRANT = "subscription"
 """The operation under which a month's grant is keyed."""
 
+PERIOD = "period"
+"""The same for a month that no subscription pays for."""
 
-def granted_under(session: Session, account_id: str, keys: Collection[str]) -> int:
+
+def granted_under(session: Session, account_id: str, keys: Collection[str], operation: str = GRANT) -> int:
     """The credits that were granted under these keys of months."""
     rows = session.exec(
         select(TransactionRow.amount_credits).where(
             TransactionRow.account_id == account_id,
-            TransactionRow.operation == GRANT,
+            TransactionRow.operation == operation,
             col(TransactionRow.idempotency_key).in_(keys),
         )
     ).all()
@@ -182,7 +185,7 @@ def claimed_account(session: Session, provider: str, kind: str, object_id: str) 
 
 
 def ending_lots(session: Session, account_id: str, ends_at: datetime) -> list[Ending]:
-    """The monthly lots of plans that end at an instant: what is left of them, or was when they ended."""
+    """The monthly lots of plans whose month ends at an instant: what is left of them, or was when they ended."""
     rows = session.exec(
         select(LotRow.lot_id, LotRow.remaining_credits, LotRow.expired_credits, TransactionRow.operation)
         .join(
@@ -194,7 +197,8 @@ def ending_lots(session: Session, account_id: str, ends_at: datetime) -> list[En
             LotRow.account_id == account_id,
             LotRow.bucket == "monthly",
             LotRow.source == "subscription",
-            LotRow.expires_at == ends_at,
+            (col(LotRow.expires_at) == ends_at)
+            | ((col(LotRow.expires_at) > ends_at) & (col(TransactionRow.metadata_json) == mark_of_end(ends_at))),
         )
     ).all()
     front = front_lot(session, account_id)
@@ -207,6 +211,24 @@ def ending_lots(session: Session, account_id: str, ends_at: datetime) -> list[En
 
 ROLLOVER = "rollover"
 """The operation under which a rollover's grant is keyed, and by which it is known later."""
+
+
+def rolled_under(session: Session, account_id: str, key: str) -> int:
+    """The credits that rolled over under a key, or under keys that begin with it."""
+    rows = session.exec(
+        select(TransactionRow.amount_credits).where(
+            TransactionRow.account_id == account_id,
+            TransactionRow.operation == ROLLOVER,
+            col(TransactionRow.idempotency_key).startswith(key, autoescape=True),
+        )
+    ).all()
+    return sum(rows)
+
+
+def unspent_of(session: Session, account_id: str, lot_id: str) -> int:
+    """What a lot that ended left unspent."""
+    statement = select(LotRow.expired_credits).where(LotRow.account_id == account_id, LotRow.lot_id == lot_id)
+    return session.exec(statement).one()
 
 
 @dataclass(frozen=True, slots=True)

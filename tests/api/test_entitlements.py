@@ -51,10 +51,10 @@ def test_overrides_work_both_ways_and_at_once_and_merge(host: Host) -> None:
     assert put(custom_credits=False, beta=None) == {"api_access": True, "custom_credits": False, "projects": 1}
     assert host.get(f"{path}/entitlement-overrides").json()["features"] == put()
     assert_problem(host.get(f"{path}/entitlements/custom_credits"), 403, "PLAN-002", reason="override")
-    assert_problem(host.post(f"{path}/checkout", {"amountUsdCents": 2_000}), 403, "PLAN-001")
+    assert_problem(host.post(f"{path}/checkout", {"amountUsdCents": 2_000}), 403, "PLAN-001", reason="override")
     put(custom_credits=True)
     free = host.open("b")
-    assert_problem(host.post(f"{free}/checkout", {"amountUsdCents": 2_000}), 403, "PLAN-001")
+    assert_problem(host.post(f"{free}/checkout", {"amountUsdCents": 2_000}), 403, "PLAN-001", reason="plan")
 
 
 def test_an_override_lets_a_free_account_top_up(host: Host) -> None:

@@ -81,3 +81,11 @@ def test_the_download_needs_a_session_and_a_month_that_is_shown(paged: Host) -> 
     assert paged.client.get("/account/usage/export").status_code == 401
     answer = paged.client.get("/account/usage/export?month=1999-13", headers=session_of(paged, "a"))
     assert answer.status_code == 400
+
+
+def test_lots_of_a_plan_are_named_by_it(paged: Host) -> None:
+    path = paged.open("a")
+    paged.grant(path, "recharge", 10)
+    shown = paged.client.get("/account/usage", headers=session_of(paged, "a")).text
+    lots = shown.partition('id="lots"')[2].partition("</section>")[0]
+    assert "Monthly credits: Free" in lots and lots.count("Monthly credits") == 1

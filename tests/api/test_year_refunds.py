@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from sqlmodel import Session, select
 
+from api import sandbox_returns as returns
 from engine.store.database import Database, transact
 from engine.store.tables import SubscriptionInvoiceRow
 from tests.api.host import assert_problem
@@ -108,3 +109,22 @@ def test_a_payment_that_is_for_no_month_is_refunded_by_what_it_granted(mira: Sub
 
     transact(mira.runtime.db, is_for_no_month)
     assert refund(mira)["amountMinor"] == mira.payments()[0]["amountMinor"]
+
+
+def test_the_ledger_says_how_much_money_went_back_and_how_much_of_it_came_again(mira: Subscriber) -> None:
+    mira.subscribe("base", "year")
+    payment = mira.payments()[0]["providerReference"]
+    made = mira.sandbox.keep(lambda session, now: returns.refund_outside(session, payment, 1_001, now))
+    mira.tell(*made.events)
+    mira.wait(minutes=1)
+    mira.refund_payment(payment, 1_001)
+    mira.refund_payment(payment, 499)
+    mira.tell(*mira.sandbox.keep(lambda s, now: returns.fail_refund(s, made.told.id, now)).events)
+    rows = mira.host.get(f"{mira.path}/transactions").json()["transactions"]
+    assert [(row["description"], row["amountCredits"]) for row in reversed(rows[:4])] == [
+        ("Refund: $10.01", "-158"),
+        ("Refund: $10.01", "-158"),
+        ("Refund: $4.99", "-78"),
+        ("Refund failed, credits returned: $10.01", "158"),
+    ]
+    assert mira.is_clean()

@@ -6,14 +6,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlmodel import update
+from sqlmodel import select, update
 
 from engine.audit import audit
 from engine.flows import expiry, quarantine, refunds
 from engine.jobs import Jobs
-from engine.rules.errors import RefundNotPossible
+from engine.rules.errors import RefundNotPossible, Unavailable
 from engine.store.database import Database, reading, transact
-from engine.store.tables import PurchaseRow
+from engine.store.tables import PurchaseRow, SandboxSubscriptionRow
+from tests.api.host import assert_problem
 from tests.api.subscriber import Subscriber, subscriber
 from tests.engine.support import FakeClock, wallet_of
 from tests.flows.test_commits import USD, commit, monthly
@@ -120,6 +121,45 @@ def test_what_a_person_decides_of_a_payment_is_done_though_its_rail_is_off(world
     assert quarantine.rule(world.runtime, ruling).purchase.status == "paid"
     assert available(world) == 10_000_000
     assert_clean(world)
+
+
+def test_a_checkout_that_was_not_answered_is_refused_while_its_rail_is_off(world: World) -> None:
+    world.provider.is_down = True
+    with pytest.raises(Unavailable):
+        world.buy(key="k")
+    world.provider.is_down = False
+    rails = providers(world)
+    stripe = rails.pop("stripe")
+    with pytest.raises(Unavailable, match="Stripe is not offered any more"):
+        world.buy(key="k")
+    rails["stripe"] = stripe
+    purchase = world.buy(key="k")
+    assert (purchase.status, world.provider.checkouts_asked) == ("open", 1)
+
+
+def test_a_subscription_that_was_not_begun_is_refused_while_its_rail_is_off(mira: Subscriber) -> None:
+    path, body = f"{mira.path}/subscription/change", {"plan": "pro", "interval": "month"}
+    mira.sandbox.is_down = True
+    assert_problem(mira.host.post(path, body, key="k"), 503, "UNAVAILABLE")
+    mira.sandbox.is_down = False
+    sandbox = providers(mira).pop("sandbox")
+    refused = assert_problem(mira.host.post(path, body, key="k"), 503, "UNAVAILABLE")
+    assert "is not offered any more" in refused["detail"]
+    providers(mira)["sandbox"] = sandbox
+    assert mira.host.post(path, body, key="k").json()["checkoutUrl"]
+
+
+def test_a_closed_accounts_subscription_is_cancelled_once_its_rail_is_on_again(mira: Subscriber) -> None:
+    mira.subscribe("pro")
+    sandbox = providers(mira).pop("sandbox")
+    admin = mira.host.new_key("admin")
+    answer = mira.host.post("/v1/admin/accounts/sub1/close", {"reason": "asked by mail"}, bearer=admin)
+    assert answer.status_code == 200, answer.text
+    mira.jobs.run_due()
+    providers(mira)["sandbox"] = sandbox
+    mira.wait(minutes=5)
+    with reading(mira.runtime.db) as session:
+        assert session.exec(select(SandboxSubscriptionRow.cancel_at_period_end)).all() == [True]
 
 
 def test_a_subscription_that_fails_stops_no_other_and_is_looked_at_again(

@@ -3,6 +3,7 @@
 import itertools
 import random
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 
 from engine.catalogs import load_catalog
 from engine.rules.facts import InvoiceFact
+from engine.rules.finance import RollForward
 from engine.rules.store_renewals import Renewal, renewal_facts
+from tests.api.test_prepaid_money import figures
 from tests.engine.support import DAY_0
 from tests.stores.shop import Shop
 from tests.stores.test_google_subscriptions import Member, month
@@ -71,7 +74,7 @@ def test_other_changes_add_what_was_paid_for(nora: Member, mode: str, added: int
 @pytest.mark.parametrize(
     ("mode", "each_month"), [("WITH_TIME_PRORATION", 0), ("CHARGE_FULL_PRICE", 0), ("CHARGE_PRORATED_PRICE", 10_000)]
 )
-def test_the_months_to_come_of_a_year_go_with_it(nora: Member, mode: str, each_month: int) -> None:
+def test_the_months_to_come_of_a_year_go_with_it(nora: Member, tmp_path: Path, mode: str, each_month: int) -> None:
     """They were turned into time of the new plan; only where the difference was paid do they go on."""
     old = started(nora, "base", "year")
     nora.wait_until(month(1) + timedelta(days=1))
@@ -82,6 +85,10 @@ def test_the_months_to_come_of_a_year_go_with_it(nora: Member, mode: str, each_m
     nora.wait_until(month(2) + timedelta(hours=1))
     pro = 10_000 if mode == "CHARGE_FULL_PRICE" else 0
     assert nora.monthly() == pro + each_month
+    told = figures(nora.shop.host.runtime.db, tmp_path, 4)
+    assert told[0] == RollForward(sold=19_000)
+    goes_on = mode == "CHARGE_PRORATED_PRICE"
+    assert (told[2].breakage >= 19_000 * 11 // 12, told[3].closing > 0) == (not goes_on, mode != "WITH_TIME_PRORATION")
     nora.shop.check_books()
 
 

@@ -2,12 +2,14 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 from httpx import Response
 
 from engine.flows import unclaimed
+from engine.payments import ProviderUnreachable
 from tests.api.host import assert_problem
 from tests.stores.shop import Shop
 from tests.stores.test_google_purchases import one_time
@@ -101,6 +103,23 @@ def test_many_who_bind_at_once_bind_once(shop: Shop, desk: Desk) -> None:
         assert sorted(pool.map(bind, names)) == [200, 409, 409, 409]
     assert sum(map(shop.recharge, paths)) == 1_000
     shop.check_books()
+
+
+def test_a_refund_of_a_store_that_is_switched_off_waits_until_it_is_on_again(shop: Shop, desk: Desk) -> None:
+    item_id = desk.at_google()
+    rails = cast(dict[str, Any], shop.host.runtime.providers)
+    google = rails.pop("google")
+    assert_problem(desk.resolve(item_id, "refund"), 409, "REFUND-004")
+    rails["google"] = google
+    assert desk.resolve(item_id, "refund").status_code == 200
+    rails.pop("google")
+    with pytest.raises(ProviderUnreachable):
+        unclaimed.send_refund(shop.host.runtime, item_id)
+    shop.jobs.run_due()
+    rails["google"] = google
+    shop.host.clock.advance(timedelta(minutes=5))
+    shop.jobs.run_due()
+    assert (len(shop.google.refunded), unclaimed.find(shop.host.runtime, item_id).status) == (1, "refunded")
 
 
 def test_what_the_store_can_send_back_is_sent_back_once(shop: Shop, desk: Desk) -> None:

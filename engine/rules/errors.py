@@ -166,8 +166,11 @@ class CouponUnknown(Refusal):
 class CouponRedeemed(Refusal):
     code = "COUPON-002"
 
-    def __init__(self) -> None:
-        super().__init__("This account redeemed the coupon before.")
+    def __init__(self, **facts: str) -> None:
+        detail = "This account used the coupon before."
+        if facts:
+            detail = "A checkout with this coupon is still open: pay it, or use the coupon again once it has ended."
+        super().__init__(detail, **facts)
 
 
 class CouponExpired(Refusal):
@@ -178,7 +181,10 @@ class CouponExpired(Refusal):
 
 
 class CouponTermsNotMet(Refusal):
-    """`term` says which: `first_top_up`, `plan` or `country`."""
+    """`term` says which: `first_top_up`, `plan` or `country`; of a coupon on a purchase also `amount` or `provider`.
+
+    `redemption` is a coupon that is to be redeemed and not used on a purchase, `purchase` the other way round.
+    """
 
     code = "COUPON-004"
 
@@ -190,7 +196,7 @@ class CouponUsedUp(Refusal):
     code = "COUPON-005"
 
     def __init__(self) -> None:
-        super().__init__("The coupon was redeemed as often as it may be.")
+        super().__init__("The coupon was used as often as it may be.")
 
 
 class RateLimited(Refusal):

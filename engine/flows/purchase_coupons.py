@@ -62,10 +62,7 @@ def is_open(purchase: PurchaseRow) -> bool:
 def reserve(session: Session, runtime: Runtime, purchase: PurchaseRow, offered: CouponOffer) -> None:
     """Write the coupon of a purchase that was just written, and count its use; the wallet is locked."""
     key = coupon_key(offered.code)
-    for row in coupons.purchases_with(session, purchase.account_id, key):
-        raise CouponRedeemed(**_open_facts(row))
-    if coupons.has_redeemed(session, purchase.account_id, key):
-        raise CouponRedeemed
+    _check_unused(session, purchase.account_id, key)
     if not coupons.take_use(session, key, offered.uses_max or CREDITS_MAX):
         raise CouponUsedUp
     words = runtime.catalog.descriptions.coupon_credit
@@ -83,12 +80,15 @@ def reserve(session: Session, runtime: Runtime, purchase: PurchaseRow, offered: 
     )
 
 
-def _open_facts(purchase: PurchaseRow) -> dict[str, str]:
-    """Where the checkout that has the coupon can be paid, and until when; nothing of one that was paid."""
-    if not is_open(purchase):
-        return {}
-    facts = {"purchaseId": purchase.purchase_id, "endsAt": purchase.expires_at.isoformat().replace("+00:00", "Z")}
-    return facts if purchase.checkout_url is None else facts | {"checkoutUrl": purchase.checkout_url}
+def _check_unused(session: Session, account_id: str, key: str) -> None:
+    """Raise `CouponRedeemed` if the account has it: for an open checkout, with where it is paid and until when."""
+    for row in coupons.purchases_with(session, account_id, key):
+        if is_open(row):
+            ends_at = row.expires_at.isoformat().replace("+00:00", "Z")
+            raise CouponRedeemed(row.purchase_id, row.checkout_url, ends_at)
+        raise CouponRedeemed
+    if coupons.has_redeemed(session, account_id, key):
+        raise CouponRedeemed
 
 
 def end_others(runtime: Runtime, account_id: str, offered: CouponOffer) -> None:

@@ -34,14 +34,14 @@ class Redeemer:
 def check_redeemable(coupon: Coupon, redeemer: Redeemer, now: datetime) -> None:
     """Whether this account may redeem the coupon now, its cap aside."""
     if coupon.percent is not None:
-        raise CouponTermsNotMet("purchase", "The coupon is for a purchase: give it with a quote and its checkout.")
+        raise CouponTermsNotMet("purchase", "The coupon adds credits to a top-up: use it there.")
     _check_terms(coupon, redeemer, now)
 
 
 def check_usable(coupon: Coupon, redeemer: Redeemer, now: datetime) -> None:
     """Whether this account may use the coupon on a purchase now, its cap aside."""
     if coupon.percent is None:
-        raise CouponTermsNotMet("redemption", "The coupon is not for a purchase: redeem it, and its credits are yours.")
+        raise CouponTermsNotMet("redemption", "The coupon is not for a top-up: redeem it, and its credits are yours.")
     _check_terms(coupon, redeemer, now)
 
 
@@ -52,7 +52,7 @@ def _check_terms(coupon: Coupon, redeemer: Redeemer, now: datetime) -> None:
     if coupon.ends_at is not None and now >= coupon.ends_at:
         raise CouponExpired(coupon.ends_at.isoformat().replace("+00:00", "Z"))
     if coupon.first_top_up_required and not redeemer.has_topped_up:
-        raise CouponTermsNotMet("first_top_up", "The coupon can be used after a first top-up.")
+        raise CouponTermsNotMet("first_top_up", "The coupon can be redeemed after a first top-up.")
     if coupon.plans and redeemer.plan not in coupon.plans:
         raise CouponTermsNotMet("plan", "The coupon is not for this plan.")
     if coupon.countries and redeemer.country not in coupon.countries:

@@ -10,8 +10,14 @@ import pytest
 from httpx import Response
 from litestar.testing import TestClient
 
+from api.app import create_app
+from api.pages import topup
+from api.pages.assets import asset_handler, read_assets
+from api.pages.frame import Page, page_route
+from api.pages.render import Templates
 from engine.rules.catalog import Coupon
-from tests.api.host import Host, assert_problem, new_app
+from tests.api.host import BASE_URL, Host, assert_problem, new_app
+from tests.api.test_portal import session_of
 from tests.flows.world import BookProvider
 
 ENDS = datetime(2026, 11, 3, tzinfo=timezone.utc)
@@ -37,6 +43,19 @@ def shop(host: Host) -> Iterator[Host]:
     app = new_app(runtime)
     with TestClient(app) as client:
         yield Host(client, runtime, app.state["site"], host.clock, host.service_key)
+
+
+@pytest.fixture
+def paged(shop: Host) -> Iterator[Host]:
+    """The same shop, with the top-up page beside the API."""
+    templates = Templates(assets := read_assets())
+    pages = (
+        Page(method="GET", path=topup.PATH, reader="customer", may="buy", handler=topup.show),
+        Page(method="POST", path=topup.PATH, reader="customer", may="buy", handler=topup.pay),
+    )
+    routes = [asset_handler(assets), *(page_route(each, templates) for each in pages)]
+    with TestClient(create_app(shop.runtime, shop.site.settings, routes)) as client:
+        yield replace(shop, client=client)
 
 
 def ask(shop: Host, path: str, code: str | None, **more: object) -> Response:
@@ -124,3 +143,15 @@ def test_guesses_at_quotes_and_checkouts_count_with_those_at_redeeming(shop: Hos
 def test_an_unknown_account_has_no_quote_with_a_coupon_either(shop: Host) -> None:
     assert_problem(ask(shop, "/v1/accounts/nobody", "TOPUP20"), 404, "ACN-NOT-FOUND")
     assert_problem(buy(shop, "/v1/accounts/nobody", "TOPUP20"), 404, "ACN-NOT-FOUND")
+
+
+def test_the_page_leads_to_the_open_checkout_that_has_the_coupon(paged: Host) -> None:
+    first = buy(paged, paged.open("a"), "TOPUP20").json()
+    headers = session_of(paged, "a") | {"Origin": BASE_URL}
+    form = {"view": "view_one", "amount_minor": "10000", "currency": "USD", "provider": "stripe", "coupon": "topup20"}
+    refused = paged.client.post("/top-up-credits", data=form, headers=headers, follow_redirects=False)
+    assert refused.status_code == 409, refused.text
+    assert f'<a href="/top-up-credits/leave/{first["purchaseId"]}">Go to the open checkout</a>' in refused.text
+    assert 'value="topup20"' in refused.text and "Coupon included" in refused.text
+    shown = paged.client.get("/top-up-credits?amount=100&coupon=ONE", headers=session_of(paged, "a"))
+    assert '<dd data-fact="coupon">50,000,000 credits</dd>' in shown.text

@@ -15,6 +15,7 @@ from engine.payments import ProviderRefused
 from engine.recurring import EndingProvider
 from engine.rules.catalog import Coupon
 from engine.rules.coupons import coupon_offer
+from engine.rules.documents import read
 from engine.rules.errors import (
     CouponExpired,
     CouponRedeemed,
@@ -31,6 +32,7 @@ from engine.rules.quotes import make_offer, quote, sign_quote
 from engine.store import books, coupons
 from engine.store.bulk import insert_rows
 from engine.store.database import Database, reading, transact
+from engine.store.documents import list_documents
 from engine.store.tables import PurchaseRow
 from tests.engine.support import FakeClock, debit, lots_of, rows_of, wallet_of
 from tests.flows.world import ACCOUNT, BookProvider, World, open_world
@@ -373,3 +375,24 @@ def test_a_purchase_in_an_app_store_takes_no_coupon(shop: World, monkeypatch: py
     with pytest.raises(CouponTermsNotMet) as refused:
         shop.buy(coupon="MORE20")
     assert refused.value.facts["term"] == "provider"
+
+
+def papers(world: World) -> list[list[tuple[str, int]]]:
+    """The lines of each document, oldest first."""
+    with reading(world.db) as session:
+        found, _ = list_documents(session, ACCOUNT, 1, 50)
+    told = sorted((read(row.data.encode()) for row in found), key=lambda document: document.issued_at)
+    return [[(line.key, line.credits) for line in document.lines] for document in told]
+
+
+def test_each_document_says_what_the_coupon_gave_or_what_is_taken_of_it(shop: World) -> None:
+    purchase = landed(shop)
+    for number, minor in enumerate((5_000, 10_000, 35_000)):
+        shop.clock.advance(timedelta(seconds=1))
+        shop.deliver(shop.refund_elsewhere(purchase, f"re_{number}", minor))
+    assert papers(shop) == [
+        [("top_up", 500_000_000), ("bonus", 50_000_000), ("coupon", 100_000_000)],
+        [("refund", 0), ("refund_coupon", 65_000_000)],
+        [("refund", 45_000_000), ("refund_bonus", 50_000_000), ("refund_coupon", 35_000_000)],
+        [("refund", 455_000_000)],
+    ]

@@ -90,7 +90,7 @@ def _note(
     assert purchase is not None and account is not None
     original = rules.read(charge.data.encode())
     credits = _credits_back(purchase, fact, amount_minor)
-    bonus = min(credits, original.bonus_credits - credited.bonus_credits)
+    bonus = min(credits, max(0, original.bonus_credits - credited.bonus_credits))
     reversal = session.get(ReversalRow, (account_id, fact.fact_id))
     number = take_number(session, runtime, "credit_note", now)
     document = rules.credit_note(

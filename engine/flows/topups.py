@@ -138,13 +138,13 @@ def _check_order(runtime: Runtime, order: CheckoutOrder, platform: str) -> _Chec
 
 def _offer_now(runtime: Runtime, order: CheckoutOrder, provider: str, now: datetime) -> QuoteOffer:
     """The price of this moment, for an order without a quote."""
-    catalog, coupon, offered = runtime.catalog, None, None
+    catalog = runtime.catalog
     priced = quote(catalog.pricing, order.amount, provider)
-    if order.coupon is not None:
-        coupon = purchase_coupons.coupon_for(runtime, order.account_id, order.coupon, provider)
-        priced = quote(catalog.pricing, order.amount, provider, coupon.percent or 0)
-        offered = coupon_offer(coupon, priced)
-    return make_offer(catalog, priced, order.account_id, order.provider, offered, now)
+    if order.coupon is None:
+        return make_offer(catalog, priced, order.account_id, order.provider, None, now)
+    coupon = purchase_coupons.coupon_for(runtime, order.account_id, order.coupon, provider)
+    priced = quote(catalog.pricing, order.amount, provider, coupon.percent or 0)
+    return make_offer(catalog, priced, order.account_id, order.provider, coupon_offer(coupon, priced), now)
 
 
 def check_commit(catalog: Catalog, order: CheckoutOrder) -> CommitPlan:

@@ -148,7 +148,7 @@ def remaining_lines(original: Document, credited: Credited) -> tuple[Line, ...]:
         left -= original.tax_minor - credited.tax_minor
     first = original.lines[0]
     credits = original.credits_total - credited.credits
-    bonus = min(credits, original.bonus_credits - credited.bonus_credits)
+    bonus = min(credits, max(0, original.bonus_credits - credited.bonus_credits))
     base = msgspec.structs.replace(first, credits=credits - bonus, amount_minor=left)
     coupon = min(bonus, original.coupon_credits - credited.coupon_credits)
     extra = Line(key="bonus", credits=bonus - coupon, amount_minor=0, bucket=first.bucket, bonus=True)

@@ -1,5 +1,6 @@
 """Quotes, checkouts and payments over HTTP."""
 
+import asyncio
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -11,16 +12,23 @@ from api.instants import instant, instant_or_none
 from api.posting import carry_out, look_up
 from api.scope import Answer, Call, Resource
 from api.transactions import Pagination
-from engine.flows import topups
+from engine.flows import purchase_coupons, topups
+from engine.rules.catalog import Coupon
 from engine.rules.commands import Expire
+from engine.rules.coupons import coupon_offer
 from engine.rules.errors import (
     AboveMaximum,
     BelowMinimum,
+    CouponExpired,
+    CouponRedeemed,
+    CouponTermsNotMet,
     CouponUnknown,
+    CouponUsedUp,
     Invalid,
     MalformedAmount,
     NotFound,
     QuoteRefused,
+    RateLimited,
     ReturnUrlRefused,
     TopUpNotInPlan,
     WalletNotActive,
@@ -53,6 +61,8 @@ PAYMENT_STATUS = {
 }
 """A purchase's state as the payments list calls it; `disputed` stands before all of them while the flag is set."""
 
+OF_COUPONS = (CouponUnknown, CouponRedeemed, CouponExpired, CouponTermsNotMet, CouponUsedUp, RateLimited)
+
 
 class QuoteQuery(Body, frozen=True, kw_only=True):
     amount_usd_cents: str | None = None
@@ -78,6 +88,12 @@ class NextTier(Body, frozen=True, kw_only=True):
     near: bool
 
 
+class QuotedCoupon(Body, frozen=True, kw_only=True):
+    code: str
+    description: str
+    percent: int
+
+
 class QuoteAnswer(Body, frozen=True, kw_only=True):
     amount_minor: int
     currency: str
@@ -85,6 +101,8 @@ class QuoteAnswer(Body, frozen=True, kw_only=True):
     credits: str
     base_credits: str
     bonus_credits: str
+    coupon_credits: str
+    coupon: QuotedCoupon | None
     price_per_credit: str
     credits_per_unit: int
     tier: Tier
@@ -141,12 +159,17 @@ class Payments(Body, frozen=True, kw_only=True):
 
 
 async def get_quote(call: Call[QuoteQuery]) -> Answer:
-    """What an amount gives, priced now, with a token that holds the price; writes nothing and asks no provider."""
+    """What an amount gives, priced now, with a token that holds the price; writes nothing and asks no provider.
+
+    A coupon is looked up under the wallet's lock, and an unknown one is a guess that is kept: that is done aside.
+    """
     amount = _amount_in_query(call.ask)
     buyer = await look_up(call.runtime, accounts.buyers, call.account_id)
     if buyer is not None and buyer.wallet.is_due(call.runtime.clock.now()):
         await carry_out(call.runtime, Expire(account_id=call.account_id, actor="system"))
         buyer = await look_up(call.runtime, accounts.buyers, call.account_id)
+    if call.ask.coupon is not None:
+        return Answer(await asyncio.to_thread(_quote, call.runtime, call.account_id, buyer, amount, call.ask))
     return Answer(_quote(call.runtime, call.account_id, buyer, amount, call.ask))
 
 
@@ -161,14 +184,18 @@ def _quote(runtime: Runtime, account_id: str, buyer: Buyer | None, amount: Money
     if buyer is None:
         raise NotFound("account")
     country = ask.country or buyer.country
-    if ask.coupon is not None:
-        raise CouponUnknown
     catalog = runtime.catalog
     offered = topups.offered_providers(runtime, country, ask.platform)
     if ask.provider is not None and ask.provider not in offered:
         raise Invalid("provider", "This provider is not offered here.")
-    priced, shown = _priced(catalog.pricing, amount, ask.provider or (offered[0] if offered else None))
-    offer = make_offer(catalog, priced, account_id, ask.provider, ask.coupon, runtime.clock.now())
+    rail = ask.provider or (offered[0] if offered else None)
+    priced, shown = _priced(catalog.pricing, amount, rail, None)
+    coupon = None
+    if ask.coupon is not None:
+        found = purchase_coupons.coupon_for(runtime, account_id, ask.coupon, rail)
+        priced, shown = _priced(catalog.pricing, amount, rail, found)
+        coupon = coupon_offer(found, priced)
+    offer = make_offer(catalog, priced, account_id, ask.provider, coupon, runtime.clock.now())
     return replace(
         shown,
         providers=offered,
@@ -179,12 +206,13 @@ def _quote(runtime: Runtime, account_id: str, buyer: Buyer | None, amount: Money
 
 
 @lru_cache(maxsize=1024)
-def _priced(pricing: Pricing, amount: Money, provider: str | None) -> tuple[Quote, QuoteAnswer]:
+def _priced(pricing: Pricing, amount: Money, provider: str | None, coupon: Coupon | None) -> tuple[Quote, QuoteAnswer]:
     """A price, and how it is shown to whoever asks: worked out once, for most ask for the same few amounts.
 
     What is one buyer's own is left blank.
     """
-    priced = quote(pricing, amount, provider)
+    percent = 0 if coupon is None else coupon.percent or 0
+    priced = quote(pricing, amount, provider, percent)
     further = priced.next_tier
     return priced, QuoteAnswer(
         amount_minor=amount.minor,
@@ -193,6 +221,10 @@ def _priced(pricing: Pricing, amount: Money, provider: str | None) -> tuple[Quot
         credits=str(priced.credits),
         base_credits=str(priced.base_credits),
         bonus_credits=str(priced.bonus_credits),
+        coupon_credits=str(priced.coupon_credits),
+        coupon=None
+        if coupon is None
+        else QuotedCoupon(code=coupon.code, description=coupon.description, percent=percent),
         price_per_credit=priced.price_per_credit,
         credits_per_unit=priced.credits_per_unit,
         tier=Tier(name=priced.tier.name, from_minor=priced.tier.from_minor, to_minor=priced.tier.to_minor),
@@ -330,7 +362,7 @@ RESOURCES: tuple[Resource[Any], ...] = (
         is_hot=True,
         asks=QuoteQuery,
         answers=QuoteAnswer,
-        refuses=(MalformedAmount, BelowMinimum, AboveMaximum, CouponUnknown, NotFound, QuoteRefused),
+        refuses=(MalformedAmount, BelowMinimum, AboveMaximum, NotFound, QuoteRefused, *OF_COUPONS),
         summary="Price a top-up.",
     ),
     Resource(
@@ -349,9 +381,9 @@ RESOURCES: tuple[Resource[Any], ...] = (
             ReturnUrlRefused,
             TopUpNotInPlan,
             QuoteRefused,
-            CouponUnknown,
             WalletNotActive,
             NotFound,
+            *OF_COUPONS,
         ),
         summary="Start a checkout.",
     ),

@@ -4,8 +4,9 @@ For every wallet: `seq` has no gap, the hash chain is whole, Σ entries = amount
 each lot holds what its entries leave, the wallet's totals are those of its lots, what is held of each lot is what the
 rows say and the open holds pin, head, `seq`, debt and the day's spending are those of the rows, daily usage is what the
 debits say, and what was taken back of a purchase is what its lots say. For every payment: exactly the grants its
-purchase names. For every coupon: as many uses as grants. For every series of documents: no gap, and its chain
-whole. What the desk decided, what keys spent and what invoices paid for is looked at in `engine/audit_desk.py`.
+purchase names. For every coupon: as many uses as redemptions and purchases that have it. For every series of
+documents: no gap, and its chain whole. What the desk decided, what keys spent and what invoices paid for is looked at
+in `engine/audit_desk.py`.
 
 It reads one snapshot, window by window, and keeps of a wallet only sums (by lot, by day and provider): a wallet with a
 million rows takes no more memory than one with ten. Several processes may share the accounts (`engine/audit_many.py`).
@@ -25,6 +26,7 @@ from engine.audit_documents import audit_documents
 from engine.rules.audit import Finding, Row, WalletCheck
 from engine.rules.audit_ends import end_findings
 from engine.rules.commits import part_of
+from engine.rules.coupons import uses_coupon
 from engine.rules.holds import Hold
 from engine.rules.keyed_hash import hmac_sha256
 from engine.store import books, scan
@@ -38,7 +40,7 @@ REVERSES = books.TRANSACTION.index("reverses_id")
 UNREADABLE = (TypeError, ValueError, IndexError, msgspec.MsgspecError, OperationalError)
 """What a row raises that no row of ours can be made of; SQLite's driver refuses text that is not UTF-8."""
 
-GRANTS = ("deposit", "auto_recharge", "volume_discount", "monthly_credit", "commit_credit")
+GRANTS = ("deposit", "auto_recharge", "volume_discount", "coupon_credit", "monthly_credit", "commit_credit")
 
 
 @dataclass(slots=True)
@@ -192,8 +194,8 @@ def _close(session: Session, checks: Sequence[WalletCheck], report: Report) -> N
 
 
 def _audit_purchases(session: Session, report: Report) -> None:
-    """Every landed purchase has its base grant and, where it names one, its bonus, once each, and no other has any;
-    and whatever was taken of a purchase, or given back to it, has one.
+    """Every landed purchase has its base grant and, where it names them, its bonus and its coupon's, once each, and no
+    other has any; and whatever was taken of a purchase, or given back to it, has one.
 
     A subscription's payment names the sum of what was granted for it so far.
     """
@@ -206,16 +208,18 @@ def _audit_purchases(session: Session, report: Report) -> None:
             granted[(account_id, purchase_id)].append((kind, credits))
         else:
             others.add((account_id, purchase_id))
-    for account_id, purchase_id, subscription_id, landed_at, base, bonus, out, landed, parts in session.execute(
+    for account_id, purchase_id, subscription_id, landed_at, base, bonus, out, landed, parts, coupon in session.execute(
         text(
             "SELECT p.account_id, p.purchase_id, subscription_id, landed_at, base_credits, bonus_credits, credits_out, "
-            "parts_landed, parts FROM purchases p LEFT JOIN commit_purchases c "
-            "ON c.account_id = p.account_id AND c.purchase_id = p.purchase_id"
+            "parts_landed, parts, coalesce(u.credits, 0) FROM purchases p LEFT JOIN commit_purchases c "
+            "ON c.account_id = p.account_id AND c.purchase_id = p.purchase_id LEFT JOIN purchase_coupons u "
+            "ON u.account_id = p.account_id AND u.purchase_id = p.purchase_id"
         )
     ):
         report.purchases += 1
         numbers = range(1, (1 if landed is None else landed) + 1) if landed_at is not None else range(0)
-        named = [part for whole in (base, bonus) for n in numbers if (part := part_of(whole, n, parts or 1))]
+        wholes = (base, bonus - coupon, coupon)
+        named = [part for whole in wholes for n in numbers if (part := part_of(whole, n, parts or 1))]
         has = granted.pop((account_id, purchase_id), [])
         others.discard((account_id, purchase_id))
         is_sum = subscription_id is not None and sum(credits for _, credits in has) == sum(named)
@@ -240,7 +244,7 @@ def _audit_taken(session: Session, report: Report) -> None:
             "GROUP BY p.account_id, p.purchase_id, p.amount_minor, p.currency "
             "HAVING sum(l.cost_minor) > p.amount_minor OR min(l.cost_currency) <> p.currency "
             "OR max(l.cost_currency) <> p.currency "
-            "OR (sum(l.cost_minor) < p.amount_minor AND min(l.source) = 'custom_credits')"
+            "OR (sum(l.cost_minor) < p.amount_minor AND min(l.source) IN ('coupon', 'custom_credits'))"
         )
     ):
         report.findings.append(Finding(purchase_id, f"its lots cost {cost}, it was {amount}, or another currency"))
@@ -256,8 +260,19 @@ def _audit_taken(session: Session, report: Report) -> None:
 
 
 def _audit_coupons(session: Session, report: Report) -> None:
-    """Every coupon was counted as often as it was granted."""
+    """Every coupon was counted as often as it was redeemed and is on purchases that have its use."""
     granted = dict(report.coupons)
+    for purchase_id, coupon, status, landed_at, is_counted in session.execute(
+        text(
+            "SELECT u.purchase_id, u.coupon, p.status, p.landed_at, u.is_counted FROM purchase_coupons u "
+            "JOIN purchases p ON p.account_id = u.account_id AND p.purchase_id = u.purchase_id"
+        )
+    ):
+        if bool(is_counted) != uses_coupon(status, has_landed=landed_at is not None):
+            said = "counted" if is_counted else "not counted"
+            report.findings.append(Finding(purchase_id, f"it is {status} and the use of its coupon is {said}"))
+        if is_counted:
+            granted[coupon] = granted.get(coupon, 0) + 1
     for coupon, used in session.execute(text("SELECT coupon, used FROM coupon_uses ORDER BY coupon")):
         made = granted.pop(coupon, 0)
         if made != used:

@@ -76,12 +76,18 @@ def line_text(spoken: Language, line: Line) -> str:
             return str(words.gettext("Refund: credits taken back"))
         case "refund_bonus":
             return str(words.gettext("Refund: bonus credits taken back"))
+        case "refund_coupon":
+            return str(words.gettext("Refund: credits of coupon %(detail)s taken back")) % {"detail": line.detail}
         case "cancellation":
             return str(words.gettext("Cancelled: another document replaces this one"))
         case "given_back":
             return str(words.gettext("Refund failed: credits given back"))
         case "given_back_bonus":
             return str(words.gettext("Refund failed: bonus credits given back"))
+        case "given_back_coupon":
+            return str(words.gettext("Refund failed: credits of coupon %(detail)s given back")) % {
+                "detail": line.detail
+            }
 
 
 def title_text(spoken: Language, document: Document) -> str:

@@ -11,6 +11,21 @@ from engine.rules.pricing import Pricing
 _GROUPED = re.compile(r"[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?|[0-9]+([.,][0-9]*)?", re.ASCII)
 _WHOLE_DIGITS_MAX = 9
 
+COUPON_REFUSALS = (
+    "There is no such coupon.",
+    "This account redeemed the coupon before.",
+    "The coupon has expired.",
+    "The coupon was redeemed as often as it may be.",
+    "The coupon is not for a top-up: redeem it, and its credits are yours.",
+    "The coupon can be redeemed after a first top-up.",
+    "The coupon is not for this plan.",
+    "The coupon is not for this country.",
+    "This amount is too small for the coupon to add a credit.",
+    "A purchase in an app store takes no coupon: its products are fixed.",
+    "Too many tries; try again later.",
+)
+"""What the rules say of a coupon on a purchase when they refuse it."""
+
 
 def parse_amount(text: str, currency: str) -> Money:
     """What a person types (`300`, `$1,250.50`, `12,5`) as money; `MalformedAmount` for anything else.
@@ -59,8 +74,10 @@ def hints_of(pricing: Pricing, tongue: Tongue = ENGLISH) -> dict[str, str]:
 
 
 def phrases_of(tongue: Tongue) -> dict[str, str]:
-    """The phrases that the script fills in itself, and how this language writes numbers."""
+    """The phrases that the script fills in itself, and how this language writes numbers; what a quote refuses a
+    coupon with under its own words."""
     return {
+        **{said: tongue.say(said) for said in COUPON_REFUSALS},
         "group": tongue.group,
         "decimal": tongue.decimal,
         "isMoneyFirst": "yes" if tongue.is_money_first else "",

@@ -13,6 +13,7 @@ from babel.messages.extract import extract
 from babel.messages.pofile import read_po, write_po
 
 from api.pages import billing, recharging, settings, subscribing, words
+from api.pages.amounts import COUPON_REFUSALS
 from api.pages.tongues import DOMAIN, LOCALES
 from engine.rules.catalog import Catalog as Prices
 from engine.rules.lots import BUCKET_NAMES
@@ -27,10 +28,10 @@ _STAFF = ("desk", "sign_in", "staff")
 Phrase = str | tuple[str, str]
 
 REFUSALS = (
-    "This account redeemed the coupon before.",
-    "There is no such coupon.",
-    "The coupon has expired.",
-    "The coupon was redeemed as often as it may be.",
+    *COUPON_REFUSALS,
+    "The coupon adds credits to a top-up: use it there.",
+    "A checkout with this coupon is still open: pay it, or use the coupon again once it has ended.",
+    "A commit plan has a bonus of its own: it takes no coupon.",
     "This account has no such saved card.",
     "Auto-recharge can't be on without it.",
     "This is no IANA time zone, such as Europe/Berlin.",
@@ -45,10 +46,6 @@ REFUSALS = (
     "This plan does not include top-ups.",
     "The wallet is suspended.",
     "The wallet is closed.",
-    "The coupon can be redeemed after a first top-up.",
-    "The coupon is not for this plan.",
-    "The coupon is not for this country.",
-    "Too many tries; try again later.",
     "Too many requests; try again later.",
     "Too many keys or tokens that are not valid here; try again later.",
     "The quote has ended: ask for a new one.",

@@ -4,6 +4,7 @@ Two forms: one asks for a quote (a GET, so that it works without a script), the 
 second carries the signed quote and a key made for this view of the page, so that pressing twice buys once.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from api.pages.tongues import Tongue
 from api.pages.words import Words, money, money_short
 from api.problems import KINDS
 from api.scope import checked_key
-from api.topups import NextTier, QuoteAnswer, QuoteQuery, quote_for
+from api.topups import OF_COUPONS, NextTier, QuoteAnswer, QuoteQuery, quote_for
 from engine.clock import new_id
 from engine.flows import topups
 from engine.payments import keeps_cards
@@ -43,6 +44,7 @@ from engine.store.database import reading
 from engine.store.tables import AccountRow, PurchaseRow, WalletRow
 
 PATH = "/top-up-credits"
+COUPON_LENGTH_MAX = 200
 PLATFORMS = ("web", "ios", "android")
 SHOWN_AGAIN = (
     QuoteRefused,
@@ -55,18 +57,30 @@ SHOWN_AGAIN = (
     Unavailable,
     TopUpNotInPlan,
     WalletNotActive,
+    *OF_COUPONS,
 )
 """Refusals after which the customer sees the form again, with a fresh quote and a fresh key."""
-FACTS = ("receive", "bonus", "price", "badge", "upsell", "fill", "after", "pay")
+FACTS = ("receive", "bonus", "coupon", "price", "badge", "upsell", "fill", "after", "pay")
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the customer has chosen so far: the amount as typed, a rail of those offered here, the platform."""
+    """What the customer has chosen so far: the amount and the coupon as typed, a rail of those offered here, the
+    platform."""
 
     amount_text: str
     provider: str | None
     platform: str
+    coupon: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """The quote for a choice, or what is wrong with its amount or with its coupon."""
+
+    quote: QuoteAnswer | None = None
+    problem: str | None = None
+    coupon_problem: str | None = None
 
 
 def show(visit: Visit) -> Response[str]:
@@ -76,7 +90,7 @@ def show(visit: Visit) -> Response[str]:
     text = visit.query.get("amount")
     if filled is not None:
         text = plain_amount(Money(parse_amount_cents(filled), pricing.currency))
-    return _form_page(visit, text, visit.query.get("provider"), visit.query.get("platform"))
+    return _form_page(visit, text, visit.query.get("provider"), visit.query.get("platform"), visit.query)
 
 
 def pay(visit: Visit) -> Response[Any]:
@@ -96,6 +110,7 @@ def pay(visit: Visit) -> Response[Any]:
             save_card="save_card" in form,
             provider=provider,
             quote_token=form.get("quote_token") or None,
+            coupon=form.get("coupon") or None,
             key=checked_key(form.get("view")),
         )
         purchase = topups.start_checkout(visit.runtime, order, _platform(form.get("platform"))).purchase
@@ -103,7 +118,7 @@ def pay(visit: Visit) -> Response[Any]:
         text = None
         if amount.isdigit() and len(amount) <= 12:
             text = plain_amount(Money(int(amount), visit.runtime.catalog.pricing.currency))
-        return _form_page(visit, text, provider, form.get("platform"), refusal)
+        return _form_page(visit, text, provider, form.get("platform"), form, refusal)
     if purchase.status not in ("created", "open") or purchase.checkout_url is None:
         return see_other(f"{PATH}/return?purchase={purchase.purchase_id}")
     if origin_of(purchase.checkout_url) == origin_of(visit.runtime.base_url):
@@ -144,7 +159,12 @@ def see_other(url: str) -> Response[None]:
 
 
 def _form_page(
-    visit: Visit, amount_text: str | None, provider: str | None, platform: str | None, refusal: Refusal | None = None
+    visit: Visit,
+    amount_text: str | None,
+    provider: str | None,
+    platform: str | None,
+    given: Mapping[str, str],
+    refusal: Refusal | None = None,
 ) -> Response[str]:
     runtime = visit.runtime
     pricing = runtime.catalog.pricing
@@ -162,16 +182,18 @@ def _form_page(
         return visit.page("paused.html", refusal=WalletNotActive(wallet.status))
     offered = topups.offered_providers(runtime, account.country, _platform(platform))
     chosen = provider if provider in offered else (offered[0] if offered else None)
-    choice = Choice(amount_text if amount_text is not None else first_amount(pricing), chosen, _platform(platform))
-    quoted, problem = _quoted(visit, choice)
+    typed = amount_text if amount_text is not None else first_amount(pricing)
+    choice = Choice(typed, chosen, _platform(platform), given.get("coupon", "").strip()[:COUPON_LENGTH_MAX])
+    priced = _quoted(visit, choice)
     return visit.page(
         "topup.html",
         status,
         choice=choice,
         offered=offered,
-        quote=quoted,
-        facts=_facts(visit, quoted),
-        problem=problem,
+        quote=priced.quote,
+        facts=_facts(visit, priced.quote),
+        priced=priced,
+        takes_coupons=any(coupon.percent is not None for coupon in runtime.catalog.coupons),
         refusal=refusal,
         view=new_id("view", visit.now),
         pricing=pricing,
@@ -184,15 +206,18 @@ def _form_page(
     )
 
 
-def _quoted(visit: Visit, choice: Choice) -> tuple[QuoteAnswer | None, str | None]:
-    """The quote for what was typed, or what is wrong with it."""
+def _quoted(visit: Visit, choice: Choice) -> Priced:
+    """The quote for what was typed, or what is wrong with it. With a coupon that can't be used nothing is for sale, so
+    that nobody pays for less than they meant to get."""
     pricing = visit.runtime.catalog.pricing
     try:
         amount = parse_amount(choice.amount_text, pricing.currency)
-        ask = QuoteQuery(provider=choice.provider, platform=choice.platform)
-        return quote_for(visit.runtime, visit.account_id, amount, ask), None
+        ask = QuoteQuery(provider=choice.provider, platform=choice.platform, coupon=choice.coupon or None)
+        return Priced(quote_for(visit.runtime, visit.account_id, amount, ask))
     except (MalformedAmount, BelowMinimum, AboveMaximum) as refusal:
-        return None, limit_text(refusal, pricing, visit.tongue)
+        return Priced(problem=limit_text(refusal, pricing, visit.tongue))
+    except OF_COUPONS as refusal:
+        return Priced(coupon_problem=visit.tongue.say(refusal.detail))
 
 
 def _facts(visit: Visit, quoted: QuoteAnswer | None) -> dict[str, str | None]:
@@ -206,6 +231,7 @@ def _facts(visit: Visit, quoted: QuoteAnswer | None) -> dict[str, str | None]:
     return {
         "receive": words.amount(int(quoted.credits)),
         "bonus": words.amount(int(quoted.bonus_credits)) if quoted.bonus_credits != "0" else None,
+        "coupon": words.amount(int(quoted.coupon_credits)) if quoted.coupon_credits != "0" else None,
         "price": None if words.shows_usd else tongue.say("%(price)s per %(unit)s", price=price, unit=words.unit(1)),
         "badge": tongue.say("Save %(percent)s%%", percent=quoted.save_badge) if quoted.save_badge else None,
         "upsell": None if near is None else _upsell(words, near, quoted.currency, tongue),

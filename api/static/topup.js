@@ -7,6 +7,8 @@
   if (!ask || !pay) return;
   const amount = document.getElementById("amount");
   const problem = document.getElementById("problem");
+  const coupon = document.getElementById("coupon");
+  const couponProblem = document.getElementById("coupon-problem");
   const offer = document.getElementById("offer");
   const noOffer = document.getElementById("no-offer");
   const upsell = document.getElementById("upsell");
@@ -19,6 +21,9 @@
   let refresh = 0;
   let running = null;
   let isLeaving = false;
+  let code = coupon ? coupon.value.trim() : "";
+  let isTyping = false;
+  let unknown = null;
 
   document.getElementById("update").hidden = true;
 
@@ -89,10 +94,16 @@
     else if (name === "badge") place.hidden = !text;
   }
 
-  function refuse(text) {
-    problem.textContent = text;
-    if (text) amount.setAttribute("aria-invalid", "true");
-    else amount.removeAttribute("aria-invalid");
+  function mark(field, place, text) {
+    if (!field) return;
+    place.textContent = text;
+    if (text) field.setAttribute("aria-invalid", "true");
+    else field.removeAttribute("aria-invalid");
+  }
+
+  function refuse(text, ofCoupon = "") {
+    mark(amount, problem, text);
+    mark(coupon, couponProblem, ofCoupon);
     offer.hidden = true;
     upsell.hidden = true;
     noOffer.hidden = false;
@@ -108,13 +119,14 @@
   }
 
   function show(quote) {
-    problem.textContent = "";
-    amount.removeAttribute("aria-invalid");
+    mark(amount, problem, "");
+    mark(coupon, couponProblem, "");
     offer.hidden = false;
     noOffer.hidden = true;
     write("receive", withUnit(quote.credits));
     write("badge", quote.saveBadge ? fillIn(say.badge, { percent: quote.saveBadge }) : "");
     write("bonus", quote.bonusCredits === "0" ? "" : withUnit(quote.bonusCredits));
+    write("coupon", quote.couponCredits === "0" ? "" : withUnit(quote.couponCredits));
     write("price", perCredit(quote.pricePerCredit));
     write("after", withUnit(quote.balanceAfter));
     const next = quote.nextTier && quote.nextTier.near ? quote.nextTier : null;
@@ -130,10 +142,18 @@
     pay.elements.amount_minor.value = quote.amountMinor;
     pay.elements.provider.value = chosenProvider();
     pay.elements.quote_token.value = quote.quoteToken;
+    pay.elements.coupon.value = quote.coupon ? quote.coupon.code : "";
     payButton.textContent = fillIn(say.pay, { money: money(quote.amountMinor, false) });
-    payButton.disabled = false;
+    payButton.disabled = isTyping;
     pressed(quote.amountMinor);
     refresh = setTimeout(fetchQuote, (Number(unit.ttl) * 60 - 30) * 1000);
+  }
+
+  // An unknown code is not asked for again: each time counts as a guess, and guesses are few.
+  function refuseCoupon(asked, body) {
+    const said = say[body.detail] || body.detail;
+    if (body.code.endsWith("COUPON-001")) unknown = { code: asked, said };
+    refuse("", said);
   }
 
   async function fetchQuote() {
@@ -150,21 +170,34 @@
       refuse(minor < Number(unit.min) ? unit.least : unit.most);
       return;
     }
+    if (unknown && code === unknown.code) {
+      refuse("", unknown.said);
+      return;
+    }
     const mine = new AbortController();
     running = mine;
     const query = new URLSearchParams({ amountMinor: minor, currency: unit.currency, platform: ask.elements.platform.value });
     if (chosenProvider()) query.set("provider", chosenProvider());
+    const asked = code;
+    if (asked) query.set("coupon", asked);
     try {
       const answer = await fetch(`/v1/billing/quote?${query}`, { signal: mine.signal, headers: { accept: "application/json" } });
       const body = await answer.json();
       if (running !== mine || isLeaving) return;
       if (answer.ok) show(body);
       else if (answer.status === 401) refuse(say.signedOut);
+      else if (asked && /(COUPON|RATE)-\d+$/.test(body.code)) refuseCoupon(asked, body);
       else refuse(body.detail);
     } catch (error) {
       if (error.name === "AbortError" || running !== mine) return;
       refuse(say.unreachable);
     }
+  }
+
+  function takeCode() {
+    code = coupon ? coupon.value.trim() : "";
+    isTyping = false;
+    fetchQuote();
   }
 
   function soon() {
@@ -180,6 +213,16 @@
   }
 
   amount.addEventListener("input", soon);
+  // A code is asked for once it is typed: half of one is a guess too.
+  if (coupon) {
+    coupon.addEventListener("input", () => {
+      isTyping = true;
+      payButton.disabled = true;
+    });
+    coupon.addEventListener("blur", () => {
+      if (isTyping) takeCode();
+    });
+  }
   ask.addEventListener("change", (event) => {
     if (event.target.name !== "provider") return;
     for (const form of document.querySelectorAll("form.commit")) form.elements.provider.value = chosenProvider();
@@ -187,7 +230,7 @@
   });
   ask.addEventListener("submit", (event) => {
     event.preventDefault();
-    fetchQuote();
+    takeCode();
   });
   for (const button of [...ask.querySelectorAll(".presets button"), upsell]) button.addEventListener("click", fill);
   pay.addEventListener("submit", (event) => {
@@ -203,5 +246,5 @@
   window.addEventListener("pageshow", (event) => {
     if (event.persisted) window.location.reload();
   });
-  if (amount.value !== amount.defaultValue) soon();
+  if (amount.value !== amount.defaultValue || (coupon && coupon.value !== coupon.defaultValue)) soon();
 })();

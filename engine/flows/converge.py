@@ -14,6 +14,7 @@ from sqlmodel import Session
 from engine import book
 from engine.flows import cases
 from engine.flows.cards import keep_saved_card
+from engine.flows.coupon_uses import count_use
 from engine.flows.granting import commit_of, count_part, grants_of, terms_of
 from engine.flows.rails import Rail, rail_of
 from engine.flows.recharge_outcome import note_charge
@@ -28,7 +29,7 @@ from engine.rules.lots import Lot
 from engine.rules.money import Money, share_down
 from engine.rules.purchases import KnownFact, Terms, Verdict, converge, merge, money_moved
 from engine.runtime import Runtime
-from engine.store import books, documents, outbox, proposals, purchases
+from engine.store import books, coupons, documents, outbox, proposals, purchases
 from engine.store.tables import CommitRow, PurchaseRow, ReversalRow
 
 CHECK_AFTER = timedelta(minutes=15)
@@ -89,6 +90,7 @@ def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str
     note_second_payments(session, purchase, provider, now)
     if purchase.landed_at is not None:
         cases.note_foreign(session, purchase, purchases.facts_of(session, purchase), now)
+    count_use(session, purchase)
     count_part(commit, purchase.status == "refunded", purchase.landed_at)
     session.add(purchase)
     session.flush()
@@ -127,7 +129,7 @@ def _land(
     if not claimed:
         return _uncredited(verdict, "this payment belongs to another purchase")
     purchase.provider_reference = payment.object_id
-    commands = grants_of(runtime, purchase, commit, payment.object_id, actor)
+    commands = grants_of(runtime, purchase, commit, payment.object_id, actor, coupons.coupon_of(session, purchase))
     outcomes = book.post(session, commands, runtime.terms, now)
     refused = next((outcome for outcome in outcomes if isinstance(outcome, Refusal)), None)
     if refused is not None:
@@ -167,7 +169,7 @@ def _follow(session: Session, purchase: PurchaseRow, provider: Rail, last: Trans
 
 
 def terms_credits(purchase: PurchaseRow) -> int:
-    """What the purchase grants, bonus included."""
+    """What the purchase grants, bonus and coupon included."""
     return purchase.base_credits + purchase.bonus_credits
 
 

@@ -1,5 +1,7 @@
 """Redeeming a coupon: once for each account, as often in all as its cap says, and not by guessing.
 
+A coupon on a purchase is looked up here too, so that guesses are counted alike (`engine/flows/purchase_coupons.py`).
+
 All of it is one transaction under the wallet's lock: the terms, the count against the cap, the grant, the answer kept
 for the caller's key. A refusal leaves nothing but, for an unknown code, one more guess.
 """
@@ -73,12 +75,11 @@ def _redeem(session: Session, runtime: Runtime, order: RedeemOrder) -> Redeemed 
             return Redeemed(msgspec.json.decode(kept.answer, type=Redemption), is_replay=True)
     if page.wallet.status != "active":
         raise WalletNotActive(page.wallet.status)
-    check_guesses(session, account_id, now)
-    coupon = runtime.catalog.coupon(order.code)
+    coupon = find_coupon(session, runtime, account_id, order.code)
     if coupon is None:
-        coupons.count_guess(session, account_id, now - GUESS_WINDOW, now)
         return CouponUnknown()
-    check_redeemable(coupon, _redeemer(session, account_id, coupon), now)
+    has_it = bool(coupons.purchases_with(session, account_id, coupon_key(coupon.code)))
+    check_redeemable(coupon, redeemer_of(session, account_id, coupon, has_used=has_it), now)
     if not coupons.take_use(session, coupon_key(coupon.code), coupon.max_redemptions or CREDITS_MAX):
         raise CouponUsedUp
     redemption = _grant(session, runtime, order, coupon, now)
@@ -95,13 +96,24 @@ def check_guesses(session: Session, account_id: str, now: datetime) -> None:
         raise RateLimited(max(1, math.ceil((tried.started_at + GUESS_WINDOW - now).total_seconds())))
 
 
-def _redeemer(session: Session, account_id: str, coupon: Coupon) -> Redeemer:
+def find_coupon(session: Session, runtime: Runtime, account_id: str, code: str) -> Coupon | None:
+    """The coupon of this code; for an unknown one, a guess that is to be committed. The wallet is locked."""
+    now = runtime.clock.now()
+    check_guesses(session, account_id, now)
+    coupon = runtime.catalog.coupon(code)
+    if coupon is None:
+        coupons.count_guess(session, account_id, now - GUESS_WINDOW, now)
+    return coupon
+
+
+def redeemer_of(session: Session, account_id: str, coupon: Coupon, *, has_used: bool) -> Redeemer:
+    """The account as the coupon's terms look at it; `has_used`: the coupon is on a purchase of it."""
     account = session.get_one(AccountRow, account_id)
     return Redeemer(
         plan=account.plan,
         country=account.country,
         has_topped_up=coupon.first_top_up_required and coupons.has_topped_up(session, account_id),
-        has_redeemed=coupons.has_redeemed(session, account_id, coupon_key(coupon.code)),
+        has_redeemed=has_used or coupons.has_redeemed(session, account_id, coupon_key(coupon.code)),
     )
 
 
@@ -113,7 +125,7 @@ def _grant(session: Session, runtime: Runtime, order: RedeemOrder, coupon: Coupo
     assert isinstance(outcome, Posted) and not outcome.replayed, "whether it was redeemed is known under the lock"
     return Redemption(
         code=coupon.code,
-        credits=coupon.credits,
+        credits=command.credits,
         description=coupon.description,
         balance_after=outcome.balance_after,
     )

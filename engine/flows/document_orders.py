@@ -4,12 +4,12 @@ from msgspec.structs import replace
 from sqlmodel import Session
 
 from engine.flows.document_parts import Order
-from engine.flows.granting import commit_of
-from engine.rules.document_data import Line
+from engine.flows.granting import commit_of, tier_bonus
+from engine.rules.document_data import Line, coupon_line
 from engine.rules.lots import NEVER
 from engine.rules.money import Money
 from engine.rules.quotes import price_per_credit
-from engine.store import documents, purchases
+from engine.store import coupons, documents, purchases
 from engine.store.tables import PurchaseRow
 
 
@@ -31,16 +31,22 @@ def order_of(session: Session, purchase: PurchaseRow) -> Order:
 
 
 def _credits(session: Session, purchase: PurchaseRow) -> tuple[Line, ...]:
-    """Credits and their bonus, by what the purchase is: a top-up, one made automatically, or months paid upfront."""
+    """Credits, their bonus and what a coupon adds, by what the purchase is: a top-up, one made automatically, or months
+    paid upfront."""
     line = Line(key="top_up", credits=purchase.base_credits, amount_minor=purchase.amount_minor, bucket="recharge")
     commit = commit_of(session, purchase)
     if purchase.kind == "auto_recharge":
         line = replace(line, key="auto_recharge")
     elif commit is not None:
         line = replace(line, key="commit", count=commit.months)
-    if purchase.bonus_credits == 0:
-        return (line,)
-    return line, Line(key="bonus", credits=purchase.bonus_credits, amount_minor=0, bucket="recharge", bonus=True)
+    lines = [line]
+    coupon = coupons.coupon_of(session, purchase)
+    bonus = tier_bonus(purchase, coupon)
+    if bonus > 0:
+        lines.append(Line(key="bonus", credits=bonus, amount_minor=0, bucket="recharge", bonus=True))
+    if coupon is not None:
+        lines.append(coupon_line(coupon.credits, coupon.code, "recharge"))
+    return tuple(lines)
 
 
 def _period(session: Session, purchase: PurchaseRow) -> tuple[Line, ...]:

@@ -88,11 +88,13 @@ def _note(
     purchase = purchases.get_purchase(session, account_id, charge.purchase_id, lock=True)
     account = session.get(AccountRow, account_id)
     assert purchase is not None and account is not None
-    credits, bonus = _credits_back(purchase, fact, amount_minor)
+    original = rules.read(charge.data.encode())
+    credits = _credits_back(purchase, fact, amount_minor)
+    bonus = min(credits, max(0, original.bonus_credits - credited.bonus_credits))
     reversal = session.get(ReversalRow, (account_id, fact.fact_id))
     number = take_number(session, runtime, "credit_note", now)
     document = rules.credit_note(
-        rules.read(charge.data.encode()),
+        original,
         document_id=new_id("doc", now),
         number=number.number,
         issued_at=now,
@@ -101,6 +103,7 @@ def _note(
         refunded_minor=amount_minor,
         credits=credits,
         bonus_credits=bonus,
+        coupon_credits=min(bonus, original.coupon_credits - credited.coupon_credits),
         already_credited_minor=credited.total_minor,
         already_credited_tax_minor=credited.tax_minor,
         payment_id=purchase.provider_reference,
@@ -110,11 +113,9 @@ def _note(
     return row
 
 
-def _credits_back(purchase: PurchaseRow, fact: FactRow, amount_minor: int) -> tuple[int, int]:
-    """Credits this refund took, and how many of them were bonus: the bonus goes first, as it was taken."""
+def _credits_back(purchase: PurchaseRow, fact: FactRow, amount_minor: int) -> int:
+    """Credits this refund took. What a coupon added went first, then the bonus, as far as earlier refunds left any."""
     granted = purchase.base_credits + purchase.bonus_credits
     if fact.own_credits is None:
-        credits = granted * amount_minor // purchase.amount_minor
-    else:
-        credits = fact.own_credits * min(amount_minor, fact.amount_minor) // fact.amount_minor
-    return credits, min(purchase.bonus_credits, credits)
+        return granted * amount_minor // purchase.amount_minor
+    return fact.own_credits * min(amount_minor, fact.amount_minor) // fact.amount_minor

@@ -8,6 +8,7 @@ from sqlmodel import Session
 from engine.flows import cases, subscription_facts
 from engine.flows.cards import card_changed, cards_gone
 from engine.flows.converge import apply_facts
+from engine.flows.coupon_uses import count_use
 from engine.flows.stores import take_news
 from engine.payments import (
     Card,
@@ -261,6 +262,7 @@ def _expire(session: Session, row: PurchaseRow, now: datetime, *, asks_again: bo
         purchase.status = "expired"
         purchase.updated_at = now
         session.add(purchase)
+        count_use(session, purchase)
         if asks_again:
             asked: dict[str, object] = {"purchaseId": row.purchase_id, "asked": "0"}
             outbox.enqueue(session, row.account_id, "late_payment_check", asked, now, now + LATE_CHECKS[0])

@@ -10,16 +10,20 @@ from datetime import datetime, timedelta
 from sqlmodel import Session
 
 from engine.clock import new_id
+from engine.flows import purchase_coupons
 from engine.flows.cards import customer_of
+from engine.flows.coupon_uses import count_use
 from engine.flows.entitlements import check_top_up
+from engine.flows.granting import tier_bonus
 from engine.flows.rails import rail_for_customer
 from engine.payments import CheckoutRequest, PaymentProvider, ProviderRefused, ProviderUnreachable, keeps_cards
 from engine.rules.catalog import PROVIDER_NAMES, Catalog, CommitPlan
 from engine.rules.commands import fingerprint_of
 from engine.rules.commits import commit_credits, parts_of
+from engine.rules.coupons import coupon_offer
 from engine.rules.descriptions import describe, money_label
 from engine.rules.errors import (
-    CouponUnknown,
+    CouponRedeemed,
     Invalid,
     NotFound,
     Unavailable,
@@ -29,7 +33,7 @@ from engine.rules.money import Money
 from engine.rules.quotes import QuoteOffer, check_offer, make_offer, providers_for, quote, read_quote
 from engine.rules.return_urls import cancel_url, check_return_url, success_url
 from engine.runtime import Runtime
-from engine.store import books, outbox, purchases, replies
+from engine.store import books, coupons, outbox, purchases, replies
 from engine.store.database import reading, transact
 from engine.store.tables import AccountRow, CommitRow, PurchaseRow, WalletRow
 
@@ -83,7 +87,7 @@ def start_checkout(runtime: Runtime, order: CheckoutOrder, platform: str = "web"
     is_replay = purchase is not None
     if purchase is None:
         checked = _check_order(runtime, order, platform)
-        purchase = transact(runtime.db, lambda session: _place(session, runtime, order, checked, print_of_order))
+        purchase = _placed(runtime, order, checked, print_of_order)
     if purchase.session_id is not None:
         return StartedCheckout(purchase, is_replay)
     return StartedCheckout(_ask_provider(runtime, purchase, order.save_card, is_replay), is_replay)
@@ -121,8 +125,6 @@ def _check_order(runtime: Runtime, order: CheckoutOrder, platform: str) -> _Chec
     if wallet.status != "active":
         raise WalletNotActive(wallet.status)
     check_plan(runtime, account)
-    if order.coupon is not None:
-        raise CouponUnknown  # no catalogue offers coupons on a purchase
     provider = _choose_provider(runtime, order.provider, account.country, platform)
     if order.commit_plan is not None:
         commit = check_commit(catalog, order)
@@ -131,9 +133,19 @@ def _check_order(runtime: Runtime, order: CheckoutOrder, platform: str) -> _Chec
         offer = read_quote(order.quote_token, runtime.secrets.all_for("quote"), now)
         check_offer(offer, order.account_id, order.amount, order.provider, order.coupon)
     else:
-        priced = quote(catalog.pricing, order.amount, provider.name)
-        offer = make_offer(catalog, priced, order.account_id, order.provider, order.coupon, now)
+        offer = _offer_now(runtime, order, provider.name, now)
     return _CheckedOrder(offer, provider, back, away)
+
+
+def _offer_now(runtime: Runtime, order: CheckoutOrder, provider: str, now: datetime) -> QuoteOffer:
+    """The price of this moment, for an order without a quote."""
+    catalog = runtime.catalog
+    priced = quote(catalog.pricing, order.amount, provider)
+    if order.coupon is None:
+        return make_offer(catalog, priced, order.account_id, order.provider, None, now)
+    coupon = purchase_coupons.coupon_for(runtime, order.account_id, order.coupon, provider)
+    priced = quote(catalog.pricing, order.amount, provider, coupon.percent or 0)
+    return make_offer(catalog, priced, order.account_id, order.provider, coupon_offer(coupon, priced), now)
 
 
 def check_commit(catalog: Catalog, order: CheckoutOrder) -> CommitPlan:
@@ -143,6 +155,8 @@ def check_commit(catalog: Catalog, order: CheckoutOrder) -> CommitPlan:
         raise Invalid("commitPlan", "The catalogue has no such commit plan.")
     if order.quote_token is not None:
         raise Invalid("quoteToken", "A commit plan has one price: it needs no quote.")
+    if order.coupon is not None:
+        raise Invalid("coupon", "A commit plan has a bonus of its own: it takes no coupon.")
     assert order.amount == Money(plan.amount_minor, catalog.pricing.currency), "the caller reads the plan's price"
     return plan
 
@@ -177,6 +191,20 @@ def _choose_provider(runtime: Runtime, name: str | None, country: str | None, pl
     return runtime.providers[name or offered[0]]
 
 
+def _placed(runtime: Runtime, order: CheckoutOrder, checked: _CheckedOrder, print_of_order: str) -> PurchaseRow:
+    """The purchase as written; one that is in the way with the same coupon is ended first, where that can be done."""
+
+    def work(session: Session) -> PurchaseRow:
+        return _place(session, runtime, order, checked, print_of_order)
+
+    try:
+        return transact(runtime.db, work)
+    except CouponRedeemed:
+        assert checked.offer.coupon is not None, "only what has a coupon is refused for it"
+        purchase_coupons.end_others(runtime, order.account_id, checked.offer.coupon)
+    return transact(runtime.db, work)
+
+
 def _place(
     session: Session, runtime: Runtime, order: CheckoutOrder, checked: _CheckedOrder, print_of_order: str
 ) -> PurchaseRow:
@@ -195,7 +223,7 @@ def _place(
         amount_minor=order.amount.minor,
         currency=order.amount.currency,
         base_credits=checked.offer.base_credits,
-        bonus_credits=checked.offer.bonus_credits,
+        bonus_credits=checked.offer.given_credits,
         tier=checked.offer.tier,
         kind="commit" if checked.commit is not None else None,
         description=_description(runtime, checked, amount, provider),
@@ -207,8 +235,10 @@ def _place(
         updated_at=now,
     )
     session.add(purchase)
+    session.flush()
+    if checked.offer.coupon is not None:
+        purchase_coupons.reserve(session, runtime, purchase, checked.offer.coupon)
     if checked.commit is not None:
-        session.flush()
         session.add(_commit_row(purchase, checked.commit))
     if order.key is not None:
         replies.keep(session, order.account_id, "checkout", order.key, print_of_order, 201, purchase_id, now)
@@ -238,6 +268,7 @@ def _ask_provider(runtime: Runtime, purchase: PurchaseRow, save_card: bool, is_r
     """Ask for the hosted checkout, then write its reference; nothing is locked while the provider thinks."""
     with reading(runtime.db) as session:
         account = session.get(AccountRow, purchase.account_id)
+        coupon = coupons.coupon_of(session, purchase)
     assert account is not None
     request = CheckoutRequest(
         account_id=purchase.account_id,
@@ -250,7 +281,7 @@ def _ask_provider(runtime: Runtime, purchase: PurchaseRow, save_card: bool, is_r
         cancel_url=purchase.cancel_url,
         expires_at=purchase.expires_at,
         idempotency_key=f"checkout:{purchase.purchase_id}",
-        bonus=purchase.bonus_credits > 0,
+        bonus=tier_bonus(purchase, coupon) > 0,
         tax_on_top=not runtime.catalog.tax.prices_include_tax,
         asked_since=purchase.created_at if is_replay else None,
     )
@@ -293,6 +324,7 @@ def _refused(session: Session, runtime: Runtime, purchase: PurchaseRow, problem:
         row.problem = problem[:500]
         row.updated_at = now
         session.add(row)
+        count_use(session, row)
         facts: dict[str, object] = {"purchaseId": row.purchase_id, "status": "failed", "provider": row.provider}
         facts |= {"amountMinor": row.amount_minor, "currency": row.currency}
         outbox.emit(session, row.account_id, "purchase.failed", facts, now)

@@ -31,7 +31,7 @@ from engine.rules.holds import HoldRules
 from engine.rules.lots import BUCKETS, Bucket
 from engine.rules.money import CREDITS_MAX, share_down
 from engine.rules.plans import CUSTOM_CREDITS, CommitPlan, Plan, PlanPrice, SubscriptionRules, check_plans
-from engine.rules.pricing import Pricing, Tier, major_unit
+from engine.rules.pricing import Pricing, Tier, base_at_most, exact_credits, major_unit
 from engine.rules.sellers import Address, Demo, Seller, Tax, TaxRate
 from engine.rules.store_products import PlanProduct, StoreProduct, check_plan_products, check_store_products
 
@@ -67,6 +67,10 @@ __all__ = [
 
 SOLD_BY_SELLER = frozenset({"stripe", "moonpay"})
 """Rails on which the operator is the seller; the others' owners are merchants of record (the sandbox plays one)."""
+
+
+COUPON_PERCENT_MAX = 1_000
+"""The most that a coupon adds to a top-up, in percent of its base credits."""
 
 
 class CatalogError(ValueError):
@@ -117,16 +121,20 @@ class Refunds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Coupon(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A code for credits: limited-time ones end `expires_after_days` after redemption, recharge ones never.
+    """A code for `credits`, or for `percent` more of what a top-up buys: exactly one of the two.
 
-    It may be redeemed until `ends_at`, by `max_redemptions` accounts together, once each; by those that have topped
+    Credits land in a bucket at once: limited-time ones end `expires_after_days` after redemption, recharge ones never.
+    A percentage is given with a top-up, of its base credits, rounded down, and lands where the top-up does.
+
+    It may be used until `ends_at`, by `max_redemptions` accounts together, once each; by those that have topped
     up before (`first_top_up_required`), on these `plans`, in these `countries` (none named: all).
     """
 
     code: Text
     description: Text
-    credits: Positive
-    bucket: Bucket
+    credits: Positive | None = None
+    percent: Annotated[int, Meta(ge=1, le=COUPON_PERCENT_MAX)] | None = None
+    bucket: Bucket | None = None
     expires_after_days: Annotated[int, Meta(ge=1, le=3_650)] | None = None
     ends_at: Annotated[datetime, Meta(tz=True)] | None = None
     max_redemptions: Positive | None = None
@@ -139,6 +147,10 @@ class Coupon(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         check_unique("country", self.countries)
         if not coupon_key(self.code):
             raise ValueError("code is blank")
+        if (self.credits is None) == (self.percent is None):
+            raise ValueError(f"coupon {self.code!r} gives credits or a percent of a top-up: exactly one of the two")
+        if (self.bucket is None) != (self.credits is None):
+            raise ValueError("bucket stands on coupons for credits, and only there: a percent lands with its top-up")
         if self.bucket == "monthly":
             raise ValueError("monthly credits come from plans only: the bucket is limited_time or recharge")
         if (self.bucket == "limited_time") != (self.expires_after_days is not None):
@@ -295,11 +307,14 @@ def _check_top_up(catalog: Catalog) -> None:
 def _check_coupons(catalog: Catalog) -> None:
     check_unique("coupon code", (coupon_key(coupon.code) for coupon in catalog.coupons))
     for coupon in catalog.coupons:
-        if coupon.bucket not in catalog.buckets:
+        if coupon.bucket is not None and coupon.bucket not in catalog.buckets:
             raise ValueError(f"coupon {coupon.code!r} grants {coupon.bucket}, which is not in buckets")
         for plan_id in coupon.plans:
             if plan_id not in {plan.id for plan in catalog.plans}:
                 raise ValueError(f"coupon {coupon.code!r} names the plan {plan_id!r}, which is not in plans")
+        most = exact_credits(catalog.pricing, catalog.pricing.max_minor, None)
+        if most + base_at_most(catalog.pricing) * (coupon.percent or 0) / 100 > CREDITS_MAX:
+            raise ValueError(f"coupon {coupon.code!r}: with it max_minor buys more than {CREDITS_MAX} credits")
 
 
 def _check_commit_plans(catalog: Catalog) -> None:

@@ -10,11 +10,15 @@ from fractions import Fraction
 
 import msgspec
 
-from engine.rules.document_data import TEMPLATE_VERSION, Document, Line, LineKey
+from engine.rules.document_data import TEMPLATE_VERSION, Document, Line, LineKey, coupon_line
 from engine.rules.document_kinds import note_title_of
 from engine.rules.tax_currency import national_part
 
-UNDONE: dict[LineKey, LineKey] = {"refund": "given_back", "refund_bonus": "given_back_bonus"}
+UNDONE: dict[LineKey, LineKey] = {
+    "refund": "given_back",
+    "refund_bonus": "given_back_bonus",
+    "refund_coupon": "given_back_coupon",
+}
 """What each line of a credit note is on the document that cancels it."""
 
 
@@ -26,6 +30,7 @@ class Credited:
     tax_minor: int = 0
     credits: int = 0
     bonus_credits: int = 0
+    coupon_credits: int = 0
 
 
 def credited_by(notes: tuple[Document, ...]) -> Credited:
@@ -35,6 +40,7 @@ def credited_by(notes: tuple[Document, ...]) -> Credited:
         sum(note.tax_minor for note in notes),
         sum(note.credits_total for note in notes),
         sum(note.bonus_credits for note in notes),
+        sum(note.coupon_credits for note in notes),
     )
 
 
@@ -49,6 +55,7 @@ def credit_note(
     refunded_minor: int,
     credits: int,
     bonus_credits: int = 0,
+    coupon_credits: int = 0,
     already_credited_minor: int = 0,
     already_credited_tax_minor: int = 0,
     payment_id: str | None = None,
@@ -56,20 +63,22 @@ def credit_note(
     """The credit note for money of `original` that went back: all of it, or a part with tax in proportion.
 
     `refunded_minor` is money as it was paid, tax included. `credits` is what was taken back with it, of which
-    `bonus_credits` were bonus. The two `already_credited` sums are those of the earlier notes on the same
-    original: whatever the parts, the notes' tax never exceeds the receipt's, and the last one takes the rest.
+    `bonus_credits` were bonus, `coupon_credits` of these the coupon's. The two `already_credited` sums are those of the
+    earlier notes on the same original: whatever the parts, the notes' tax never exceeds the receipt's, and the last one
+    takes the rest.
     """
-    assert 0 <= bonus_credits <= credits
+    assert 0 <= coupon_credits <= bonus_credits <= credits
     tax = _credited_tax(original, refunded_minor, already_credited_minor, already_credited_tax_minor)
     priced = refunded_minor if original.prices_include_tax else refunded_minor - tax
     base = Line(key="refund", credits=credits - bonus_credits, amount_minor=priced)
-    bonus = Line(key="refund_bonus", credits=bonus_credits, amount_minor=0, bonus=True)
+    bonus = Line(key="refund_bonus", credits=bonus_credits - coupon_credits, amount_minor=0, bonus=True)
+    coupon = coupon_line(coupon_credits, original.coupon, None, "refund_coupon")
     note = _against(original, document_id, number, issued_at, reason)
     return msgspec.structs.replace(
         note,
         national_tax=national_part(original, already_credited_tax_minor, tax),
         paid_at=refunded_at,
-        lines=(base, bonus) if bonus_credits else (base,),
+        lines=(base, *(line for line in (bonus, coupon) if line.credits)),
         net_minor=refunded_minor - tax,
         tax_minor=tax,
         total_minor=refunded_minor,
@@ -131,7 +140,7 @@ def correction(note: Document, *, document_id: str, number: str, issued_at: date
 
 
 def remaining_lines(original: Document, credited: Credited) -> tuple[Line, ...]:
-    """The lines of `original` less what was credited: as they stand, or one line and its bonus after a refund."""
+    """The lines of `original` less what was credited: as they stand, or after a refund one of each kind."""
     if not credited.total_minor:
         return original.lines
     left = original.total_minor - credited.total_minor
@@ -139,10 +148,11 @@ def remaining_lines(original: Document, credited: Credited) -> tuple[Line, ...]:
         left -= original.tax_minor - credited.tax_minor
     first = original.lines[0]
     credits = original.credits_total - credited.credits
-    bonus = min(credits, original.bonus_credits - credited.bonus_credits)
+    bonus = min(credits, max(0, original.bonus_credits - credited.bonus_credits))
     base = msgspec.structs.replace(first, credits=credits - bonus, amount_minor=left)
-    extra = Line(key="bonus", credits=bonus, amount_minor=0, bucket=first.bucket, bonus=True)
-    return (base, extra) if bonus else (base,)
+    coupon = min(bonus, original.coupon_credits - credited.coupon_credits)
+    extra = Line(key="bonus", credits=bonus - coupon, amount_minor=0, bucket=first.bucket, bonus=True)
+    return base, *(line for line in (extra, coupon_line(coupon, original.coupon, first.bucket)) if line.credits)
 
 
 def _against(original: Document, document_id: str, number: str, issued_at: datetime, reason: str) -> Document:

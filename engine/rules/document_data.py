@@ -22,9 +22,11 @@ LineKey = Literal[
     "subscription",
     "refund",
     "refund_bonus",
+    "refund_coupon",
     "cancellation",
     "given_back",
     "given_back_bonus",
+    "given_back_coupon",
 ]
 TitleKey = Literal[
     "receipt",
@@ -57,6 +59,7 @@ Instant = Annotated[datetime, Meta(tz=True)]
 Natural = Annotated[int, Meta(ge=0)]
 
 LINES_MAX = 1_000
+COUPON_LINES: tuple[LineKey, ...] = ("coupon", "refund_coupon", "given_back_coupon")
 
 TEMPLATE_VERSION = 1
 """What new documents are rendered with; an older document keeps the template it was issued with."""
@@ -125,6 +128,11 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid
     detail: str = ""
     count: int | None = None
     bonus: bool = False
+
+
+def coupon_line(credits: int, code: str, bucket: Bucket | None, key: LineKey = "coupon") -> Line:
+    """What a coupon adds to a purchase, or what is taken of it again."""
+    return Line(key=key, credits=credits, amount_minor=0, bucket=bucket, detail=code, bonus=True)
 
 
 class NationalTax(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -222,4 +230,15 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
 
     @property
     def bonus_credits(self) -> int:
+        """What was given beside the base credits, a coupon's included."""
         return sum(line.credits for line in self.lines if line.bonus)
+
+    @property
+    def coupon_credits(self) -> int:
+        """The part of `bonus_credits` that a coupon gave."""
+        return sum(line.credits for line in self.lines if line.key in COUPON_LINES)
+
+    @property
+    def coupon(self) -> str:
+        """The code of the coupon, or nothing."""
+        return next((line.detail for line in self.lines if line.key in COUPON_LINES), "")

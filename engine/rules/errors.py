@@ -14,7 +14,7 @@ Refusal
 ├── ReturnUrlRefused        BILLING-004       a return URL outside the configured origins
 ├── QuoteRefused            QUOTE-001         a quote token that is forged, ended or about something else
 ├── CouponUnknown           COUPON-001        no such coupon
-├── CouponRedeemed          COUPON-002        this account redeemed it before
+├── CouponRedeemed          COUPON-002        this account redeemed it before, or has it on an open checkout
 ├── CouponExpired           COUPON-003        its time is over
 ├── CouponTermsNotMet       COUPON-004        not for this account, or not yet
 ├── CouponUsedUp            COUPON-005        redeemed as often as it may be
@@ -164,10 +164,22 @@ class CouponUnknown(Refusal):
 
 
 class CouponRedeemed(Refusal):
+    """With facts, an open checkout has the coupon: where that is paid, and until when."""
+
     code = "COUPON-002"
 
-    def __init__(self) -> None:
-        super().__init__("This account redeemed the coupon before.")
+    def __init__(
+        self, purchase_id: str | None = None, checkout_url: str | None = None, ends_at: str | None = None
+    ) -> None:
+        if purchase_id is None:
+            super().__init__("This account redeemed the coupon before.")
+            return
+        super().__init__(
+            "A checkout with this coupon is still open: pay it, or use the coupon again once it has ended.",
+            purchaseId=purchase_id,
+            checkoutUrl=checkout_url,
+            endsAt=ends_at,
+        )
 
 
 class CouponExpired(Refusal):
@@ -178,7 +190,10 @@ class CouponExpired(Refusal):
 
 
 class CouponTermsNotMet(Refusal):
-    """`term` says which: `first_top_up`, `plan` or `country`."""
+    """`term` says which: `first_top_up`, `plan` or `country`; of a coupon on a purchase also `amount` or `provider`.
+
+    `redemption` is a coupon that is to be redeemed and not used on a purchase, `purchase` the other way round.
+    """
 
     code = "COUPON-004"
 

@@ -31,6 +31,11 @@ def share_down(whole: int, part: int, of: int) -> int:
     return whole * part // of
 
 
+def percent_down(whole: int, percent: int) -> int:
+    """`percent` of `whole`, rounded down."""
+    return share_down(whole, percent, 100)
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """A price and the part of its period that is still to come, `left` of `whole` (in any one unit)."""

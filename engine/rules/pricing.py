@@ -102,6 +102,13 @@ def tier_rate(pricing: Pricing, index: int, provider: str | None) -> Fraction:
     return base * (1 + Fraction(tier.bonus_on(provider)) / 100)
 
 
+def base_at_most(pricing: Pricing) -> Fraction:
+    """What the dearest top-up buys without a bonus, not yet rounded: what a coupon's percentage is of."""
+    if pricing.model == "bonus":
+        return Fraction(pricing.max_minor * pricing.credits_per_unit, major_unit(pricing))
+    return exact_credits(pricing, pricing.max_minor, None)
+
+
 def _graduated(tiers: tuple[Tier, ...], amount_minor: int) -> int:
     """Σ slice × rate, in credits × minor units per major unit."""
     ends = [*(tier.from_minor for tier in tiers[1:]), amount_minor]

@@ -19,7 +19,7 @@ from msgspec import Meta
 from engine.rules.catalog import Catalog, coupon_key
 from engine.rules.errors import AboveMaximum, BelowMinimum, MalformedAmount, QuoteRefused
 from engine.rules.keyed_hash import hmac_sha256
-from engine.rules.money import Money, currency_digits
+from engine.rules.money import Money, currency_digits, percent_down
 from engine.rules.pricing import Pricing, exact_credits, major_unit, tier_rate
 
 PRICE_DIGITS = 8
@@ -56,10 +56,11 @@ class NextTier:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What `amount` gives. `credits = base_credits + bonus_credits` is what will be granted.
+    """What `amount` gives. `credits = base_credits + bonus_credits + coupon_credits` is what will be granted.
 
+    `coupon_credits`: the coupon's percentage of the base credits, rounded down.
     `price_per_credit`: major units of money ÷ credits granted, plain decimal notation, 8 significant digits,
-    half up. `credits_per_unit`: credits for one major unit at this amount's effective rate, bonus included,
+    half up. `credits_per_unit`: credits for one major unit at this amount's effective rate, bonus and coupon included,
     rounded down. `save_percent`: 1 − price at that rate ÷ price at the base rate, two places, rounded down; rates
     are compared before credits are rounded, so the fraction of a credit lost never moves it. `save_badge`: its
     whole part, `None` below 1.
@@ -76,10 +77,13 @@ class Quote:
     save_percent: Decimal
     save_badge: int | None
     next_tier: NextTier | None
+    coupon_credits: int = 0
 
 
-def quote(pricing: Pricing, amount: Money, provider: str | None) -> Quote:
+def quote(pricing: Pricing, amount: Money, provider: str | None, coupon_percent: int = 0) -> Quote:
     """What `amount` gives on that rail; with none chosen yet, what it gives where every bonus is given.
+
+    A coupon adds its percentage of the base credits, on every rail and in every tier alike.
 
     Raises `MalformedAmount` (another currency, a negative amount), `BelowMinimum` or `AboveMaximum`.
     """
@@ -102,19 +106,24 @@ def quote(pricing: Pricing, amount: Money, provider: str | None) -> Quote:
         rate = step.rate
         credits = minor * rate.numerator // (rate.denominator * unit)
     base_credits = minor * pricing.credits_per_unit // unit if pricing.model == "bonus" else credits
+    coupon_credits = percent_down(base_credits, coupon_percent)
+    credits += coupon_credits
+    if coupon_percent:
+        rate += (pricing.credits_per_unit if pricing.model == "bonus" else rate) * Fraction(coupon_percent, 100)
     saved = (rate.numerator - pricing.credits_per_unit * rate.denominator) * 10_000 // rate.numerator
     return Quote(
         amount=amount,
         credits=credits,
         base_credits=base_credits,
-        bonus_credits=credits - base_credits,
+        bonus_credits=credits - coupon_credits - base_credits,
         bonus_percent=step.bonus_percent,
         price_per_credit=price_per_credit(amount, credits),
         credits_per_unit=rate.numerator // rate.denominator,
         tier=step.tier,
         save_percent=Decimal(saved).scaleb(-2),
         save_badge=saved // 100 or None,
-        next_tier=None if step.further is None else step.further.seen_from(minor, credits),
+        next_tier=None if step.further is None else step.further.seen_from(minor, credits, coupon_percent),
+        coupon_credits=coupon_credits,
     )
 
 
@@ -124,11 +133,13 @@ class _Further:
 
     from_minor: int
     credits_then: int
+    base_then: int
     near_minor: int
 
-    def seen_from(self, minor: int, credits: int) -> NextTier:
+    def seen_from(self, minor: int, credits: int, coupon_percent: int) -> NextTier:
         add = self.from_minor - minor
-        return NextTier(self.from_minor, add, self.credits_then - credits, self.credits_then, add <= self.near_minor)
+        then = self.credits_then + percent_down(self.base_then, coupon_percent)
+        return NextTier(self.from_minor, add, then - credits, then, add <= self.near_minor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +171,9 @@ def _further(pricing: Pricing, index: int, provider: str | None) -> _Further | N
     for other, tier in enumerate(pricing.tiers[index + 1 :], start=index + 1):
         if tier_rate(pricing, other, provider) > rate:
             then = int(exact_credits(pricing, tier.from_minor, provider))
-            return _Further(tier.from_minor, then, int(Fraction(pricing.upsell_within) * tier.from_minor))
+            is_bonus = pricing.model == "bonus"
+            base = tier.from_minor * pricing.credits_per_unit // major_unit(pricing) if is_bonus else then
+            return _Further(tier.from_minor, then, base, int(Fraction(pricing.upsell_within) * tier.from_minor))
     return None
 
 
@@ -188,6 +201,17 @@ def providers_for(catalog: Catalog, enabled: Collection[str], country: str | Non
     )
 
 
+class CouponOffer(msgspec.Struct, frozen=True):
+    """A coupon on a purchase as it was offered: what it is called, the credits it adds, and among how many accounts
+    it may be used (`None`: any number)."""
+
+    code: str
+    description: str
+    percent: int
+    credits: int
+    uses_max: int | None = None
+
+
 class QuoteOffer(msgspec.Struct, frozen=True):
     """What a quote token promises, to whom and until when: good while `now < expires_at`.
 
@@ -197,16 +221,21 @@ class QuoteOffer(msgspec.Struct, frozen=True):
     account_id: str
     amount: Money
     provider: str | None
-    coupon: str | None
+    coupon: CouponOffer | None
     base_credits: int
     bonus_credits: int
     tier: str
     catalog: str
     expires_at: Annotated[datetime, Meta(tz=True)]
 
+    @property
+    def given_credits(self) -> int:
+        """What is granted beside the base credits: the bonus and what the coupon adds."""
+        return self.bonus_credits + (0 if self.coupon is None else self.coupon.credits)
+
 
 def make_offer(
-    catalog: Catalog, quoted: Quote, account_id: str, provider: str | None, coupon: str | None, now: datetime
+    catalog: Catalog, quoted: Quote, account_id: str, provider: str | None, coupon: CouponOffer | None, now: datetime
 ) -> QuoteOffer:
     """The quote as an offer to that account, good for the catalogue's `quote_ttl_minutes` from `now` on."""
     return QuoteOffer(
@@ -268,7 +297,8 @@ def check_offer(offer: QuoteOffer, account_id: str, amount: Money, provider: str
         raise QuoteRefused("The quote was made for another amount.")
     if offer.provider != provider:
         raise QuoteRefused("The quote was made for another payment provider.")
-    if _coupon_or_none(offer.coupon) != _coupon_or_none(coupon):
+    offered = None if offer.coupon is None else coupon_key(offer.coupon.code)
+    if offered != (None if coupon is None else coupon_key(coupon)):
         raise QuoteRefused("The quote was made with another coupon.")
 
 
@@ -295,7 +325,3 @@ def _verified(token: str, secret: bytes) -> QuoteOffer | None:
     except (jwt.PyJWTError, msgspec.ValidationError):
         return None
     return offer if hmac.compare_digest(sign_quote(offer, secret), token) else None
-
-
-def _coupon_or_none(code: str | None) -> str | None:
-    return None if code is None else coupon_key(code)

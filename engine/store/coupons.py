@@ -1,11 +1,14 @@
-"""What is kept of coupons: who redeemed which, how often each was, and guesses. Callers hold the wallet's lock."""
+"""What is kept of coupons: who redeemed which, on which purchases they are, how often each was used, and guesses.
+
+Callers hold the wallet's lock.
+"""
 
 from datetime import datetime
 
 from sqlalchemy import CursorResult, text, update
 from sqlmodel import Session, col, select
 
-from engine.store.tables import CouponGuessRow, PurchaseRow, TransactionRow
+from engine.store.tables import CouponGuessRow, CouponUseRow, PurchaseCouponRow, PurchaseRow, TransactionRow
 
 
 def has_redeemed(session: Session, account_id: str, coupon: str) -> bool:
@@ -36,7 +39,7 @@ def has_topped_up(session: Session, account_id: str) -> bool:
 
 
 def take_use(session: Session, coupon: str, most: int) -> bool:
-    """Count one more redemption; `False` if `most` accounts have redeemed it.
+    """Count one more use; `False` if there are `most` of them.
 
     The row stays locked to the end of the transaction, so of several at once each sees the ones before it.
     """
@@ -49,6 +52,51 @@ def take_use(session: Session, coupon: str, most: int) -> bool:
         {"coupon": coupon, "most": most},
     )
     return taken.first() is not None
+
+
+def give_back_use(session: Session, coupon: str) -> None:
+    """Count one use less. The row is locked to the end, as `take_use` locks it; of no uses there is no row."""
+    found = select(CouponUseRow).where(CouponUseRow.coupon == coupon).with_for_update()
+    row = session.exec(found.execution_options(populate_existing=True)).one()
+    if row.used == 1:
+        session.delete(row)
+    else:
+        row.used -= 1
+        session.add(row)
+    session.flush()
+
+
+def uses_of(session: Session, coupon: str) -> int:
+    """How many uses of the coupon count now."""
+    used = session.exec(select(CouponUseRow.used).where(CouponUseRow.coupon == coupon)).first()
+    return used or 0
+
+
+def coupon_of(session: Session, purchase: PurchaseRow) -> PurchaseCouponRow | None:
+    """The coupon on a purchase, if there is one."""
+    if purchase.bonus_credits == 0:
+        return None
+    return session.get(PurchaseCouponRow, (purchase.account_id, purchase.purchase_id))
+
+
+def purchases_with(session: Session, account_id: str, coupon: str) -> list[PurchaseRow]:
+    """The account's purchases that have a use of the coupon which counts, oldest first."""
+    return list(
+        session.exec(
+            select(PurchaseRow)
+            .join(
+                PurchaseCouponRow,
+                (col(PurchaseCouponRow.account_id) == col(PurchaseRow.account_id))
+                & (col(PurchaseCouponRow.purchase_id) == col(PurchaseRow.purchase_id)),
+            )
+            .where(
+                PurchaseCouponRow.account_id == account_id,
+                PurchaseCouponRow.coupon == coupon,
+                col(PurchaseCouponRow.is_counted).is_(True),
+            )
+            .order_by(col(PurchaseRow.created_at), col(PurchaseRow.purchase_id))
+        ).all()
+    )
 
 
 def guesses_since(session: Session, account_id: str, after: datetime) -> CouponGuessRow | None:

@@ -119,7 +119,7 @@ def _is_cancelled(session: Session, note: DocumentRow) -> bool:
 
 def balance_after(session: Session, account_id: str, purchase_id: str) -> int | None:
     """The balance once the last of a purchase's credits had been added."""
-    added = ("deposit", "auto_recharge", "volume_discount", "commit_credit")
+    added = ("deposit", "auto_recharge", "volume_discount", "coupon_credit", "commit_credit")
     return session.exec(
         select(TransactionRow.balance_after)
         .where(

@@ -180,5 +180,22 @@ def test_a_coupon_counted_otherwise_than_granted_is_found(world: World) -> None:
     assert [finding.where for finding in audit(world.db, KEYS).findings] == ["launch50"]
 
 
+def test_a_purchases_coupon_that_was_changed_is_found(world: World) -> None:
+    purchase = world.buy(1_000, coupon="TOPUP20")
+    world.deliver(world.pay(purchase))
+    assert audit(world.db, KEYS).is_clean
+    table = Base.metadata.tables["purchase_coupons"]
+    for change in ({"is_counted": False}, {"credits": 1}, {"coupon": "other"}):
+        with writing(world.db) as session:
+            (kept,) = session.connection().execute(select(table)).mappings()
+            session.connection().execute(update(table).values(**change))
+        assert not audit(world.db, KEYS).is_clean, change
+        with writing(world.db) as session:
+            session.connection().execute(update(table).values(**kept))
+    with writing(world.db) as session:
+        session.connection().execute(delete(table))
+    assert not audit(world.db, KEYS).is_clean
+
+
 def test_a_posted_command_is_what_these_tests_say(world: World) -> None:
     assert isinstance(world.posted(debit(ACCOUNT, 1)), Posted)

@@ -190,6 +190,18 @@ def test_an_untouched_session_is_open_under_its_own_id(rail: Stripe) -> None:
     assert fact.receipt_url is None
 
 
+def test_a_session_that_we_ended_says_so_and_one_that_was_paid_stays_paid(fake: FakeStripe, rail: Stripe) -> None:
+    session_id = rail.start_checkout(an_order()).session_id
+    for _ in range(2):
+        rail.end_checkout(session_id)
+    (fact,) = rail.payment(session_id)
+    assert (fact.kind, fact.state, fact.purchase_id) == ("payment", "expired", "pay_1")
+    other = rail.start_checkout(an_order("pay_2")).session_id
+    fake.pay(other)
+    rail.end_checkout(other)
+    assert [fact.state for fact in rail.payment(other)] == ["paid"]
+
+
 def test_a_completed_and_paid_session_is_paid(fake: FakeStripe, rail: Stripe) -> None:
     session_id = rail.start_checkout(an_order()).session_id
     payment_id = fake.pay(session_id)

@@ -110,7 +110,8 @@ def test_acn_has_one_bucket_bonus_tiers_and_a_coupon_that_never_expires() -> Non
         (50_000, 10),
         (200_000, 15),
     ]
-    (coupon,) = catalog.coupons
+    coupon, on_top = catalog.coupons
+    assert (on_top.code, on_top.percent, on_top.credits, on_top.bucket) == ("TOPUP20", 20, None, None)
     assert (coupon.credits, coupon.bucket, coupon.expires_after_days) == (50_000_000, "recharge", None)
     described = describe(catalog.descriptions.coupon_credit, code=coupon.code, description=coupon.description)
     assert described == "Coupon: LAUNCH50 — Launch promotion: $50 free credits"
@@ -227,6 +228,14 @@ def test_a_wrong_value_is_refused_where_it_stands(old: str, new: str, path: str)
         ("alphio", "rank = 2", "rank = 2\nrollover_max = 10_001\nrollover_periods = 1", "above monthly_credits"),
         ("alphio", "expires_after_days = 30\n", "", "stands on limited_time coupons"),
         ("acn", 'bucket = "recharge"', 'bucket = "recharge"\nexpires_after_days = 3', "limited_time coupons"),
+        ("acn", 'bucket = "recharge"\n', "", "bucket stands on coupons for credits"),
+        ("acn", "percent = 20\n", 'percent = 20\nbucket = "recharge"\n', "bucket stands on coupons for credits"),
+        ("acn", "percent = 20\n", "percent = 20\ncredits = 5\n", "exactly one of the two"),
+        ("acn", "percent = 20\n", "", "exactly one of the two"),
+        ("acn", "percent = 20\n", "percent = 0\n", ">= 1"),
+        ("acn", "percent = 20\n", "percent = 1_001\n", "<= 1000"),
+        ("acn", "percent = 20\n", "percent = 20.5\n", "Expected `int"),
+        ("acn", "max_minor = 1_000_000", "max_minor = 86_000_000_000", "'TOPUP20': with it max_minor buys more"),
         ("alphio", 'bucket = "limited_time"', 'bucket = "monthly"', "monthly credits come from plans only"),
         ("alphio", 'code = "WELCOME100"', 'code = " "', "code is blank"),
         ("alphio", "top-up: {amount}", "top-up: {amonut}", "deposit may not use {amonut}; it knows"),

@@ -4,10 +4,13 @@ from datetime import datetime, timedelta, timezone
 from importlib import resources
 
 import pytest
+from msgspec.structs import replace
 
 from engine.rules.catalog import CatalogError, Coupon, read_catalog
-from engine.rules.coupons import Redeemer, check_redeemable
+from engine.rules.coupons import Redeemer, check_redeemable, check_usable, coupon_offer, uses_coupon
 from engine.rules.errors import CouponExpired, CouponRedeemed, CouponTermsNotMet, Refusal
+from engine.rules.money import Money
+from engine.rules.quotes import quote
 
 ALPHIO = resources.files("engine.catalogs").joinpath("alphio.toml").read_text(encoding="utf-8")
 LAST_LINE = "expires_after_days = 30\n"
@@ -22,6 +25,8 @@ OPEN = Coupon(
     plans=("pro",),
     countries=("DE",),
 )
+
+PERCENT = replace(OPEN, credits=None, bucket=None, percent=20)
 
 
 @pytest.mark.parametrize(
@@ -42,9 +47,12 @@ def test_terms_in_their_order(
 ) -> None:
     if refusal is None:
         check_redeemable(OPEN, redeemer, NOW + after)
+        check_usable(PERCENT, redeemer, NOW + after)
         return
     with pytest.raises(refusal) as caught:
         check_redeemable(OPEN, redeemer, NOW + after)
+    with pytest.raises(refusal):
+        check_usable(PERCENT, redeemer, NOW + after)
     assert caught.value.facts.get("term") == term
 
 
@@ -73,3 +81,37 @@ def test_terms_are_read() -> None:
     assert coupon is not None and coupon.ends_at == datetime(2026, 12, 1, tzinfo=timezone.utc)
     assert (coupon.max_redemptions, coupon.plans, coupon.countries) == (5, ("pro",), ("DE",))
     assert catalog.coupon("WELCOME") is None
+
+
+def test_each_kind_of_coupon_says_where_it_is_for() -> None:
+    anyone = Redeemer(None, None, False, True)
+    with pytest.raises(CouponTermsNotMet) as caught:
+        check_redeemable(PERCENT, anyone, NOW)
+    assert caught.value.facts["term"] == "purchase"
+    with pytest.raises(CouponTermsNotMet) as caught:
+        check_usable(OPEN, anyone, NOW)
+    assert caught.value.facts["term"] == "redemption"
+
+
+def test_what_a_coupon_adds_is_offered_in_whole_credits_or_not_at_all() -> None:
+    pricing = replace(read_catalog(ALPHIO).pricing, min_minor=1)
+    coupon = replace(PERCENT, percent=33, max_redemptions=7)
+    assert coupon_offer(coupon, quote(pricing, Money(1_001, "USD"), None, 33)).credits == 330
+    assert coupon_offer(coupon, quote(pricing, Money(1_001, "USD"), None, 33)).uses_max == 7
+    with pytest.raises(CouponTermsNotMet) as caught:
+        coupon_offer(coupon, quote(pricing, Money(3, "USD"), None, 33))
+    assert caught.value.facts["term"] == "amount"
+
+
+@pytest.mark.parametrize(
+    ("status", "has_landed", "is_used"),
+    [
+        *((status, False, True) for status in ("created", "open", "processing", "quarantined")),
+        *((status, False, False) for status in ("failed", "expired", "cancelled", "refunded")),
+        *((status, True, True) for status in ("paid", "partially_refunded", "refunded", "expired")),
+    ],
+)
+def test_a_purchase_has_its_coupons_use_until_it_ends_with_nothing_granted(
+    status: str, has_landed: bool, is_used: bool
+) -> None:
+    assert uses_coupon(status, has_landed=has_landed) is is_used

@@ -14,10 +14,11 @@ from msgspec.structs import replace
 from engine.catalogs import load_catalog
 from engine.rules.errors import QuoteRefused
 from engine.rules.money import Money
-from engine.rules.quotes import QuoteOffer, check_offer, make_offer, quote, read_quote, sign_quote
+from engine.rules.quotes import CouponOffer, QuoteOffer, check_offer, make_offer, quote, read_quote, sign_quote
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=timezone.utc)
 SECRET, OLD_SECRET = b"s" * 48, b"o" * 48
+TOPUP20 = CouponOffer(code="TOPUP20", description="20% more on a top-up", percent=20, credits=20_000_000)
 PROVIDERS = ["apple", "google", "moonpay", "paddle", "sandbox", "stripe"]
 CATALOGS = {name: load_catalog(name) for name in ("alphio", "acn", "ecolink")}
 
@@ -41,7 +42,7 @@ def test_an_offer_holds_what_the_quote_gave_for_fifteen_minutes() -> None:
         account_id=st.text(max_size=64),
         amount=st.builds(Money, st.integers(0, 10**15), st.sampled_from(["USD", "JPY"])),
         provider=st.none() | st.sampled_from(PROVIDERS),
-        coupon=st.none() | st.text(max_size=32),
+        coupon=st.none() | st.builds(CouponOffer, code=st.text(max_size=32), description=st.text(max_size=200)),
         base_credits=st.integers(0, 10**15),
         bonus_credits=st.integers(0, 10**15),
         tier=st.text(max_size=32),
@@ -119,7 +120,7 @@ def test_an_offer_is_good_for_its_own_checkout_only() -> None:
     amount = Money(10_000, "USD")
     check_offer(an_offer(), "acc_1", amount, "stripe", None)
     check_offer(an_offer(provider=None), "acc_1", amount, None, None)
-    check_offer(an_offer(coupon="LAUNCH50"), "acc_1", amount, "stripe", " launch50 ")
+    check_offer(an_offer(coupon=TOPUP20), "acc_1", amount, "stripe", " topup20 ")
 
 
 @pytest.mark.parametrize(
@@ -130,13 +131,20 @@ def test_an_offer_is_good_for_its_own_checkout_only() -> None:
         ({"amount": Money(10_000, "EUR")}, "amount"),
         ({"provider": "sandbox"}, "provider"),
         ({"provider": None}, "provider"),
-        ({"coupon": "LAUNCH50"}, "coupon"),
-        ({"coupon": ""}, "coupon"),
+        ({"coupon": TOPUP20}, "coupon"),
     ],
 )
 def test_an_offer_for_something_else_is_refused(changes: dict[str, object], says: str) -> None:
     with pytest.raises(QuoteRefused, match=says):
         check_offer(an_offer(**changes), "acc_1", Money(10_000, "USD"), "stripe", None)
+
+
+def test_an_offer_with_a_coupon_is_for_a_checkout_with_that_coupon() -> None:
+    for code in (None, "", "TOPUP2", "LAUNCH50"):
+        with pytest.raises(QuoteRefused, match="coupon"):
+            check_offer(an_offer(coupon=TOPUP20), "acc_1", Money(10_000, "USD"), "stripe", code)
+    with pytest.raises(QuoteRefused, match="coupon"):
+        check_offer(an_offer(), "acc_1", Money(10_000, "USD"), "stripe", "TOPUP20")
 
 
 def test_an_offer_with_a_rail_is_not_for_a_checkout_without_one() -> None:

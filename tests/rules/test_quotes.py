@@ -291,6 +291,37 @@ def test_more_money_never_gives_fewer_credits_on_the_best_rail(pricing: Pricing,
     )
 
 
+def test_a_coupon_adds_its_part_of_the_base_credits_beside_the_bonus() -> None:
+    plain, better = usd(ACN, 10_000, "stripe"), quote(ACN, Money(10_000, "USD"), "stripe", 20)
+    assert (plain.credits, better.credits) == (105_000_000, 125_000_000)
+    assert (better.base_credits, better.bonus_credits, better.coupon_credits) == (100_000_000, 5_000_000, 20_000_000)
+    assert (better.price_per_credit, better.credits_per_unit) == ("0.00000080000000", 1_250_000)
+    assert (better.save_percent, better.save_badge) == (Decimal("20.00"), 20)
+    assert better.next_tier is not None
+    assert (better.next_tier.credits_then, better.next_tier.extra_credits) == (650_000_000, 525_000_000)
+    assert quote(ACN, Money(10_000, "USD"), "paddle", 20).coupon_credits == 20_000_000
+
+
+@given(tariffs(), AMOUNTS, RAILS, st.integers(1, 1_000))
+def test_a_coupon_rounds_down_and_changes_nothing_else(
+    pricing: Pricing, minor: int, provider: str | None, percent: int
+) -> None:
+    plain = quote(pricing, Money(minor, pricing.currency), provider)
+    more = quote(pricing, Money(minor, pricing.currency), provider, percent)
+    exact = Fraction(plain.base_credits * percent, 100)
+    assert more.coupon_credits <= exact < more.coupon_credits + 1
+    assert more.credits == plain.credits + more.coupon_credits
+    assert (more.base_credits, more.bonus_credits, more.tier) == (
+        plain.base_credits,
+        plain.bonus_credits,
+        plain.tier,
+    )
+    assert plain.save_percent <= more.save_percent < 100
+    if more.next_tier is not None:
+        then = quote(pricing, Money(more.next_tier.from_minor, pricing.currency), provider, percent)
+        assert then.credits == more.next_tier.credits_then == more.credits + more.next_tier.extra_credits
+
+
 ALL = {"stripe", "paddle", "apple", "google", "moonpay", "sandbox"}
 
 

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from engine.rules.document_data import coupon_line
 from engine.rules.document_kinds import TABLE, Row
-from engine.rules.documents import Credited, Document, Line, cancellation, credited_by, remaining_lines
+from engine.rules.documents import Credited, Document, Line, cancellation, correction, credited_by, remaining_lines
 from engine.rules.money import Money
 from engine.rules.sellers import Tax
 from engine.rules.totals import totals
@@ -89,3 +90,26 @@ def test_what_was_not_credited_leaves_the_lines_as_they_stand() -> None:
     base, bonus = remaining_lines(original, Credited(10_000, 1_597, 13_125, 1_000))
     assert (base.key, base.credits, base.amount_minor) == ("top_up", 25_375, 20_000)
     assert (bonus.credits, bonus.amount_minor, bonus.bonus) == (875, 0, True)
+
+
+def test_a_coupons_credits_are_given_back_first_and_said_by_themselves() -> None:
+    original = a_receipt(
+        lines=(
+            Line(key="top_up", credits=30_000, amount_minor=30_000, bucket="recharge"),
+            Line(key="bonus", credits=3_000, amount_minor=0, bucket="recharge", bonus=True),
+            coupon_line(6_000, "TOPUP20", "recharge"),
+        )
+    )
+    assert (original.bonus_credits, original.coupon_credits, original.coupon) == (9_000, 6_000, "TOPUP20")
+    first = a_credit_note(original, refunded_minor=5_000, credits=6_500, bonus_credits=6_500, coupon_credits=6_000)
+    assert [(line.key, line.credits, line.detail) for line in first.lines] == [
+        ("refund", 0, ""),
+        ("refund_bonus", 500, ""),
+        ("refund_coupon", 6_000, "TOPUP20"),
+    ]
+    half = a_credit_note(original, refunded_minor=2_500, credits=3_250, bonus_credits=3_250, coupon_credits=3_250)
+    left = remaining_lines(original, credited_by((half,)))
+    assert [(line.key, line.credits) for line in left] == [("top_up", 30_000), ("bonus", 3_000), ("coupon", 2_750)]
+    undone = correction(first, document_id="d", number="ALPR26-0000009", issued_at=ISSUED_AT, paid_at=ISSUED_AT)
+    assert [line.key for line in undone.lines] == ["given_back", "given_back_bonus", "given_back_coupon"]
+    assert (undone.coupon_credits, undone.coupon) == (6_000, "TOPUP20")

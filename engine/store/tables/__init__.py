@@ -32,6 +32,7 @@ from engine.store.tables.outbox import OutboxRow as OutboxRow
 from engine.store.tables.outbox import ReplyRow as ReplyRow
 from engine.store.tables.promotions import CouponGuessRow as CouponGuessRow
 from engine.store.tables.promotions import CouponUseRow as CouponUseRow
+from engine.store.tables.promotions import PurchaseCouponRow as PurchaseCouponRow
 from engine.store.tables.purchases import ClaimRow as ClaimRow
 from engine.store.tables.purchases import CommitRow as CommitRow
 from engine.store.tables.purchases import FactRow as FactRow

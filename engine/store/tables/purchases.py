@@ -12,6 +12,7 @@ class PurchaseRow(Base, table=True):
     """The intention to pay, the quote it was made from, and what has come of it.
 
     `kind` says what else it is than a top-up: a saved card charged without the customer, or months paid upfront.
+    `bonus_credits` are all that is granted beside the base: the tier's bonus and what a coupon adds.
     One with a `subscription_id` is that subscription's paid invoice: `base_credits` is what was granted for it so far.
     """
 

@@ -21,6 +21,7 @@ The words, one for each idea, in code, API, pages and documents:
 * **account**: the customer; owns exactly one **wallet**, the unit of locking.
 * **bucket**: `limited_time`, `monthly` or `recharge`, always spent in that order.
 * **lot**: credits granted together: one bucket, one source, one expiry, what remains. A **grant** makes one.
+* **front lot**: the first lot in spend order, carried in the wallet's own row while spends draw from it.
 * **spend**: the command that takes credits, made of **draws**, one per lot touched.
 * **hold**, **capture**, **void**: reserve credits and pin their lots; take all or part of them; give them all back.
 * **transaction**, **entry**: one ledger row with its place in the wallet's history; its legs, one per lot touched.

@@ -11,8 +11,8 @@ from sqlmodel import Session, col
 
 from engine.rules.alerts import UNUSUAL_DAYS, UNUSUAL_FACTOR
 from engine.rules.preferences import EmailNotifications
-from engine.store.books import front_lot
 from engine.store.bulk import update_rows
+from engine.store.front_lots import carried
 from engine.store.tables import (
     AccountRow,
     AlertMarkRow,
@@ -76,6 +76,7 @@ def accounts_to_warn(session: Session, now: datetime, limit: int) -> list[str]:
 
 def lots_to_warn(session: Session, account_id: str, before: datetime) -> list[ExpiringLot]:
     """The account's lots whose warning is due before an instant, the soonest to expire first."""
+    left = carried(session, account_id)
     rows = session.execute(
         select(
             col(LotRow.lot_id),
@@ -87,10 +88,8 @@ def lots_to_warn(session: Session, account_id: str, before: datetime) -> list[Ex
         .where(col(LotRow.account_id) == account_id, col(LotRow.warn_at) < before)
         .order_by(col(LotRow.expires_at), col(LotRow.bucket_order), col(LotRow.granted_seq))
     )
-    front = front_lot(session, account_id)
-    carried = {} if front is None else {front.lot.lot_id: front.lot.remaining_credits}
     return [
-        ExpiringLot(lot_id, bucket, expires_at, carried.get(lot_id, remaining) + held)
+        ExpiringLot(lot_id, bucket, expires_at, left.get(lot_id, remaining) + held)
         for lot_id, bucket, expires_at, remaining, held in rows
     ]
 

@@ -14,6 +14,7 @@ from engine.rules.ledger import Entry, Wallet
 from engine.rules.lots import BUCKETS, NEVER, Bucket, Lot, is_live, spend_order
 from engine.store import books
 from engine.store.bulk import select_first, select_rows
+from engine.store.front_lots import present
 from engine.store.history import find_wallet, first_seq
 from engine.store.tables import Base
 
@@ -163,7 +164,7 @@ def _first_lots(
     )
     found: dict[str, list[Lot]] = defaultdict(list)
     for row in rows:
-        found[row[0]].append(books.present(books.lot_of(row), wallets[row[0]].front))
+        found[row[0]].append(present(books.lot_of(row), wallets[row[0]].front))
     return defaultdict(list, {owner: sorted(lots, key=spend_order) for owner, lots in found.items()})
 
 
@@ -240,7 +241,7 @@ def _all_lots(session: Session, wallet: Wallet, moved: set[str]) -> list[Lot]:
     lots = {row[1]: books.lot_of(tuple(row)) for row in session.execute(holding)}
     missing = [(account_id, lot_id) for lot_id in moved if lot_id not in lots]
     rows = select_rows(session, "lots", books.LOT, ("account_id", "lot_id"), missing)
-    return [books.present(lot, wallet.front) for lot in (*lots.values(), *map(books.lot_of, rows))]
+    return [present(lot, wallet.front) for lot in (*lots.values(), *map(books.lot_of, rows))]
 
 
 def _spent_on_day_of(session: Session, wallet: Wallet, at: datetime, last: int) -> int:

@@ -25,11 +25,10 @@ from engine.store.usage import save_usage
 from engine.store.values import LOT as LOT
 from engine.store.values import TRANSACTION as TRANSACTION
 from engine.store.values import WALLET as WALLET
-from engine.store.values import front_of, front_value, uses_values
+from engine.store.values import front_value, uses_values
 from engine.store.values import lot_of as lot_of
 from engine.store.values import lot_row as lot_row
 from engine.store.values import new_wallet_row as new_wallet_row
-from engine.store.values import present as present
 from engine.store.values import transaction_of as transaction_of
 from engine.store.values import transaction_row as transaction_row
 from engine.store.values import wallet_of as wallet_of
@@ -169,12 +168,6 @@ def lock_open(session: AnySession, account_id: str, now: datetime) -> Page:
     if page.wallet.status == "closed":
         raise WalletNotActive(page.wallet.status)
     return page
-
-
-def front_lot(session: AnySession, account_id: str) -> FrontLot | None:
-    """The lot that the account's wallet carries, for readers of lots: see `present`."""
-    rows = select_rows(session, "wallets", ("front_lot",), ("account_id",), [(account_id,)])
-    return front_of(rows[0][0]) if rows else None
 
 
 def _ask_wallets(session: AnySession, account_ids: Iterable[str]) -> Rows:

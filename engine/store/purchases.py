@@ -12,6 +12,7 @@ from engine.rules.money import Money
 from engine.rules.purchases import KnownFact, about_credited
 from engine.store import books
 from engine.store.bulk import insert_rows, select_rows
+from engine.store.front_lots import front_lot, present
 from engine.store.tables import ClaimRow, FactRow, ProviderEventRow, PurchaseRow, ReversalRow
 
 EVENT = ("provider", "event_id", "type", "payload", "status", "attempts", "received_at", "due_at")
@@ -30,9 +31,9 @@ def get_purchase(session: Session, account_id: str, purchase_id: str, *, lock: b
 
 def purchase_lots(session: Session, account_id: str, purchase_id: str) -> tuple[Lot, ...]:
     """The purchase's lots, base before bonus."""
+    front = front_lot(session, account_id)
     rows = select_rows(session, "lots", books.LOT, ("account_id", "purchase_id"), [(account_id, purchase_id)])
-    front = books.front_lot(session, account_id)
-    return tuple(sorted((books.present(books.lot_of(row), front) for row in rows), key=lambda lot: lot.granted_seq))
+    return tuple(sorted((present(books.lot_of(row), front) for row in rows), key=lambda lot: lot.granted_seq))
 
 
 def known_facts(session: Session, account_id: str, purchase_id: str) -> list[KnownFact]:

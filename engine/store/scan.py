@@ -21,6 +21,7 @@ from engine.rules.lots import BUCKETS, Lot, spend_order
 from engine.rules.usage import added_up
 from engine.store import books
 from engine.store.bulk import Row, select_rows
+from engine.store.front_lots import present
 from engine.store.holds import HOLD, hold_of
 from engine.store.pens import pen_of
 from engine.store.values import FRONT, USED_ON, front_value, uses_values
@@ -181,7 +182,7 @@ def _with_front(wallet: Wallet, lots: list[Lot]) -> list[Lot]:
     first = min((lot for lot in lots if lot.remaining_credits > 0), key=spend_order, default=None)
     if first != structs.replace(front.lot, remaining_credits=front.row_credits) or front.lot.remaining_credits <= 0:
         raise ValueError(f"the wallet carries {front.lot.lot_id} as something else than its first lot")
-    return [books.present(lot, front) for lot in lots]
+    return [present(lot, front) for lot in lots]
 
 
 def _lot(row: Row) -> Lot:

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
 from engine.rules.subscriptions import Ending, Terms, mark_of_end
-from engine.store.books import front_lot
+from engine.store.front_lots import carried
 from engine.store.tables import (
     AccountRow,
     ClaimRow,
@@ -186,6 +186,7 @@ def claimed_account(session: Session, provider: str, kind: str, object_id: str) 
 
 def ending_lots(session: Session, account_id: str, ends_at: datetime) -> list[Ending]:
     """The monthly lots of plans whose month ends at an instant: what is left of them, or was when they ended."""
+    left = carried(session, account_id)
     rows = session.exec(
         select(LotRow.lot_id, LotRow.remaining_credits, LotRow.expired_credits, TransactionRow.operation)
         .join(
@@ -201,10 +202,8 @@ def ending_lots(session: Session, account_id: str, ends_at: datetime) -> list[En
             | ((col(LotRow.expires_at) > ends_at) & (col(TransactionRow.metadata_json) == mark_of_end(ends_at))),
         )
     ).all()
-    front = front_lot(session, account_id)
-    carried = {} if front is None else {front.lot.lot_id: front.lot.remaining_credits}
     return [
-        Ending(carried.get(lot_id, remaining) + expired, operation == ROLLOVER)
+        Ending(left.get(lot_id, remaining) + expired, operation == ROLLOVER)
         for lot_id, remaining, expired, operation in rows
     ]
 

@@ -90,13 +90,8 @@ def front_value(front: FrontLot | None) -> str | None:
 
 
 def lot_of(row: Row) -> Lot:
-    """A lot as its own row says: `present` has what remains of it where its wallet carries it."""
+    """A lot as its own row says: `front_lots.py` has what remains of one that its wallet carries."""
     return Lot(*row[1:])
-
-
-def present(lot: Lot, front: FrontLot | None) -> Lot:
-    """The lot as it is, whether its row says so or its wallet does."""
-    return lot if front is None or front.lot.lot_id != lot.lot_id else front.lot
 
 
 def transaction_of(row: Row) -> Transaction:

@@ -9,10 +9,10 @@ from sqlalchemy import select
 from engine.audit import audit
 from engine.rules.commands import Hold, Reverse, TakeBack
 from engine.rules.lots import NEVER
-from engine.store import books
 from engine.store.alerts import lots_to_warn
 from engine.store.balances import EXPIRING_MAX, LOTS_MAX, balance, balance_at
 from engine.store.database import Database, reading
+from engine.store.front_lots import front_lot
 from engine.store.migrations import config
 from engine.store.purchases import purchase_lots
 from engine.store.tables import Base
@@ -146,8 +146,8 @@ def test_a_plain_grant_needs_no_lot_to_be_read(db: Database) -> None:
     create_accounts(db, ACCOUNT)
     carry_out(db, [gift(ACCOUNT, 5)], DAY_0)
     with reading(db) as session:
-        assert books.front_lot(session, ACCOUNT) is None
+        assert front_lot(session, ACCOUNT) is None
     spent(db, debit(ACCOUNT, 1), DAY_0)
     with reading(db) as session:
-        front = books.front_lot(session, ACCOUNT)
+        front = front_lot(session, ACCOUNT)
     assert front is not None and (front.row_credits, front.lot.remaining_credits, front.lot.expires_at) == (5, 4, NEVER)

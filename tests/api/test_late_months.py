@@ -1,6 +1,5 @@
 """Months that were over before anybody granted them: what was paid for is granted, expires at once and rolls over."""
 
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -14,34 +13,9 @@ from engine.flows.accounts import grant_due_months
 from engine.rules.periods import period_start
 from engine.store.database import Database
 from psp.sandbox_wire import Webhook
+from tests.api.plan_terms import Open, month
 from tests.api.subscriber import Subscriber, subscriber
 from tests.engine.support import DAY_0, FakeClock
-
-Open = Callable[[int, int], Subscriber]
-
-
-@pytest.fixture
-def open_with(db: Database, clock: FakeClock) -> Iterator[Open]:
-    opened: list[Subscriber] = []
-
-    def open_one(rollover_max: int, rollover_periods: int) -> Subscriber:
-        def change(catalog: Any) -> Any:
-            plans = tuple(
-                replace(plan, rollover_max=min(rollover_max, plan.monthly_credits), rollover_periods=rollover_periods)
-                for plan in catalog.plans
-            )
-            return replace(catalog, plans=plans)
-
-        opened.append(subscriber(db, clock, change))
-        return opened[-1]
-
-    yield open_one
-    for each in opened:
-        each.runtime.group.close()
-
-
-def month(n: int) -> str:
-    return period_start(DAY_0, n).isoformat()
 
 
 def wait_unseen(mira: Subscriber, n: int) -> None:

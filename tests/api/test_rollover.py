@@ -1,41 +1,13 @@
 """What a plan lets roll over: capped, once, as its own lot, with a warning before the cap clips something."""
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
-import pytest
 from msgspec.structs import replace
 
-from engine.rules.periods import period_start
 from engine.store.database import Database
+from tests.api.plan_terms import Open, month
 from tests.api.subscriber import Subscriber, subscriber
-from tests.engine.support import DAY_0, FakeClock
-
-Open = Callable[[int, int], Subscriber]
-
-
-@pytest.fixture
-def open_with(db: Database, clock: FakeClock) -> Iterator[Open]:
-    opened: list[Subscriber] = []
-
-    def open_one(rollover_max: int, rollover_periods: int) -> Subscriber:
-        def change(catalog: Any) -> Any:
-            plans = tuple(
-                replace(plan, rollover_max=min(rollover_max, plan.monthly_credits), rollover_periods=rollover_periods)
-                for plan in catalog.plans
-            )
-            return replace(catalog, plans=plans)
-
-        opened.append(subscriber(db, clock, change))
-        return opened[-1]
-
-    yield open_one
-    for each in opened:
-        each.runtime.group.close()
-
-
-def month(n: int) -> str:
-    return period_start(DAY_0, n).isoformat()
+from tests.engine.support import FakeClock
 
 
 def renew_at(mira: Subscriber, n: int) -> int:

@@ -5,9 +5,9 @@ A timer of its own for each request costs as much as finding its account.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Generic, Protocol, TypeVar
 from weakref import ReferenceType, WeakKeyDictionary
 
 from engine.gathered_reads import GatheredReads, K, Read, V
@@ -17,48 +17,57 @@ from engine.rules.commands import Command, Outcome
 T = TypeVar("T")
 
 
+HANDED_OVER_MAX = 32
+"""So many are handed over before the turn ends: whoever takes them works beside the rest of it."""
+
+
+class _Door(Protocol):
+    """Whom a loop asks: group commit, or gathered reads."""
+
+    def put(self, items: Any, /) -> None: ...  # noqa: ANN401 - each its own, the waiter last
+
+
 def found_by(reads: GatheredReads, read: Read[K, V], key: K, within: float | None = None) -> "asyncio.Future[V | None]":
     """Ask for one key; the future of the running loop gives its value, `None` if there is none, or raises.
 
     `TimeoutError` after so many seconds.
     """
-    waiter: _Waiter[V | None] = _new_waiter(within)
-    waiter.ask(lambda: reads.submit_for(waiter, read, key))
+    inbox, waiter = _new_waiter(within)
+    inbox.ask(reads, read, key, waiter)
     return waiter.future
 
 
 def outcome_of(group: GroupCommit, command: Command, within: float | None = None) -> "asyncio.Future[Outcome]":
     """Queue a command; the future of the running loop gives its outcome once it is committed, or raises.
 
-    `TimeoutError` after so many seconds. Given up or cancelled before its batch is taken, the command is never
-    carried out.
+    `TimeoutError` after so many seconds. Cancelled before it is handed over, the command is never carried out; later
+    its key tells.
     """
-    waiter: _Waiter[Outcome] = _new_waiter(within)
-    group.submit_for(waiter, command)
+    inbox, waiter = _new_waiter(within)
+    inbox.ask(group, command, waiter)
     return waiter.future
 
 
-def _new_waiter(within: float | None) -> "_Waiter[T]":
+def _new_waiter(within: float | None) -> "tuple[_Inbox, _Waiter[Any]]":
     loop = asyncio.get_running_loop()
     inbox = _inboxes.get(loop)
     if inbox is None:
         inbox = _inboxes[loop] = _Inbox()
-    waiter: _Waiter[T] = _Waiter(inbox, loop.create_future())
+    waiter: _Waiter[Any] = _Waiter(inbox, loop.create_future())
     if within is not None:
         inbox.expect(loop, waiter.future, within)
-    return waiter
+    return inbox, waiter
 
 
 class _Inbox:
-    """Look-ups of one loop on their way to the book's threads, and outcomes on theirs back.
+    """Commands and look-ups of one loop on their way, and outcomes on theirs back.
 
-    What is looked up in one turn of the loop is handed over together after it: a thread that woke for the first would
-    read less at once, and fight with the rest of the turn for the interpreter. Commands go at once: while a batch is
-    on its way to the disk, the loop reads the next.
+    What is asked in one turn of the loop is handed over together: whoever woke for the first would take less at once,
+    and a thread would fight with the rest of the turn for the interpreter.
     """
 
     def __init__(self) -> None:
-        self._asked: list[tuple[_Waiter[Any], Callable[[], None]]] = []
+        self._asked: dict[_Door, list[tuple[Any, ...]]] = {}
         self._arrived: deque[Callable[[], None]] = deque()
         self._is_called = False
         self._expected: deque[tuple[float, ReferenceType[asyncio.Future[Any]]]] = deque()
@@ -86,18 +95,27 @@ class _Inbox:
         if expected:
             loop.call_at(expected[0][0], self._give_up, loop)
 
-    def ask(self, waiter: "_Waiter[Any]", submit: Callable[[], None]) -> None:
+    def ask(self, door: "_Door", *item: Any) -> None:  # noqa: ANN401 - what the door takes, the waiter last
         if not self._asked:
-            waiter.future.get_loop().call_soon(self._hand_over)
-        self._asked.append((waiter, submit))
+            asyncio.get_running_loop().call_soon(self._hand_over)
+        items = self._asked.setdefault(door, [])
+        items.append(item)
+        if len(items) >= HANDED_OVER_MAX:
+            del self._asked[door]
+            self._put(door, items)
 
     def _hand_over(self) -> None:
-        asked, self._asked = self._asked, []
-        for waiter, submit in asked:
-            try:
-                submit()
-            except Exception as error:
-                waiter.set_exception(error)
+        asked, self._asked = self._asked, {}
+        for door, items in asked.items():
+            self._put(door, items)
+
+    @staticmethod
+    def _put(door: "_Door", items: list[tuple[Any, ...]]) -> None:
+        try:
+            door.put(items)
+        except Exception as error:
+            for item in items:
+                item[-1].set_exception(error)
 
     def put(self, loop: asyncio.AbstractEventLoop, give: Callable[[], None]) -> None:
         self._arrived.append(give)
@@ -118,6 +136,29 @@ def _is_over(expected: "ReferenceType[asyncio.Future[Any]]") -> bool:
     return future is None or future.done()
 
 
+@contextmanager
+def heard_here(group: GroupCommit) -> Iterator[None]:
+    """Have the running loop take the book's answers itself until the block ends."""
+    group.heard_by(_Ears(asyncio.get_running_loop()))
+    try:
+        yield
+    finally:
+        group.heard_by(None)
+
+
+class _Ears:
+    """The loop as a `Listener`. Only its own thread unwatches, or one that outlives it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def watch(self, fileno: int, call: Callable[[], None], /) -> None:
+        self._loop.call_soon_threadsafe(self._loop.add_reader, fileno, call)
+
+    def unwatch(self, fileno: int, /) -> None:
+        self._loop.remove_reader(fileno)
+
+
 class _Waiter(Generic[T]):
     """A future of a loop, seen from a thread that answers."""
 
@@ -127,10 +168,6 @@ class _Waiter(Generic[T]):
         self.future = future
         self._inbox = inbox
         self._error: BaseException | None = None
-
-    def ask(self, submit: Callable[[], None]) -> None:
-        """Call `submit` with what else this turn of the loop asks."""
-        self._inbox.ask(self, submit)
 
     def set_running_or_notify_cancel(self) -> bool:
         return not self.future.done()

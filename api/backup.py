@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 
 from api.environ import SettingsError
-from engine.store.database import hold_file
+from engine.store.file_locks import hold_file
 
 BESIDE = ("-wal", "-journal", "-shm")
 """What SQLite keeps beside a file and reads into whatever stands there next: another database's must not stay."""

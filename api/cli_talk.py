@@ -17,7 +17,7 @@ from api.server import SchemaOutdated
 from api.settings import Settings, read_settings
 from engine.rules.catalog import CatalogError
 from engine.rules.errors import Refusal
-from engine.store.database import DatabaseLocked
+from engine.store.file_locks import DatabaseLocked
 
 NO = 1
 """The answer is no: an audit that found something, a schema of another version."""

@@ -18,7 +18,7 @@ from engine.clock import Clock
 from engine.flows import receive
 from engine.flows.accounts import NewAccount, open_account
 from engine.flows.topups import CheckoutOrder, start_checkout
-from engine.group_commit import GroupCommit
+from engine.group_commit import in_threads
 from engine.jobs import Jobs
 from engine.payments import Checkout, CheckoutRequest, Event, Fact, ProviderUnreachable, RefundRequest
 from engine.rules.catalog import Catalog
@@ -60,7 +60,7 @@ def demo_account(db: Database) -> str | None:
 def seed(runtime: Runtime) -> str:
     """Make the customer and their history up to now; the account's id. The database is empty before."""
     clock = Clock(timedelta(days=-DAYS))
-    group = GroupCommit(runtime.db, runtime.terms, clock.now)
+    group = in_threads(runtime.db, runtime.terms, clock.now)
     provider = _PastSandbox(runtime.db, clock)
     past = replace(runtime, clock=clock, group=group, providers={provider.name: provider})
     try:
@@ -127,7 +127,7 @@ def _live(past: Runtime, clock: Clock, provider: "_PastSandbox", account_id: str
             spent = _post(past, _spend(account_id, random, need, f"demo-{day}-{number}"))
             if (day, number) == (REVERSED_DAY, 0):
                 _post(past, _reversal(account_id, spent.transactions[-1].transaction_id))
-        clock.advance(timedelta(days=day + 1 - DAYS) - clock.advance(timedelta(0)))
+        clock.advance(timedelta(days=day + 1 - DAYS) - clock.offset)
     jobs.run_due()
 
 

@@ -81,7 +81,7 @@ def run_demo(order: DemoOrder, environ: Mapping[str, str], on_ready: Callable[[R
             sandbox = Sandbox(settings.base_url, *sandbox_keys(Secrets(settings.secret_keys)))
             stack.callback(sandbox.close)
             providers = {**providers_of(settings), sandbox.name: sandbox}
-            parts = stack.enter_context(assembled(settings, db, clock, providers))
+            parts = stack.enter_context(assembled(settings, db, clock, providers, serves=True))
             runtime = parts.runtime
             account_id = demo_account(db) or _seed(runtime)
             want_all(runtime)
@@ -101,7 +101,7 @@ def run_demo(order: DemoOrder, environ: Mapping[str, str], on_ready: Callable[[R
                 side.start()
                 on_ready(ready)
 
-            run_app(LoopbackOnly(app, runtime.catalog.error_prefix), listener, started)
+            run_app(LoopbackOnly(app, runtime.catalog.error_prefix), runtime.group, listener, started)
 
 
 def check_no_live_keys(environ: Mapping[str, str]) -> None:

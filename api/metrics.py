@@ -69,9 +69,11 @@ class Meters:
             registry=registry,
         )
 
-    def batch(self, commands: Sequence[Command], outcomes: Sequence[Outcome], seconds: float, queued: int) -> None:
+    def batch(
+        self, commands: Sequence[Command], answers: Sequence[Outcome | Exception], seconds: float, queued: int
+    ) -> None:
         """One commit of group commit (`engine.meter.Meter`)."""
-        for (operation, outcome), count in counted(commands, outcomes).items():
+        for (operation, outcome), count in counted(commands, answers).items():
             self.commands.labels(operation, outcome).inc(count)
         self.batches.observe(len(commands))
         self.commits.observe(seconds)

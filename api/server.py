@@ -26,6 +26,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import ArgumentError
 
 from api import receipts as receipt_resources
+from api.answers import heard_here
 from api.app import create_app
 from api.delivery import mail_sender
 from api.environ import SettingsError
@@ -42,8 +43,9 @@ from api.whole import WholeProtocol
 from engine.catalogs import load_catalog
 from engine.clock import Clock, sleep
 from engine.flows.webhooks import listen as listen_to
-from engine.group_commit import GroupCommit, tune_interpreter
+from engine.group_commit import GroupCommit, in_threads, tune_interpreter
 from engine.jobs import Jobs
+from engine.lane_process import in_processes
 from engine.payments import PaymentProvider
 from engine.runtime import Runtime, Secrets, chain_terms
 from engine.store.database import Database, open_database
@@ -147,9 +149,11 @@ def assembled(
     clock: Clock,
     providers: Mapping[str, PaymentProvider],
     meters: Meters | None = None,
+    *,
+    serves: bool = False,
 ) -> Iterator[Parts]:
     """The parts on an open database, jobs not yet running; closed in order when the block ends. With `meters`, what
-    group commit and the providers do is counted."""
+    group commit and the providers do is counted. Where it `serves` requests, the book has processes of its own."""
     catalog = load_catalog(settings.catalog)
     secrets = Secrets(settings.secret_keys)
     terms = chain_terms(catalog, secrets)
@@ -158,7 +162,7 @@ def assembled(
         jobs.wake()
 
     with ExitStack() as stack:
-        group = GroupCommit(db, terms, clock.now)
+        group = in_processes(db, terms, clock) if serves else in_threads(db, terms, clock.now)
         stack.callback(group.close)
         if meters is not None:
             group.measure(meters)
@@ -199,7 +203,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise SettingsError(f"Cannot listen on {host} port {port}: {reason}.") from error
 
 
-def run_app(app: ASGIApp, listener: socket.socket, on_started: Callable[[], None]) -> None:
+def run_app(app: ASGIApp, group: GroupCommit, listener: socket.socket, on_started: Callable[[], None]) -> None:
     """Serve until SIGINT or SIGTERM; `on_started` is called once requests are answered."""
     config = uvicorn.Config(
         app,
@@ -212,13 +216,18 @@ def run_app(app: ASGIApp, listener: socket.socket, on_started: Callable[[], None
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    _Server(config, on_started).run(sockets=[listener])
+    _Server(config, group, on_started).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, group: GroupCommit, on_started: Callable[[], None]) -> None:
         super().__init__(config)
+        self._group = group
         self._on_started = on_started
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        with heard_here(self._group):
+            await super().serve(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -288,14 +297,14 @@ def _serve_one(settings: Settings, listener: socket.socket, *, is_alone: bool = 
     meters = _meters(settings)
     with opened(settings) as db, ExitStack() as stack:
         check_schema(db)
-        parts = stack.enter_context(assembled(settings, db, Clock(), providers_of(settings), meters))
+        parts = stack.enter_context(assembled(settings, db, Clock(), providers_of(settings), meters, serves=True))
         app: ASGIApp = create_app(parts.runtime, settings, parts.resources)
         if meters is not None:
             app = metered(app, meters)
             if is_alone:
                 stack.enter_context(serving_metrics(settings, db, meters))
         parts.start()
-        run_app(app, listener, lambda: log.info("purser serves", url=settings.base_url))
+        run_app(app, parts.runtime.group, listener, lambda: log.info("purser serves", url=settings.base_url))
 
 
 def _serve_many(settings: Settings, listener: socket.socket, workers: int) -> None:

@@ -156,13 +156,15 @@ def serve(folder: str) -> None:
     purser.end_by_signal()
     with purser.opened(settings) as db:
         upgrade(db)
-        with purser.assembled(settings, db, Clock(), {}) as parts:
+        with purser.assembled(settings, db, Clock(), {}, serves=True) as parts:
             transact(db, lambda session: fill(session, parts.runtime))
             key = create_key(parts.runtime, "service", "bench")
             app = create_app(parts.runtime, settings, [*parts.resources, hello])
             listener = purser.listen("127.0.0.1", 0)
             port = listener.getsockname()[1]
-            purser.run_app(app, listener, lambda: print(json.dumps({"port": port, "key": key}), flush=True))
+            purser.run_app(
+                app, parts.runtime.group, listener, lambda: print(json.dumps({"port": port, "key": key}), flush=True)
+            )
 
 
 def fill(session: Session, runtime: Runtime) -> None:

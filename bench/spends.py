@@ -27,11 +27,12 @@ import psycopg
 import uvloop
 from sqlalchemy import text
 
-from api.answers import outcome_of
+from api.answers import heard_here, outcome_of
 from bench.common import SETTINGS, Measure, Series, pgbench, pgbench_path, private_postgresql, table
 from engine.book import post
 from engine.clock import Clock, new_id
 from engine.group_commit import GroupCommit, tune_interpreter
+from engine.lane_process import in_processes
 from engine.rules.commands import Grant, Posted, Spend
 from engine.rules.decisions import Terms
 from engine.rules.ledger import first_broken_row
@@ -132,7 +133,7 @@ def run(bench: Bench, seconds: float, rounds: int) -> None:
     First comes work that is not measured: SQLite's log grows to its full length once in a server's life, and a commit
     that makes the file longer waits twice as long for the disk.
     """
-    group = GroupCommit(bench.db, TERMS, CLOCK.now)
+    group = in_processes(bench.db, TERMS, CLOCK)
     bench.posted += whole_batches(group, _commands(bench, WALLETS), BATCH, WARM_UP_SECONDS)[1]
     floor_clients = (1,) if bench.db.is_sqlite else (1, FLOOR_CLIENTS)
     try:
@@ -193,9 +194,10 @@ def asyncio_tasks(group: GroupCommit, commands: Iterator[Spend], callers: int, s
             latencies.append(time.perf_counter() - start)
 
     async def all_callers() -> float:
-        start = time.perf_counter()
-        await asyncio.gather(*(call(start + seconds) for _ in range(callers)))
-        return time.perf_counter() - start
+        with heard_here(group):
+            start = time.perf_counter()
+            await asyncio.gather(*(call(start + seconds) for _ in range(callers)))
+            return time.perf_counter() - start
 
     took = uvloop.run(all_callers())
     return Measure(len(latencies) / took, latencies), len(latencies)

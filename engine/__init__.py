@@ -9,6 +9,7 @@
    flows     what happens, in order, when something happens   engine/flows/
    runtime   what a running Purser is made of                 engine/runtime.py
    book      the single write path for credits                engine/book.py  engine/group_commit.py
+                                                              engine/lane_process.py
    store     the only place that speaks SQL                   engine/store/
    payments  what is asked of a provider                      engine/payments.py   engine/recurring.py
    rules     what is allowed: pure functions on frozen values engine/rules/
@@ -27,6 +28,7 @@ The words, one for each idea, in code, API, pages and documents:
 * **transaction**, **entry**: one ledger row with its place in the wallet's history; its legs, one per lot touched.
 * **expiry**: what is left of a lot leaves the wallet at `expires_at`.
 * **reversal**: a new transaction that undoes an earlier one. **refund**: money goes back, and its credits with it.
+* **lane**: where commands of many callers are committed together: a thread, or a server's process beside it.
 * **debt**: credits owed because money was taken back after its credits were spent.
 * **quote → purchase → payment → receipt**: a price offer, the intention to pay, the provider's facts, the document.
 * **proposal**: a grant or debit that waits for a person. **queue**: what waits, of one sort, at the support desk.

@@ -24,6 +24,11 @@ class Clock:
         """The present instant, aware, in UTC."""
         return datetime.now(timezone.utc) + self._offset
 
+    @property
+    def offset(self) -> timedelta:
+        """How far ahead of real time it is."""
+        return self._offset
+
     def advance(self, by: timedelta) -> timedelta:
         """Move the clock forward and answer the whole offset; a negative step is a bug of the caller."""
         assert by >= timedelta(0), "the clock never goes back"

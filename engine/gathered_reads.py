@@ -21,6 +21,7 @@ Read = Callable[[Session, Sequence[K]], Mapping[K, V]]
 """Answers what it finds for many keys at once; a function of a module, for it names the kind of read."""
 
 BATCH_SIZE_MAX = 512
+"""A snapshot takes no more once it has so many."""
 Item = tuple[Read[Any, Any], Any, Waiter[Any]]
 
 
@@ -29,21 +30,21 @@ class GatheredReads:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._queue: SimpleQueue[Item | None] = SimpleQueue()
+        self._queue: SimpleQueue[Sequence[Item] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def submit(self, read: Read[K, V], key: K) -> "Future[V | None]":
         """Ask for one key from a thread that can wait."""
         future: Future[V | None] = Future()
-        self.submit_for(future, read, key)
+        self.put([(read, key, future)])
         return future
 
-    def submit_for(self, waiter: Waiter[V | None], read: Read[K, V], key: K) -> None:
-        """Ask for one key on behalf of a waiter of the caller's own."""
+    def put(self, items: Sequence[Item]) -> None:
+        """Ask for keys on behalf of waiters of the caller's own."""
         if self._thread is None:
             self._start()
-        self._queue.put((read, key, waiter))
+        self._queue.put(items)
 
     def close(self) -> None:
         """Answer what was asked and end the thread."""
@@ -67,13 +68,13 @@ class GatheredReads:
 
     def _next_batch(self) -> tuple[list[Item], bool]:
         batch: list[Item] = []
-        item = self._queue.get()
-        while item is not None:
-            batch.append(item)
+        items = self._queue.get()
+        while items is not None:
+            batch += items
             if len(batch) >= BATCH_SIZE_MAX:
                 return batch, True
             try:
-                item = self._queue.get_nowait()
+                items = self._queue.get_nowait()
             except Empty:
                 return batch, True
         return batch, False

@@ -1,8 +1,8 @@
 """Group commit: concurrent callers share a transaction, and each gets its own outcome.
 
-Each lane is one thread with one connection and one batch in flight; whoever comes meanwhile makes up the next batch,
-so an idle caller waits for nobody. A wallet always uses the same lane. If the database refuses a batch, it is split
-in halves until the poisoned command stands alone: it fails, its neighbours do not. SQLite has one lane.
+Each lane has one connection and one batch in flight; whoever comes meanwhile makes up the next batch, so an idle
+caller waits for nobody. A wallet always uses the same lane. A lane is a thread (`in_threads`), or where many callers
+are served a process of its own (`lane_process.py`). SQLite has one lane.
 """
 
 import gc
@@ -13,15 +13,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from queue import Empty, SimpleQueue
+from typing import Protocol
 
 from engine import book
 from engine.clock import monotonic
 from engine.meter import Meter
 from engine.rules.commands import Command, Outcome
 from engine.rules.decisions import Terms
-from engine.rules.errors import Unavailable
+from engine.rules.errors import Refusal, Unavailable
 from engine.store.database import Database, transact_by_letter
-from engine.waiting import Waiter
+from engine.waiting import Listener, Waiter
 
 SWITCH_SECONDS = 0.0005
 BATCH_SIZE_MAX = 512
@@ -29,8 +30,23 @@ BATCH_SIZE_MAX = 512
 
 
 Item = tuple[Command, Waiter[Outcome]]
-Answer = Outcome | BaseException
+Answer = Outcome | Exception
 """What became of one command of many: its outcome, or why the database could not do it."""
+
+
+class Lane(Protocol):
+    """Carries out what it is given in order, much of it together. `meter` is told of every batch."""
+
+    meter: Meter | None
+
+    def put(self, items: Sequence[Item]) -> None:
+        """Take commands from any thread; `Unavailable` if it can't."""
+
+    def heard_by(self, listener: Listener | None) -> None:
+        """Give answers in the thread of a loop that most callers wait in, or with `None` no longer."""
+
+    def close(self) -> None:
+        """Finish what was taken."""
 
 
 class Batch(Future[list[Answer | None]]):
@@ -70,57 +86,97 @@ class _Place:
         self._batch.put(self._place, result)
 
     def set_exception(self, exception: BaseException, /) -> None:
+        assert isinstance(exception, Exception)
         self._batch.put(self._place, exception)
 
 
 class GroupCommit:
     """Takes commands from any thread; `close` finishes what was taken."""
 
-    def __init__(self, db: Database, terms: Terms, now: Callable[[], datetime], lanes: int | None = None) -> None:
-        count = 1 if db.is_sqlite else (lanes or 2)
-        self._lanes = [_Lane(db, terms, now, number) for number in range(count)]
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self._lanes = lanes
 
     def submit(self, command: Command) -> "Future[Outcome]":
         """Queue one command. The future gives its outcome once it is committed, or `Unavailable`."""
         future: Future[Outcome] = Future()
-        self.submit_for(future, command)
+        self.put([(command, future)])
         return future
 
     def submit_all(self, commands: Sequence[Command]) -> "list[Future[Outcome]]":
         """Queue many commands at once, in order for each wallet; those of a lane go together."""
         futures: list[Future[Outcome]] = [Future() for _ in commands]
-        self._put(commands, futures)
+        self.put(list(zip(commands, futures, strict=True)))
         return futures
 
     def submit_batch(self, commands: Sequence[Command]) -> "Batch":
         """`submit_all` with one answer for all of them: a future for each costs as much as carrying it out."""
         batch = Batch(len(commands))
-        self._put(commands, [_Place(batch, n) for n in range(len(commands))])
+        self.put([(command, _Place(batch, n)) for n, command in enumerate(commands)])
         return batch
 
-    def submit_for(self, waiter: Waiter[Outcome], command: Command) -> None:
-        """Queue one command for a waiter of the caller's own."""
-        self._lane_of(command).put([(command, waiter)])
+    def put(self, items: Sequence[Item]) -> None:
+        """Queue commands for waiters of the caller's own."""
+        if len(self._lanes) == 1:
+            self._lanes[0].put(items)
+            return
+        parts: dict[Lane, list[Item]] = {}
+        for item in items:
+            parts.setdefault(self._lane_of(item[0]), []).append(item)
+        for lane, mine in parts.items():
+            lane.put(mine)
 
     def measure(self, meter: Meter) -> None:
         """Tell `meter` of every batch from now on."""
         for lane in self._lanes:
             lane.meter = meter
 
+    def heard_by(self, listener: Listener | None) -> None:
+        """Have a loop take the answers of lanes that are processes, until that is taken back."""
+        for lane in self._lanes:
+            lane.heard_by(listener)
+
     def close(self) -> None:
         for lane in self._lanes:
             lane.close()
 
-    def _put(self, commands: Sequence[Command], waiters: Sequence[Waiter[Outcome]]) -> None:
-        items: dict[_Lane, list[Item]] = {}
-        for command, waiter in zip(commands, waiters, strict=True):
-            items.setdefault(self._lane_of(command), []).append((command, waiter))
-        for lane, mine in items.items():
-            for start in range(0, len(mine), BATCH_SIZE_MAX):
-                lane.put(mine[start : start + BATCH_SIZE_MAX])
-
-    def _lane_of(self, command: Command) -> "_Lane":
+    def _lane_of(self, command: Command) -> Lane:
         return self._lanes[zlib.crc32(command.account_id.encode()) % len(self._lanes)]
+
+
+def lanes_for(db: Database, wanted: int | None) -> int:
+    """How many lanes a database has: SQLite one, PostgreSQL two if nothing else is wanted."""
+    return 1 if db.is_sqlite else (wanted or 2)
+
+
+def in_threads(db: Database, terms: Terms, now: Callable[[], datetime], lanes: int | None = None) -> GroupCommit:
+    """Group commit by threads of this process, for callers that are few."""
+    return GroupCommit([_ThreadLane(db, terms, now, number) for number in range(lanes_for(db, lanes))])
+
+
+def carry_out(db: Database, commands: Sequence[Command], terms: Terms, now: Callable[[], datetime]) -> list[Answer]:
+    """Post and commit commands together; their answers in order.
+
+    If the database refuses them they are split in halves until the poisoned command stands alone: it fails, its
+    neighbours do not.
+    """
+    try:
+        return list(transact_by_letter(db, lambda pen: book.post(pen, commands, terms, now())))
+    except Unavailable as gone:
+        return [gone] * len(commands)
+    except Exception as error:
+        if len(commands) == 1:
+            return [error]
+        middle = len(commands) // 2
+        return carry_out(db, commands[:middle], terms, now) + carry_out(db, commands[middle:], terms, now)
+
+
+def tell(items: Sequence[Item], answers: Sequence[Answer]) -> None:
+    """Give each waiter its answer. A refusal by the rules is an outcome, all other trouble is raised."""
+    for (_, waiter), answer in zip(items, answers, strict=True):
+        if isinstance(answer, Exception) and (not isinstance(answer, Refusal) or isinstance(answer, Unavailable)):
+            waiter.set_exception(answer)
+        else:
+            waiter.set_result(answer)
 
 
 def tune_interpreter() -> None:
@@ -137,25 +193,29 @@ def tune_interpreter() -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
 
 
-class _Lane:
+class _ThreadLane:
     """One queue, one thread, one batch in flight."""
 
     def __init__(self, db: Database, terms: Terms, now: Callable[[], datetime], number: int) -> None:
         self._db = db
         self._terms = terms
         self._now = now
-        self._queue: SimpleQueue[list[Item] | None] = SimpleQueue()
+        self._queue: SimpleQueue[Sequence[Item] | None] = SimpleQueue()
         self._door = threading.Lock()
         self._is_closed = False
         self.meter: Meter | None = None
         self._thread = threading.Thread(target=self._run, name=f"group-commit-{number}", daemon=True)
         self._thread.start()
 
-    def put(self, items: list[Item]) -> None:
+    def put(self, items: Sequence[Item]) -> None:
         with self._door:
             if self._is_closed:
                 raise Unavailable("The server is shutting down; try again.")
-            self._queue.put(items)
+            for start in range(0, len(items), BATCH_SIZE_MAX):
+                self._queue.put(items[start : start + BATCH_SIZE_MAX])
+
+    def heard_by(self, listener: Listener | None) -> None:
+        """It is its own thread that answers."""
 
     def close(self) -> None:
         with self._door:
@@ -168,7 +228,15 @@ class _Lane:
         is_open = True
         while is_open:
             batch, is_open = self._next_batch()
-            self._commit([item for item in batch if item[1].set_running_or_notify_cancel()])
+            batch = [item for item in batch if item[1].set_running_or_notify_cancel()]
+            if not batch:
+                continue
+            started = monotonic()
+            commands = [command for command, _ in batch]
+            answers = carry_out(self._db, commands, self._terms, self._now)
+            tell(batch, answers)
+            if self.meter is not None:
+                self.meter.batch(commands, answers, monotonic() - started, self._queue.qsize())
 
     def _next_batch(self) -> tuple[list[Item], bool]:
         """Wait for items and take all that came with them; `False` once the door is closed and all is taken."""
@@ -183,27 +251,3 @@ class _Lane:
             except Empty:
                 return batch, True
         return batch, False
-
-    def _commit(self, batch: Sequence[Item]) -> None:
-        """Post and commit a batch; callers hear only after the commit."""
-        if not batch:
-            return
-        commands = [command for command, _ in batch]
-        started = 0.0 if self.meter is None else monotonic()
-        try:
-            outcomes = transact_by_letter(self._db, lambda pen: book.post(pen, commands, self._terms, self._now()))
-        except Unavailable as gone:
-            for _, waiter in batch:
-                waiter.set_exception(gone)
-        except Exception as error:
-            if len(batch) == 1:
-                batch[0][1].set_exception(error)
-                return
-            middle = len(batch) // 2
-            self._commit(batch[:middle])
-            self._commit(batch[middle:])
-        else:
-            for (_, waiter), outcome in zip(batch, outcomes, strict=True):
-                waiter.set_result(outcome)
-            if self.meter is not None:
-                self.meter.batch(commands, outcomes, monotonic() - started, self._queue.qsize())

@@ -4,22 +4,30 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
-from engine.rules.commands import Command, Outcome, Posted
+from engine.rules.commands import Command, Outcome, Planned, Posted
 from engine.rules.errors import Refusal
 
 
 class Meter(Protocol):
-    """Somebody who counts. Called by the lanes of group commit, between a commit and the next batch."""
+    """Somebody who counts. Called by the lanes of group commit, once its callers have heard of a batch."""
 
-    def batch(self, commands: Sequence[Command], outcomes: Sequence[Outcome], seconds: float, queued: int) -> None: ...
-
-
-def counted(commands: Sequence[Command], outcomes: Sequence[Outcome]) -> Counter[tuple[str, str]]:
-    """How often each (operation, outcome) was: `done`, `replayed`, `planned` or a refusal's code."""
-    return Counter((command.operation, _name(outcome)) for command, outcome in zip(commands, outcomes, strict=True))
+    def batch(
+        self, commands: Sequence[Command], answers: Sequence[Outcome | Exception], seconds: float, queued: int
+    ) -> None: ...
 
 
-def _name(outcome: Outcome) -> str:
-    if isinstance(outcome, Posted):
-        return "replayed" if outcome.replayed else "done"
-    return outcome.code if isinstance(outcome, Refusal) else "planned"
+def counted(commands: Sequence[Command], answers: Sequence[Outcome | Exception]) -> Counter[tuple[str, str]]:
+    """How often each (operation, outcome) was: `done`, `replayed`, `planned`, a refusal's code, or `failed`."""
+    return Counter((command.operation, _name(answer)) for command, answer in zip(commands, answers, strict=True))
+
+
+def _name(answer: Outcome | Exception) -> str:
+    match answer:
+        case Posted():
+            return "replayed" if answer.replayed else "done"
+        case Planned():
+            return "planned"
+        case Refusal():
+            return answer.code
+        case _:
+            return "failed"

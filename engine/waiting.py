@@ -1,5 +1,6 @@
 """Whoever waits for the answer of another thread."""
 
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -14,3 +15,12 @@ class Waiter(Protocol[T_contra]):
     def set_result(self, result: T_contra, /) -> None: ...
 
     def set_exception(self, exception: BaseException, /) -> None: ...
+
+
+class Listener(Protocol):
+    """An event loop that hears for others, seen from any thread."""
+
+    def watch(self, fileno: int, call: Callable[[], None], /) -> None:
+        """Call this, in the loop's thread, whenever there is something to read."""
+
+    def unwatch(self, fileno: int, /) -> None: ...

@@ -4,11 +4,10 @@
 whole function again after a serialization failure, a deadlock or a busy database, with jitter, until the deadline;
 a database that does not answer by then is given up (`Unavailable`) and its connection cut, so nobody hangs on it.
 
-SQLite has one writer connection in one process (Debian's 3.40 can corrupt a WAL that two connections write), which
-alone checkpoints; a lock file keeps a second server out and every other connection is `query_only`.
+SQLite has one writer connection a process, which writes and checkpoints only in its turn (`file_locks.py`); a lock file
+keeps a second Purser out, and every other connection is `query_only`.
 """
 
-import fcntl
 import os
 import random
 import re
@@ -30,6 +29,7 @@ from sqlmodel import Session
 
 from engine import clock
 from engine.rules.errors import Unavailable
+from engine.store.file_locks import Turn, hold_file
 from engine.store.pens import Pen, has_left, pen_of
 
 T = TypeVar("T")
@@ -64,6 +64,7 @@ class Database:
     is_sqlite: bool
     deadline_seconds: float = DEADLINE_SECONDS
     watchdog: "Watchdog | None" = None
+    turn: Turn | None = field(default=None, repr=False)
     lock_file: IO[str] | None = field(default=None, repr=False)
 
     @property
@@ -76,40 +77,36 @@ class Database:
         self.reader.dispose()
         self.letters.dispose()
         self.writer.dispose()
+        if self.turn is not None:
+            self.turn.close()
         if self.lock_file is not None:
             self.lock_file.close()
 
 
-class DatabaseLocked(Exception):
-    """Another process holds this SQLite file."""
-
-
 def open_database(url: str, *, deadline_seconds: float = DEADLINE_SECONDS, pool_size: int = 12) -> Database:
-    """Open `sqlite:///FILE` or `postgresql://…`; nothing is created but the SQLite file itself."""
+    """Open `sqlite:///FILE` or `postgresql://…`; nothing is created but the SQLite file and its locks."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         if not parsed.database or parsed.database == ":memory:":
             raise ValueError("SQLite needs a file: a database in memory would lose credits")
-        return _open_sqlite(Path(parsed.database), deadline_seconds)
+        lock_file = hold_file(Path(parsed.database))
+        return _open_sqlite(Path(parsed.database), deadline_seconds, lock_file)
     if parsed.get_backend_name() != "postgresql":
         raise ValueError(f"{parsed.get_backend_name()} is not a database Purser knows")
     return _open_postgresql(url, deadline_seconds, pool_size)
 
 
-def hold_file(path: Path) -> IO[str]:
-    """Keep every other Purser process from this SQLite file until what is answered is closed, or `DatabaseLocked`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock_file = path.with_name(path.name + ".lock").open("a+")
-    try:
-        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as held:
-        lock_file.close()
-        raise DatabaseLocked(f"{path} is in use by another Purser process") from held
-    return lock_file
+def open_beside(url: str, deadline_seconds: float) -> Database:
+    """Open a database for a process that was started by the one that has it open, and was given its lock file."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return _open_postgresql(url, deadline_seconds, 1)
+    assert parsed.database, "it is open already"
+    return _open_sqlite(Path(parsed.database), deadline_seconds, None)
 
 
-def _open_sqlite(path: Path, deadline_seconds: float) -> Database:
-    lock_file = hold_file(path)
+def _open_sqlite(path: Path, deadline_seconds: float, lock_file: IO[str] | None) -> Database:
+    turn = Turn(path, deadline_seconds)
     options = {"check_same_thread": False, "isolation_level": None, "timeout": deadline_seconds}
     writer = create_engine(
         f"sqlite:///{path}",
@@ -122,9 +119,11 @@ def _open_sqlite(path: Path, deadline_seconds: float) -> Database:
     reader = create_engine(f"sqlite:///{path}", connect_args=options, poolclass=QueuePool, pool_size=4, max_overflow=12)
     event.listen(writer, "connect", _on_sqlite_writer)
     event.listen(reader, "connect", _on_sqlite_reader)
+    event.listen(writer, "checkout", lambda *_: turn.take())
+    event.listen(writer, "checkin", lambda *_: turn.give_back())
     event.listen(writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     event.listen(reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-    return Database(writer, reader, writer, True, deadline_seconds, None, lock_file)
+    return Database(writer, reader, writer, True, deadline_seconds, None, turn, lock_file)
 
 
 def _on_sqlite_writer(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
@@ -168,7 +167,7 @@ def _open_postgresql(url: str, deadline_seconds: float, pool_size: int) -> Datab
     for engine in (writer, letters):
         event.listen(engine, "handle_error", _note_goodbye)
     reader = writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    return Database(writer, reader, letters, False, deadline_seconds, Watchdog(), None)
+    return Database(writer, reader, letters, False, deadline_seconds, Watchdog())
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from api.scope import Resource, Site
 from api.settings import read_settings
 from engine.catalogs import load_catalog
 from engine.clock import Clock
-from engine.group_commit import GroupCommit
+from engine.group_commit import in_threads
 from engine.runtime import Runtime, Secrets, chain_terms
 from engine.store.credentials import KeyRole
 from engine.store.database import Database
@@ -114,7 +114,7 @@ def new_runtime(db: Database, clock: FakeClock, catalog: str, base_url: str = BA
         secrets=secrets,
         terms=terms,
         clock=engine_clock,
-        group=GroupCommit(db, terms, engine_clock.now),
+        group=in_threads(db, terms, engine_clock.now),
         providers={},
         base_url=base_url,
         return_origins=(base_url,),

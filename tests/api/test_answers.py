@@ -10,11 +10,10 @@ from sqlmodel import Session
 
 from api.answers import found_by, outcome_of
 from engine.gathered_reads import GatheredReads
-from engine.group_commit import GroupCommit
+from engine.group_commit import in_threads
 from engine.rules.commands import Outcome, Posted, Spend
 from engine.rules.errors import InsufficientCredits, Unavailable
 from engine.store.database import Database
-from engine.waiting import Waiter
 from tests.engine.support import DAY_0, counting_terms, create_accounts, debit, gift
 
 
@@ -25,7 +24,7 @@ def db(sqlite: Database) -> Database:
 
 
 def test_each_caller_gets_its_own_outcome(db: Database) -> None:
-    group = GroupCommit(db, counting_terms(), lambda: DAY_0)
+    group = in_threads(db, counting_terms(), lambda: DAY_0)
 
     async def callers() -> list[Outcome]:
         await outcome_of(group, gift("acc_1", 30))
@@ -39,7 +38,7 @@ def test_each_caller_gets_its_own_outcome(db: Database) -> None:
 
 
 def test_a_server_that_shuts_down_takes_no_more(db: Database) -> None:
-    group = GroupCommit(db, counting_terms(), lambda: DAY_0)
+    group = in_threads(db, counting_terms(), lambda: DAY_0)
     group.close()
 
     async def caller() -> Outcome:
@@ -50,7 +49,7 @@ def test_a_server_that_shuts_down_takes_no_more(db: Database) -> None:
 
 
 def test_a_command_that_the_database_cannot_keep_raises_for_its_caller_alone(db: Database) -> None:
-    group = GroupCommit(db, counting_terms(), lambda: DAY_0)
+    group = in_threads(db, counting_terms(), lambda: DAY_0)
     poison = Spend(account_id="acc_1", actor="service", credits=1, description="\ud800")
 
     async def callers() -> list[Outcome | BaseException]:
@@ -71,7 +70,7 @@ def test_what_is_cancelled_before_its_batch_is_never_carried_out(db: Database) -
         assert may_go.wait(timeout=10)
         return DAY_0
 
-    group = GroupCommit(db, counting_terms(), now)  # type: ignore[arg-type]
+    group = in_threads(db, counting_terms(), now)  # type: ignore[arg-type]
 
     async def callers() -> Outcome:
         first = outcome_of(group, gift("acc_1", 30))
@@ -95,7 +94,7 @@ def test_a_loop_that_is_gone_does_not_stop_the_book(db: Database) -> None:
         assert may_go.wait(timeout=10)
         return DAY_0
 
-    group = GroupCommit(db, counting_terms(), now)  # type: ignore[arg-type]
+    group = in_threads(db, counting_terms(), now)  # type: ignore[arg-type]
 
     async def leave() -> None:
         outcome_of(group, gift("acc_1", 30))
@@ -109,23 +108,25 @@ def test_a_loop_that_is_gone_does_not_stop_the_book(db: Database) -> None:
 
 def test_what_one_turn_looks_up_is_handed_over_together_after_it() -> None:
     class Told(GatheredReads):
-        def submit_for(self, waiter: Waiter[Any], read: Any, key: Any) -> None:
-            told.append(key)
-            waiter.set_result(key)
+        def put(self, items: Sequence[Any]) -> None:
+            told.append([key for _, key, _ in items])
+            for _, key, waiter in items:
+                waiter.set_result(key)
 
-    told: list[str] = []
+    told: list[list[str]] = []
 
     async def caller() -> list[str | None]:
-        asked = [found_by(Told(cast(Database, None)), _together, key) for key in ("a", "b", "a")]
+        reads = Told(cast(Database, None))
+        asked = [found_by(reads, _together, key) for key in ("a", "b", "a")]
         assert not told
         return await asyncio.gather(*asked)
 
-    assert asyncio.run(caller()) == told == ["a", "b", "a"]
+    assert asyncio.run(caller()) == ["a", "b", "a"] and told == [["a", "b", "a"]]
 
 
 def test_a_look_up_that_cannot_be_handed_over_raises_for_its_caller() -> None:
     class Full(GatheredReads):
-        def submit_for(self, *_: object) -> None:
+        def put(self, items: Sequence[Any]) -> None:
             raise RuntimeError("can't start new thread")
 
     async def caller() -> None:

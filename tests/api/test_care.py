@@ -22,7 +22,8 @@ from engine.book import post
 from engine.catalogs import load_catalog
 from engine.clock import real_now
 from engine.runtime import Secrets, chain_terms
-from engine.store.database import hold_file, open_database, reading, transact, writing
+from engine.store.database import open_database, reading, transact, writing
+from engine.store.file_locks import hold_file
 from tests.e2e.served import SECRET, environment
 from tests.engine.support import DAY_0, create_accounts, debit, gift
 

@@ -15,7 +15,7 @@ from sqlalchemy import insert, update
 from sqlmodel import Session, select
 
 from engine import book
-from engine.group_commit import GroupCommit
+from engine.group_commit import in_threads
 from engine.rules.commands import Command, Outcome
 from engine.rules.decisions import Terms, decide_all
 from engine.rules.holds import Hold
@@ -187,7 +187,7 @@ class Stored:
             pass
 
     def _submit(self, commands: Sequence[Command], now: datetime) -> list[Outcome]:
-        writer = GroupCommit(self.db, self.terms, lambda: now, lanes=1)
+        writer = in_threads(self.db, self.terms, lambda: now, lanes=1)
         try:
             return [future.result(timeout=60) for future in writer.submit_all(commands)]
         finally:

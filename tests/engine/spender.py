@@ -3,7 +3,7 @@
 import sys
 
 from engine.clock import Clock, new_id
-from engine.group_commit import GroupCommit
+from engine.group_commit import in_threads
 from engine.rules.commands import Posted
 from engine.rules.decisions import Terms
 from engine.store.database import open_database
@@ -14,7 +14,7 @@ IN_FLIGHT = 16
 
 def main(url: str, account_id: str, prefix: str) -> None:
     """Keep `IN_FLIGHT` spends of one credit in flight, and name the key of each that was answered."""
-    writer = GroupCommit(open_database(url), Terms(new_id, CHAIN_KEY), Clock().now)
+    writer = in_threads(open_database(url), Terms(new_id, CHAIN_KEY), Clock().now)
     number = 0
     while True:
         keys = [f"{prefix}-{number + n}" for n in range(IN_FLIGHT)]

@@ -18,11 +18,12 @@ from sqlmodel import Session
 
 from engine import book
 from engine.clock import new_id
-from engine.group_commit import GroupCommit
+from engine.group_commit import in_threads
 from engine.rules.commands import Posted
 from engine.rules.decisions import Terms
 from engine.rules.errors import NotFound, Unavailable
-from engine.store.database import Database, DatabaseLocked, open_database, reading, transact, writing
+from engine.store.database import Database, open_database, reading, transact, writing
+from engine.store.file_locks import DatabaseLocked
 from tests.engine.backends import Stored
 from tests.engine.invariants import check
 from tests.engine.support import CHAIN_KEY, DAY_0, create_accounts, debit, gift, wallets_locked
@@ -176,7 +177,7 @@ def test_a_frozen_server_is_given_up_at_the_deadline(postgresql_url: str, local_
 def test_callers_of_a_group_commit_hear_of_a_frozen_server(postgresql_url: str, local_postgresql: Database) -> None:
     create_accounts(local_postgresql, "acc_1")
     with opened(postgresql_url, 0.6) as db:
-        writer = GroupCommit(db, TERMS, lambda: DAY_0, 1)
+        writer = in_threads(db, TERMS, lambda: DAY_0, 1)
         assert isinstance(writer.submit(gift("acc_1", 5)).result(timeout=30), Posted)
         frozen = [pid for pid in backends_of(postgresql_url) if pid != connected_pid(local_postgresql)]
         for pid in frozen:
@@ -273,7 +274,7 @@ def test_after_a_server_restart_readers_and_lanes_are_refused_at_most_once_each(
     create_accounts(postgresql, "acc_1", "acc_2", "acc_3")
     accounts = ["acc_1", "acc_2", "acc_3"]
     with opened(postgresql_url, 5) as db:
-        group = GroupCommit(db, TERMS, lambda: DAY_0)
+        group = in_threads(db, TERMS, lambda: DAY_0)
         assert len([group.submit(gift(account, 10)).result(10) for account in accounts]) == 3
         with reading(db) as one, reading(db) as other:
             backend_pid(one), backend_pid(other)
@@ -300,7 +301,8 @@ def test_after_a_server_restart_readers_and_lanes_are_refused_at_most_once_each(
 
 OPEN_AND_SAY = """
 import sys
-from engine.store.database import DatabaseLocked, open_database
+from engine.store.database import open_database
+from engine.store.file_locks import DatabaseLocked
 try:
     open_database(sys.argv[1]).close()
 except DatabaseLocked:

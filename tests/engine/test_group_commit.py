@@ -10,7 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from engine.clock import Clock, new_id
-from engine.group_commit import GroupCommit
+from engine.group_commit import GroupCommit, in_threads
+from engine.lane_process import in_processes
 from engine.rules.commands import Command, Outcome, Posted
 from engine.rules.decisions import Terms
 from engine.rules.errors import InsufficientCredits, Refusal, Unavailable
@@ -23,13 +24,15 @@ TERMS = Terms(new_id, CHAIN_KEY)
 Open = Callable[..., GroupCommit]
 
 
-@pytest.fixture
-def group_commit() -> Iterator[Open]:
-    """Opens group commits that are closed at the end of the test."""
+@pytest.fixture(params=["threads", "processes"])
+def group_commit(request: pytest.FixtureRequest) -> Iterator[Open]:
+    """Opens group commits, of either make, that are closed at the end of the test."""
     opened: list[GroupCommit] = []
 
     def make(db: Database, lanes: int | None = None) -> GroupCommit:
-        opened.append(GroupCommit(db, TERMS, Clock().now, lanes))
+        clock = Clock()
+        is_apart = request.param == "processes"
+        opened.append(in_processes(db, TERMS, clock, lanes) if is_apart else in_threads(db, TERMS, clock.now, lanes))
         return opened[-1]
 
     yield make
@@ -167,9 +170,9 @@ def test_two_processes_worth_of_writers_leave_no_gap(
         other.close()
 
 
-def test_closing_finishes_what_was_taken_and_takes_no_more(db: Database) -> None:
+def test_closing_finishes_what_was_taken_and_takes_no_more(db: Database, group_commit: Open) -> None:
     create_accounts(db, "acc_1")
-    writer = GroupCommit(db, TERMS, Clock().now)
+    writer = group_commit(db)
     futures = writer.submit_all([gift("acc_1", 1) for _ in range(50)])
     writer.close()
     assert all(future.done() and isinstance(future.result(), Posted) for future in futures)
@@ -178,10 +181,12 @@ def test_closing_finishes_what_was_taken_and_takes_no_more(db: Database) -> None
     assert Stored(db).books("acc_1").wallet.available_credits == 50
 
 
-def test_callers_are_told_within_the_deadline_when_a_wallet_stays_locked(kind: str, db_url: str) -> None:
+def test_callers_are_told_within_the_deadline_when_a_wallet_stays_locked(
+    kind: str, db_url: str, group_commit: Open
+) -> None:
     db = open_database(db_url, deadline_seconds=1.0)
     create_accounts(db, "acc_1", now=DAY_0)
-    writer = GroupCommit(db, TERMS, Clock().now, 1)
+    writer = group_commit(db, 1)
     try:
         with wallets_locked(kind, db_url):
             started = monotonic()

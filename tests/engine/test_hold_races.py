@@ -9,7 +9,7 @@ import pytest
 
 from engine.audit import audit
 from engine.clock import Clock, new_id
-from engine.group_commit import GroupCommit
+from engine.group_commit import GroupCommit, in_threads
 from engine.rules.commands import Capture, Command, Hold, Outcome, Posted, Void
 from engine.rules.decisions import Terms
 from engine.rules.errors import Refusal
@@ -29,7 +29,7 @@ DOORS = 3
 def doors(db: Database, db_url: str) -> Iterator[list[GroupCommit]]:
     """Writers that know nothing of each other, as processes would not; SQLite has one process, so one."""
     more = [] if db.is_sqlite else [open_database(db_url) for _ in range(DOORS - 1)]
-    groups = [GroupCommit(each, TERMS, Clock().now) for each in (db, *more)]
+    groups = [in_threads(each, TERMS, Clock().now) for each in (db, *more)]
     create_accounts(db, ACCOUNT, now=Clock().now())
     yield groups
     for group in groups:

@@ -11,7 +11,7 @@ from api.mails.compose import write_notice
 from engine.catalogs import load_catalog
 from engine.clock import Clock
 from engine.flows import receive, topups
-from engine.group_commit import GroupCommit
+from engine.group_commit import in_threads
 from engine.jobs import Jobs
 from engine.payments import Checkout, CheckoutRequest, Event, ProviderRefused, ProviderUnreachable, RefundRequest
 from engine.rules.commands import Command, Posted
@@ -188,7 +188,7 @@ def open_world(
     secrets = Secrets(("the operator's secret key for tests",))
     provider = provider or BookProvider()
     terms = replace(chain_terms(loaded, secrets))
-    group = GroupCommit(db, terms, clock.now, lanes=1)
+    group = in_threads(db, terms, clock.now, lanes=1)
     real: Any = clock
     runtime = Runtime(
         db=db,

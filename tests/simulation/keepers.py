@@ -12,7 +12,7 @@ from engine.flows import coupons, refunds
 from engine.flows.admin import StatusOrder, change_status
 from engine.flows.converge import apply_facts
 from engine.flows.limits import change_limits
-from engine.group_commit import GroupCommit
+from engine.group_commit import in_threads
 from engine.rules import commands as c
 from engine.rules.catalog import Catalog
 from engine.rules.decisions import Terms
@@ -49,7 +49,7 @@ class Keeper:
             secrets=Secrets(("the operator's secret key for tests",)),
             terms=self._terms,
             clock=_as_clock(self._clock),  # type: ignore[arg-type]
-            group=GroupCommit(db, self._terms, self._clock.now, lanes=1),
+            group=in_threads(db, self._terms, self._clock.now, lanes=1),
             providers={"stripe": self.provider},
             base_url="https://purser.example",
             return_origins=("https://purser.example",),

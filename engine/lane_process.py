@@ -1,0 +1,266 @@
+"""A lane of group commit in a process of its own: what a batch costs is not taken from whoever serves its callers.
+
+A process that answers requests has one interpreter lock, and a lane beside its event loop takes turns with it. So a
+server starts a process for each lane and talks to it over a pair of sockets (`lane_wire.py`). The lane ends when its
+server is gone. If it dies itself, the callers that wait hear `Unavailable` (the same key tells what became of their
+commands), and it is started again.
+"""
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
+
+import structlog
+
+from engine.clock import Clock, monotonic, new_id, sleep
+from engine.group_commit import BATCH_SIZE_MAX, GroupCommit, Item, carry_out, lanes_for, tell, tune_interpreter
+from engine.lane_wire import (
+    Answered,
+    Asked,
+    Frames,
+    Line,
+    Order,
+    answered_frame,
+    asked_frame,
+    commands_of,
+    order_frame,
+    packed,
+    read_answered,
+    read_asked,
+    read_order,
+)
+from engine.meter import Meter
+from engine.rules.decisions import Terms
+from engine.rules.errors import Unavailable
+from engine.store.database import Database, open_beside
+from engine.waiting import Listener
+
+RESTART_SECONDS = 0.5
+"""The pause before a lane that died is started again, so that one that can't start does not keep a core busy."""
+
+log = structlog.get_logger()
+
+
+def in_processes(db: Database, terms: Terms, clock: Clock, lanes: int | None = None) -> GroupCommit:
+    """Group commit by processes of their own, for a server."""
+    return GroupCommit([ProcessLane(db, terms, clock, number) for number in range(lanes_for(db, lanes))])
+
+
+class ProcessLane:
+    """The server's side of a lane: who waits for what.
+
+    A thread hears the answers. While a loop hears them in its stead, which spares each batch two changes of threads,
+    that thread only waits for the lane's end or the loop's.
+    """
+
+    def __init__(self, db: Database, terms: Terms, clock: Clock, number: int) -> None:
+        self._db = db
+        self._terms = terms
+        self._clock = clock
+        self._door = threading.Lock()
+        self._ears = threading.Lock()
+        self._waiting: dict[int, Item] = {}
+        self._next = 0
+        self._is_closed = False
+        self._listener: Listener | None = None
+        self._is_my_turn = threading.Event()
+        self._is_my_turn.set()
+        self.meter: Meter | None = None
+        self._open(*self._start())
+        self._reader = threading.Thread(target=self._run, name=f"lane-{number}", daemon=True)
+        self._reader.start()
+
+    @property
+    def process_id(self) -> int:
+        return int(self._process.pid)
+
+    def put(self, items: Sequence[Item]) -> None:
+        """Send commands; those whose callers have given up already are not sent."""
+        wanted = [item for item in items if item[1].set_running_or_notify_cancel()]
+        for start in range(0, len(wanted), BATCH_SIZE_MAX):
+            self._send(wanted[start : start + BATCH_SIZE_MAX])
+
+    def heard_by(self, listener: Listener | None) -> None:
+        with self._door:
+            before, self._listener = self._listener, listener
+            if before is not None and self._line is not None:
+                before.unwatch(self._socket.fileno())
+            self._lend_ears()
+
+    def close(self) -> None:
+        with self._door:
+            self._is_closed = True
+            line = self._line
+        if line is not None:
+            line.end()
+        self._reader.join(2 * self._db.deadline_seconds)
+        self._process.kill()
+        self._reader.join()
+
+    def _send(self, items: Sequence[Item]) -> None:
+        """Send commands together; one that is no text a database could keep fails alone."""
+        try:
+            runs = packed([command for command, _ in items])
+        except (UnicodeEncodeError, OverflowError) as error:
+            middle = len(items) // 2
+            if middle == 0:
+                tell(items, [error])
+                return
+            self._send(items[:middle])
+            self._send(items[middle:])
+            return
+        with self._door:
+            if self._is_closed:
+                raise Unavailable("The server is shutting down; try again.")
+            if self._line is None:
+                raise Unavailable("The book is being opened again; try again.")
+            first, self._next = self._next, self._next + len(items)
+            self._waiting.update(enumerate(items, first))
+            self._line.send(asked_frame(first, runs, self._clock.offset, self._terms.wanted.events))
+
+    def _start(self) -> "tuple[subprocess.Popen[bytes], socket.socket]":
+        ours, theirs = socket.socketpair()
+        lock = self._db.lock_file
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-c", "from engine.lane_process import main; main()"],
+                stdin=theirs.fileno(),
+                pass_fds=() if lock is None else (lock.fileno(),),
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+        return process, ours
+
+    def _open(self, process: "subprocess.Popen[bytes]", ours: socket.socket) -> None:
+        self._process, self._socket, self._frames = process, ours, Frames(ours)
+        self._line: Line | None = Line(ours)
+        terms = self._terms
+        order = Order(self._db.url, self._db.deadline_seconds, terms.chain_key, terms.descriptions, terms.holds)
+        self._line.send(order_frame(order))
+
+    def _lend_ears(self) -> None:
+        """Let the listener hear the lane, if there is one and something to hear. Called with the door held."""
+        if self._listener is None or self._line is None:
+            self._is_my_turn.set()
+        else:
+            self._is_my_turn.clear()
+            self._listener.watch(self._socket.fileno(), self._heard_in_loop)
+
+    def _run(self) -> None:
+        """Hear the lane until it is closed, and start it again whenever it ends before."""
+        while True:
+            readable = select.poll()
+            readable.register(self._socket, select.POLLIN)
+            is_there = True
+            while is_there:
+                readable.poll()
+                is_there = not self._is_my_turn.wait() or self._hear()
+            self._bury()
+            if not self._revive():
+                return
+
+    def _revive(self) -> bool:
+        """Start the lane again; `False` once it is closed."""
+        while not self._is_closed:
+            sleep(RESTART_SECONDS)
+            try:
+                started = self._start()
+            except OSError:
+                log.exception("a lane could not be started")
+                continue
+            with self._door:
+                self._open(*started)
+                self._lend_ears()
+            if self._is_closed:  # after `close` looked for a line to end
+                self._line.end()
+            return True
+        return False
+
+    def _heard_in_loop(self) -> None:
+        if self._hear():
+            return
+        with self._door:
+            if self._listener is not None:
+                self._listener.unwatch(self._socket.fileno())
+            self._is_my_turn.set()
+
+    def _hear(self) -> bool:
+        """Give the answers that are there; whether more may come."""
+        try:
+            with self._ears:
+                for frame in self._frames.arrived():
+                    self._answer(read_answered(frame))
+                return not self._frames.is_over
+        except Exception:
+            log.exception("a lane said what is no answer")
+            self._process.kill()
+            return False
+
+    def _answer(self, answered: Answered) -> None:
+        items = [self._waiting.pop(told.number) for told in answered.told]
+        answers = [told.answer() for told in answered.told]
+        tell(items, answers)
+        if self.meter is not None:
+            self.meter.batch([command for command, _ in items], answers, answered.seconds, len(self._waiting))
+
+    def _bury(self) -> None:
+        """Tell who still waits for a lane that has ended."""
+        exit_code = self._process.wait()
+        with self._door:
+            self._line = None
+            self._socket.close()
+            lost, self._waiting = list(self._waiting.values()), {}
+            is_closed = self._is_closed
+        gone = Unavailable("The book's process ended; the same key tells what became of this request.")
+        tell(lost, [gone] * len(lost))
+        if not is_closed:
+            log.error("a lane ended", pid=self._process.pid, exit_code=exit_code, commands_lost=len(lost))
+
+
+def main() -> None:
+    """The lane itself: what arrives while a batch is under way makes up the next one. Ends when the server is gone.
+
+    Signals that end a whole group of processes are the server's to answer: it has requests to finish.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    with socket.socket(fileno=sys.stdin.fileno()) as line:
+        frames = Frames(line)
+        with suppress(EOFError, ConnectionError):  # the server is gone, and who waited for answers with it
+            _serve(line, frames, read_order(frames.next()))
+
+
+def _serve(line: socket.socket, frames: Frames, order: Order) -> NoReturn:
+    clock = Clock()
+    terms = Terms(new_id, order.chain_key, order.descriptions, order.holds)
+    db = open_beside(order.url, order.deadline_seconds)
+    tune_interpreter()
+    try:
+        while True:
+            batch = _taken(frames)
+            started = monotonic()
+            clock.advance(batch[-1].clock_offset - clock.offset)
+            terms.wanted.events = frozenset(batch[-1].events)
+            numbered = [each for asked in batch for each in commands_of(asked)]
+            answers = carry_out(db, [command for _, command in numbered], terms, clock.now)
+            line.sendall(answered_frame(monotonic() - started, [number for number, _ in numbered], answers))
+    finally:
+        db.close()
+
+
+def _taken(frames: Frames) -> list[Asked]:
+    """Wait for commands and take all that came with them. `EOFError` once the server is gone and all was taken."""
+    batch = [read_asked(frames.next())]
+    count = batch[0].size
+    for frame in frames.arrived():
+        batch.append(read_asked(frame))
+        count += batch[-1].size
+        if count >= BATCH_SIZE_MAX:
+            break
+    return batch

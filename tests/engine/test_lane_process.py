@@ -1,0 +1,242 @@
+"""A lane in a process of its own: what it says is what a thread would have said, and it may die at any moment."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+from msgspec.structs import replace
+
+from api.answers import heard_here, outcome_of
+from engine import book
+from engine.clock import Clock, new_id
+from engine.group_commit import GroupCommit
+from engine.lane_process import ProcessLane
+from engine.rules.commands import Command, Expire, Outcome, Posted
+from engine.rules.decisions import Terms
+from engine.rules.errors import InsufficientCredits, Unavailable
+from engine.store.database import Database, open_beside, open_database, transact
+from tests.engine.backends import Stored
+from tests.engine.invariants import check
+from tests.engine.support import CHAIN_KEY, create_accounts, debit, gift
+
+WAIT = 30
+
+
+class Desk:
+    """A group commit of one lane, its clock and its terms."""
+
+    def __init__(self, db: Database) -> None:
+        self.clock = Clock()
+        self.terms = Terms(new_id, CHAIN_KEY)
+        self.lane = ProcessLane(db, self.terms, self.clock, 0)
+        self.group = GroupCommit([self.lane])
+
+    def post(self, command: Command) -> Outcome:
+        return self.group.submit(command).result(WAIT)
+
+
+@pytest.fixture
+def desk(db: Database) -> Iterator[Desk]:
+    create_accounts(db, "acc_1")
+    made = Desk(db)
+    yield made
+    made.group.close()
+
+
+def kill(lane: ProcessLane) -> None:
+    os.kill(lane.process_id, signal.SIGKILL)
+
+
+def patiently(desk: Desk, command: Command) -> Outcome:
+    """Ask with the same key until the lane is back."""
+    ends = monotonic() + WAIT
+    while True:
+        try:
+            return desk.post(command)
+        except Unavailable:
+            assert monotonic() < ends, "the lane never came back"
+            sleep(0.05)
+
+
+def test_the_clock_of_the_server_is_the_lanes(db: Database, desk: Desk) -> None:
+    tomorrow = desk.clock.now() + timedelta(days=1)
+    desk.post(replace(gift("acc_1", 10), expires_at=tomorrow))
+    assert desk.post(debit("acc_1", 1)) is not None
+    desk.clock.advance(timedelta(days=2))
+    outcome = desk.post(debit("acc_1", 1))
+    assert isinstance(outcome, InsufficientCredits) and outcome.facts["availableCredits"] == "0"
+    assert Stored(db).books("acc_1").rows[-1].created_at > tomorrow, "the expiry's row"
+
+
+def test_the_lane_writes_the_events_that_somebody_listens_to_by_now(db: Database, desk: Desk) -> None:
+    desk.post(gift("acc_1", 10))
+    desk.post(debit("acc_1", 1, key="before"))
+    desk.terms.wanted.events = frozenset({"credits.spent"})
+    desk.post(debit("acc_1", 1, key="after"))
+    with db.reader.connect() as connection:
+        told = connection.exec_driver_sql("SELECT payload FROM outbox WHERE kind = 'event'").scalars().all()
+    assert sum("credits.spent" in each for each in told) == 1
+
+
+def test_a_killed_lane_comes_back_and_every_key_was_done_once_at_most(db: Database, desk: Desk) -> None:
+    desk.post(gift("acc_1", 1_000))
+    keys = [f"k{n}" for n in range(300)]
+    waiting: list[tuple[str, Future[Outcome]]] = []
+    for round_ in range(3):
+        for key in keys[round_ * 100 : round_ * 100 + 100]:
+            waiting.append((key, desk.group.submit(debit("acc_1", 1, key=key))))
+        sleep(0.002 * round_)
+        kill(desk.lane)
+        assert isinstance(patiently(desk, debit("acc_1", 1, key=f"awake {round_}")), Posted)
+    for key, future in waiting:
+        if (error := future.exception(WAIT)) is not None:
+            assert isinstance(error, Unavailable)
+        assert isinstance(patiently(desk, debit("acc_1", 1, key=key)), Posted)
+    books = Stored(db).books("acc_1")
+    check(books)
+    assert books.wallet.available_credits == 1_000 - 300 - 3 and len(books.rows) == 304
+
+
+def test_while_it_is_away_callers_hear_so_at_once(desk: Desk) -> None:
+    desk.post(gift("acc_1", 10))
+    kill(desk.lane)
+    refusals = 0
+    ends = monotonic() + 0.3
+    while monotonic() < ends:
+        try:
+            desk.group.submit(debit("acc_1", 1)).result(5)
+        except Unavailable:
+            refusals += 1
+        sleep(0.01)
+    assert refusals > 5
+    assert isinstance(patiently(desk, debit("acc_1", 1)), Posted)
+
+
+def test_signals_that_end_a_group_of_processes_leave_the_lane_to_its_server(desk: Desk) -> None:
+    desk.post(gift("acc_1", 10))
+    before = desk.lane.process_id
+    os.kill(before, signal.SIGTERM)
+    os.kill(before, signal.SIGINT)
+    assert isinstance(desk.post(debit("acc_1", 1)), Posted) and desk.lane.process_id == before
+
+
+def test_far_more_than_a_socket_holds_is_carried_out_in_order(db: Database, desk: Desk) -> None:
+    filling = "x" * 3_000
+    commands: list[Command] = [gift("acc_1", 4_000)]
+    commands += [debit("acc_1", 1, key=f"k{n}", description=filling) for n in range(2_000)]
+    outcomes = [future.result(WAIT) for future in desk.group.submit_all(commands)]
+    left = [outcome.balance_after for outcome in outcomes if isinstance(outcome, Posted)]
+    assert left == list(range(4_000, 1_999, -1))
+
+
+def test_a_lane_that_a_loop_hears_may_die_too(db: Database, desk: Desk) -> None:
+    async def spend_on() -> list[Outcome]:
+        with heard_here(desk.group):
+            done = [await outcome_of(desk.group, gift("acc_1", 100))]
+            done += await asyncio.gather(*(outcome_of(desk.group, debit("acc_1", 1, key=f"k{n}")) for n in range(20)))
+            kill(desk.lane)
+            while len(done) < 22:
+                try:
+                    done.append(await outcome_of(desk.group, debit("acc_1", 1, key="again")))
+                except Unavailable:
+                    await asyncio.sleep(0.02)
+            in_a_thread = await asyncio.to_thread(desk.post, debit("acc_1", 1))
+            return [*done, in_a_thread]
+
+    assert all(isinstance(outcome, Posted) for outcome in asyncio.run(spend_on()))
+    assert isinstance(desk.post(debit("acc_1", 1)), Posted), "a thread hears it again once the loop is gone"
+    assert Stored(db).books("acc_1").wallet.available_credits == 100 - 23
+
+
+def test_a_batch_is_counted_where_the_requests_are(desk: Desk) -> None:
+    class Counting:
+        def __init__(self) -> None:
+            self.told: list[tuple[str, str]] = []
+
+        def batch(self, commands: Sequence[Command], answers: Sequence[object], seconds: float, queued: int) -> None:
+            assert seconds > 0 and queued == 0
+            self.told += [
+                (command.operation, type(answer).__name__) for command, answer in zip(commands, answers, strict=True)
+            ]
+
+    meter = Counting()
+    desk.group.measure(meter)
+    desk.post(gift("acc_1", 1))
+    desk.post(debit("acc_1", 2))
+    sleep(0.05)
+    assert meter.told == [("grant", "Posted"), ("spend", "InsufficientCredits")]
+
+
+def test_two_connections_take_turns_at_one_file(sqlite: Database, sqlite_url: str) -> None:
+    """Neither starves: each writes all its own while the other never pauses."""
+    create_accounts(sqlite, "acc_1", "acc_2")
+    terms, now = Terms(new_id, CHAIN_KEY), Clock().now
+    beside = open_beside(sqlite_url, 10)
+    done: dict[str, list[float]] = {"acc_1": [], "acc_2": []}
+
+    def write(db: Database, account: str) -> None:
+        for _ in range(150):
+            transact(db, lambda session: book.post(session, [gift(account, 1)], terms, now()))
+            done[account].append(monotonic())
+
+    threads = [threading.Thread(target=write, args=each) for each in ((sqlite, "acc_1"), (beside, "acc_2"))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    beside.close()
+    first, last = max(each[0] for each in done.values()), min(each[-1] for each in done.values())
+    together = [sum(first <= at <= last for at in each) for each in done.values()]
+    assert min(together) > 30, together
+    for account in done:
+        books = Stored(sqlite).books(account)
+        check(books)
+        assert books.wallet.available_credits == 150
+
+
+SERVE = """
+import sys, time
+from engine.clock import Clock, new_id
+from engine.lane_process import ProcessLane
+from engine.group_commit import GroupCommit
+from engine.rules.commands import Expire
+from engine.rules.decisions import Terms
+from engine.store.database import open_database
+lane = ProcessLane(open_database(sys.argv[1]), Terms(new_id, b"k" * 32), Clock(), 0)
+GroupCommit([lane]).submit(Expire(account_id="acc_1", actor="system")).result(30)
+print(lane.process_id, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_lane_ends_with_its_server_however_that_ends_and_lets_go_of_the_file(sqlite_url: str) -> None:
+    db = open_database(sqlite_url)
+    create_accounts(db, "acc_1")
+    db.close()
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVE, sqlite_url],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    ) as server:
+        assert server.stdout is not None
+        lane = int(server.stdout.readline())
+        server.kill()
+    open_database(sqlite_url).close()
+    ends = monotonic() + 10
+    while Path(f"/proc/{lane}").exists() and "Z" not in Path(f"/proc/{lane}/stat").read_text().split(")")[-1]:
+        assert monotonic() < ends, "the lane outlived its server"
+        sleep(0.05)
+
+
+def test_what_the_sweeper_asks_for_is_no_outcome_of_its_own(desk: Desk) -> None:
+    outcome = desk.post(Expire(account_id="acc_1", actor="system"))
+    assert isinstance(outcome, Posted) and outcome.transactions == ()

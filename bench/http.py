@@ -1,8 +1,9 @@
 """HTTP: a spend, a quote and a balance against a hello-world JSON route of the same server.
 
-One worker process serves the real application (SQLite, full durability, one key a spend) with one route added that
-answers a fixed JSON text. Keep-alive connections of this process ask each route in turn, round by round, so that
-both sides of a ratio meet the same machine. Run: `python -m bench.http [--seconds S] [--rounds N]`.
+One worker serves the real application (SQLite, full durability, one key a spend) with one route added that answers a
+fixed JSON text. Keep-alive connections of this process ask each route in turn, round by round, so that both sides of a
+ratio meet the same machine. A batch of spends is held against single spends from as many connections as there are at
+most. Run: `python -m bench.http [--seconds S] [--rounds N]`.
 """
 
 import argparse
@@ -38,7 +39,9 @@ from engine.store.database import transact
 from engine.store.migrations import upgrade
 
 WALLETS = 1_000
-CONNECTIONS = 32
+CONNECTIONS = (32, 256)
+BATCH = 1_000
+BATCH_CONNECTIONS = 2
 SECRET = "a secret key for benches and never for money"
 Maker = Callable[[], bytes]
 
@@ -122,6 +125,25 @@ def spend(key: str) -> Maker:
     return make
 
 
+def batch(key: str) -> Maker:
+    """Batches of such spends."""
+    numbers = itertools.count()
+    run = time.time_ns()
+
+    def make() -> bytes:
+        spends = [
+            {"accountId": f"w{n * 7919 % WALLETS}", "amountCredits": "1", "idempotencyKey": f"{run}b{n}"}
+            for n in itertools.islice(numbers, BATCH)
+        ]
+        body = json.dumps({"spends": spends}).encode()
+        return (
+            f"POST /v1/spends/batch HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        ).encode() + body
+
+    return make
+
+
 @contextlib.contextmanager
 def server() -> Iterator[tuple[int, str]]:
     """The application in a process of its own: its port and a service key."""
@@ -196,20 +218,32 @@ async def measure(port: int, key: str, seconds: float, rounds: int) -> None:
         "quote": get("/v1/accounts/w1/quote?amountUsdCents=29000", key),
         "spend": spend(key),
     }
-    print(f"HTTP, one worker, SQLite FULL, {CONNECTIONS} connections, medians of {rounds} rounds of {seconds:g} s")
-    print(f"{'route':<16}{'per s':>9}{'ratio to hello':>16}{'p50 ms, alone':>15}")
-    rates: dict[str, list[float]] = {name: [] for name in routes}
+    many = batch(key)
+    print(f"HTTP, one worker, SQLite FULL, medians of {rounds} rounds of {seconds:g} s")
+    rates: dict[tuple[str, int], list[float]] = {(name, count): [] for count in CONNECTIONS for name in routes}
     alone: dict[str, list[float]] = {name: [] for name in routes}
-    for make in routes.values():
-        await ask(port, make, 0.3, CONNECTIONS)
+    batches: list[float] = []
+    for make in (*routes.values(), many):
+        await ask(port, make, 0.3, BATCH_CONNECTIONS)
     for _ in range(rounds):
+        for (name, count), found in rates.items():
+            found.append((await ask(port, routes[name], seconds, count))[0])
         for name, make in routes.items():
-            rates[name].append((await ask(port, make, seconds, CONNECTIONS))[0])
             alone[name].append((await ask(port, make, seconds / 4, 1))[1])
-    floor = statistics.median(rates["hello (floor)"])
-    for name in routes:
-        rate = statistics.median(rates[name])
-        print(f"{name:<16}{rate:>9,.0f}{rate / floor:>16.2f}{statistics.median(alone[name]):>15.2f}")
+        batches.append((await ask(port, many, seconds, BATCH_CONNECTIONS))[0] * BATCH)
+    show(rates, alone, batches)
+
+
+def show(rates: dict[tuple[str, int], list[float]], alone: dict[str, list[float]], batches: list[float]) -> None:
+    """The table: each route's rate beside that of hello from as many connections."""
+    print(f"{'route':<16}{'connections':>13}{'per s':>9}{'ratio to hello':>16}{'p50 ms, alone':>15}")
+    floor = {count: statistics.median(found) for (name, count), found in rates.items() if name.startswith("hello")}
+    for (name, count), found in rates.items():
+        rate = statistics.median(found)
+        p50 = f"{statistics.median(alone[name]):.2f}" if count == CONNECTIONS[0] else ""
+        print(f"{name:<16}{count:>13}{rate:>9,.0f}{rate / floor[count]:>16.2f}{p50:>15}")
+    whole, single = statistics.median(batches), statistics.median(rates["spend", CONNECTIONS[-1]])
+    print(f"spends/batch of {BATCH:,}: {whole:,.0f} spends per s, {whole / single:.2f} x single spends")
 
 
 def main() -> None:

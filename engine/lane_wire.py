@@ -4,6 +4,7 @@ A frame is its length in four bytes and so many bytes. A refusal goes as its cod
 what only the lane's process knows of (a database's complaint) goes as text.
 """
 
+import select
 import socket
 import struct
 import threading
@@ -23,7 +24,6 @@ from engine.rules.errors import Fact, Refusal
 from engine.rules.holds import HoldRules
 
 RECEIVED_MAX = 1 << 20
-PUSHED_MAX = 1 << 16
 _LENGTH = struct.Struct("<I")
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -197,15 +197,7 @@ class Line:
         """Nothing is raised when the other side is gone: who reads from it notices."""
         with self._lock:
             self._unsent += frame
-            if self._pusher is not None:
-                return
-            try:
-                del self._unsent[: self._target.send(self._unsent, socket.MSG_DONTWAIT)]
-            except BlockingIOError:
-                pass
-            except OSError:
-                self._unsent.clear()
-            if self._unsent:
+            if self._pusher is None and not self._is_taken():
                 self._pusher = threading.Thread(target=self._push, name="lane-push", daemon=True)
                 self._pusher.start()
 
@@ -219,18 +211,24 @@ class Line:
             self._target.shutdown(socket.SHUT_WR)
 
     def _push(self) -> None:
+        writable = select.poll()
+        writable.register(self._target, select.POLLOUT)
         while True:
+            writable.poll()
             with self._lock:
-                piece = bytes(self._unsent[:PUSHED_MAX])
-                if not piece:
+                if self._is_taken():
                     self._pusher = None
                     return
-                del self._unsent[: len(piece)]
-            try:
-                self._target.sendall(piece)
-            except OSError:
-                with self._lock:
-                    self._unsent.clear()
+
+    def _is_taken(self) -> bool:
+        """Send what fits by now, whether the socket would wait or not; whether nothing is left. The lock is held."""
+        try:
+            del self._unsent[: self._target.send(self._unsent, socket.MSG_DONTWAIT)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._unsent.clear()
+        return not self._unsent
 
 
 class Frames:

@@ -13,12 +13,13 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
+import uvloop
 from msgspec.structs import replace
 
 from api.answers import heard_here, outcome_of
 from engine import book
 from engine.clock import Clock, new_id
-from engine.group_commit import GroupCommit
+from engine.group_commit import Answer, GroupCommit
 from engine.lane_process import ProcessLane
 from engine.rules.commands import Command, Expire, Outcome, Posted
 from engine.rules.decisions import Terms
@@ -129,11 +130,19 @@ def test_signals_that_end_a_group_of_processes_leave_the_lane_to_its_server(desk
     assert isinstance(desk.post(debit("acc_1", 1)), Posted) and desk.lane.process_id == before
 
 
-def test_far_more_than_a_socket_holds_is_carried_out_in_order(db: Database, desk: Desk) -> None:
-    filling = "x" * 3_000
+@pytest.mark.parametrize("is_heard_by_a_loop", [False, True])
+def test_far_more_than_a_socket_holds_is_carried_out_in_order(desk: Desk, is_heard_by_a_loop: bool) -> None:
     commands: list[Command] = [gift("acc_1", 4_000)]
-    commands += [debit("acc_1", 1, key=f"k{n}", description=filling) for n in range(2_000)]
-    outcomes = [future.result(WAIT) for future in desk.group.submit_all(commands)]
+    commands += [debit("acc_1", 1, key=f"k{n}", description="x" * 3_000) for n in range(2_000)]
+
+    async def in_a_loop() -> list[Answer | None]:
+        with heard_here(desk.group):
+            return await asyncio.wrap_future(desk.group.submit_batch(commands))
+
+    if is_heard_by_a_loop:
+        outcomes = uvloop.run(in_a_loop())  # it turns the socket into one that never waits
+    else:
+        outcomes = desk.group.submit_batch(commands).result(WAIT)
     left = [outcome.balance_after for outcome in outcomes if isinstance(outcome, Posted)]
     assert left == list(range(4_000, 1_999, -1))
 
@@ -207,7 +216,7 @@ SERVE = """
 import sys, time
 from engine.clock import Clock, new_id
 from engine.lane_process import ProcessLane
-from engine.group_commit import GroupCommit
+from engine.group_commit import Answer, GroupCommit
 from engine.rules.commands import Expire
 from engine.rules.decisions import Terms
 from engine.store.database import open_database

@@ -160,7 +160,8 @@ class ProcessLane:
             is_there = True
             while is_there:
                 readable.poll()
-                is_there = not self._is_my_turn.wait() or self._hear()
+                self._is_my_turn.wait()
+                is_there = self._hear()
             self._bury()
             if not self._revive():
                 return

@@ -90,7 +90,7 @@ class ProcessLane:
     def heard_by(self, listener: Listener | None) -> None:
         with self._door:
             before, self._listener = self._listener, listener
-            if before is not None and self._line is not None:
+            if before is not None and not self._is_my_turn.is_set():
                 before.unwatch(self._socket.fileno())
             self._lend_ears()
 
@@ -99,7 +99,7 @@ class ProcessLane:
             self._is_closed = True
             line = self._line
         if line is not None:
-            line.end()
+            line.end(self._db.deadline_seconds)
         self._reader.join(2 * self._db.deadline_seconds)
         self._process.kill()
         self._reader.join()
@@ -178,7 +178,7 @@ class ProcessLane:
                 self._open(*started)
                 self._lend_ears()
             if self._is_closed:  # after `close` looked for a line to end
-                self._line.end()
+                self._line.end(self._db.deadline_seconds)
             return True
         return False
 
@@ -203,17 +203,19 @@ class ProcessLane:
             return False
 
     def _answer(self, answered: Answered) -> None:
+        answers = [told.answer() for told in answered.told]  # before anybody is forgotten: it may be no answer
         items = [self._waiting.pop(told.number) for told in answered.told]
-        answers = [told.answer() for told in answered.told]
         tell(items, answers)
         if self.meter is not None:
             self.meter.batch([command for command, _ in items], answers, answered.seconds, len(self._waiting))
 
     def _bury(self) -> None:
-        """Tell who still waits for a lane that has ended."""
-        exit_code = self._process.wait()
+        """Tell who still waits for a lane that has ended. A loop that hears it lets go of the socket first."""
         with self._door:
             self._line = None
+        self._is_my_turn.wait()
+        exit_code = self._process.wait()
+        with self._door:
             self._socket.close()
             lost, self._waiting = list(self._waiting.values()), {}
             is_closed = self._is_closed

@@ -209,12 +209,12 @@ class Line:
                 self._pusher = threading.Thread(target=self._push, name="lane-push", daemon=True)
                 self._pusher.start()
 
-    def end(self) -> None:
-        """Say that nothing more comes, once all was sent."""
+    def end(self, patience_seconds: float) -> None:
+        """Say that nothing more comes, once all was sent or nobody takes it."""
         with self._lock:
             pusher = self._pusher
         if pusher is not None:
-            pusher.join()
+            pusher.join(patience_seconds)
         with suppress(OSError):
             self._target.shutdown(socket.SHUT_WR)
 

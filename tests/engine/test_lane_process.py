@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from engine import book
 from engine.clock import Clock, new_id
 from engine.group_commit import GroupCommit
 from engine.lane_process import ProcessLane
+from engine.lane_wire import Answered, Refused, Told
 from engine.rules.commands import Command, Expire, Outcome, Posted
 from engine.rules.decisions import Terms
 from engine.rules.errors import InsufficientCredits, Unavailable
@@ -240,3 +242,93 @@ def test_a_lane_ends_with_its_server_however_that_ends_and_lets_go_of_the_file(s
 def test_what_the_sweeper_asks_for_is_no_outcome_of_its_own(desk: Desk) -> None:
     outcome = desk.post(Expire(account_id="acc_1", actor="system"))
     assert isinstance(outcome, Posted) and outcome.transactions == ()
+
+
+def test_a_lane_that_takes_nothing_does_not_keep_its_server_from_ending(sqlite_url: str) -> None:
+    db = open_database(sqlite_url, deadline_seconds=0.5)
+    create_accounts(db, "acc_1")
+    desk = Desk(db)
+    desk.post(gift("acc_1", 10))
+    os.kill(desk.lane.process_id, signal.SIGSTOP)
+    filling = "x" * 3_000
+    waiting = desk.group.submit_all([debit("acc_1", 1, key=f"k{n}", description=filling) for n in range(1_000)])
+    closing = threading.Thread(target=desk.group.close, daemon=True)
+    closing.start()
+    closing.join(WAIT)
+    assert not closing.is_alive(), "the server hangs on a lane that is stopped"
+    assert all(isinstance(future.exception(0), Unavailable) for future in waiting)
+    db.close()
+
+
+class Raving(ProcessLane):
+    """Its process once says what is no answer."""
+
+    raves = True
+
+    def _answer(self, answered: Answered) -> None:
+        if self.raves:
+            self.raves = False
+            answered.told[-1] = Told(answered.told[-1].number, refused=Refused("NO-SUCH-CODE", "", {}))
+        super()._answer(answered)
+
+
+def test_who_waits_for_a_lane_that_says_what_is_no_answer_hears_so(db: Database) -> None:
+    create_accounts(db, "acc_1")
+    lane = Raving(db, Terms(new_id, CHAIN_KEY), Clock(), 0)
+    group = GroupCommit([lane])
+    waiting = group.submit_all([gift("acc_1", 10), debit("acc_1", 1)])
+    assert all(isinstance(future.exception(WAIT), Unavailable) for future in waiting)
+    group.close()
+
+
+class Ear:
+    """A loop that counts what it was given to hear, and hears it in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.lent: set[int] = set()
+        self.threads: list[threading.Thread] = []
+
+    def watch(self, fileno: int, call: Callable[[], None], /) -> None:
+        def hear() -> None:
+            readable = select.poll()
+            readable.register(fileno, select.POLLIN)
+            while fileno in self.lent and readable.poll(WAIT * 1_000):
+                sleep(0.1)  # later than the lane's own thread
+                call()
+
+        self.lent.add(fileno)
+        self.threads.append(threading.Thread(target=hear, daemon=True))
+        self.threads[-1].start()
+
+    def unwatch(self, fileno: int, /) -> None:
+        self.lent.remove(fileno)
+
+
+class Late(ProcessLane):
+    """Its thread hears of the end just before a loop begins to listen."""
+
+    ear: Ear | None = None
+
+    def _hear(self) -> bool:
+        is_there = super()._hear()
+        if not is_there and self.ear is not None and not self.ear.threads:
+            self.heard_by(self.ear)
+        return is_there
+
+
+def test_a_loop_that_begins_to_hear_a_lane_at_its_end_lets_go_of_the_socket_before_it_is_closed(db: Database) -> None:
+    create_accounts(db, "acc_1")
+    lane = Late(db, Terms(new_id, CHAIN_KEY), Clock(), 0)
+    group = GroupCommit([lane])
+    ear = lane.ear = Ear()
+    kill(lane)
+    ends = monotonic() + WAIT
+    while len(ear.threads) < 2:
+        assert monotonic() < ends, "the lane was not started again"
+        sleep(0.05)
+    ear.threads[0].join(1)
+    assert not ear.threads[0].is_alive() and len(ear.lent) == 1, "the new lane's alone"
+    assert isinstance(group.submit(gift("acc_1", 1)).result(WAIT), Posted)
+    group.heard_by(None)
+    assert not ear.lent
+    group.close()

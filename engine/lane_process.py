@@ -249,9 +249,12 @@ def _serve(line: socket.socket, frames: Frames, order: Order) -> NoReturn:
             started = monotonic()
             clock.advance(batch[-1].clock_offset - clock.offset)
             terms.wanted.events = frozenset(batch[-1].events)
-            numbered = [each for asked in batch for each in commands_of(asked)]
-            answers = carry_out(db, [command for _, command in numbered], terms, clock.now)
-            line.sendall(answered_frame(monotonic() - started, [number for number, _ in numbered], answers))
+            read = [each for asked in batch for each in commands_of(asked)]
+            wrong = [(number, error) for number, error in read if isinstance(error, Exception)]
+            right = [(number, command) for number, command in read if not isinstance(command, Exception)]
+            answers = carry_out(db, [command for _, command in right], terms, clock.now)
+            told = [*zip((number for number, _ in right), answers, strict=True), *wrong]
+            line.sendall(answered_frame(monotonic() - started, [n for n, _ in told], [each for _, each in told]))
     finally:
         db.close()
 

@@ -21,7 +21,7 @@ from engine import book
 from engine.clock import Clock, new_id
 from engine.group_commit import GroupCommit
 from engine.lane_process import ProcessLane
-from engine.lane_wire import Answered, Refused, Told
+from engine.lane_wire import Answered, CommandFailed, Refused, Told
 from engine.rules.commands import Command, Expire, Outcome, Posted
 from engine.rules.decisions import Terms
 from engine.rules.errors import InsufficientCredits, Unavailable
@@ -332,3 +332,15 @@ def test_a_loop_that_begins_to_hear_a_lane_at_its_end_lets_go_of_the_socket_befo
     group.heard_by(None)
     assert not ear.lent
     group.close()
+
+
+def test_a_command_of_a_wrong_value_fails_alone(db: Database, desk: Desk) -> None:
+    before = desk.lane.process_id
+    wrong = (replace(gift("acc_1", 1), bucket="no bucket"), replace(gift("acc_1", 1), credits="7"))
+    waiting = desk.group.submit_all([gift("acc_1", 10), *wrong, gift("acc_1", 5), debit("acc_1", 1)])
+    errors = [future.exception(WAIT) for future in waiting]
+    assert [type(error) for error in errors] == [type(None), CommandFailed, CommandFailed, type(None), type(None)]
+    assert "bucket" in str(errors[1])
+    assert isinstance(desk.group.submit(wrong[1]).exception(WAIT), CommandFailed), "nor among others"
+    assert desk.lane.process_id == before
+    assert Stored(db).books("acc_1").wallet.available_credits == 14

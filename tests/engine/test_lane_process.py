@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic, sleep
+from urllib.parse import unquote
 
 import pytest
 from msgspec.structs import replace
@@ -203,6 +204,20 @@ def test_two_connections_take_turns_at_one_file(sqlite: Database, sqlite_url: st
         books = Stored(sqlite).books(account)
         check(books)
         assert books.wallet.available_credits == 150
+
+
+@pytest.mark.parametrize("name", ["50%2520off.db", "what%3F.db"])
+def test_a_process_beside_means_the_same_file_and_turn_whatever_its_name(tmp_path: Path, name: str) -> None:
+    db = open_database(f"sqlite:///{tmp_path}/{name}")
+    with db.writer.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE here (x)")
+    beside = open_beside(db.url, 1)
+    with beside.writer.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO here VALUES (1)")
+    beside.close()
+    db.close()
+    file = unquote(name)
+    assert {each.name for each in tmp_path.iterdir()} == {file + end for end in ("", ".lock", ".next", ".turn")}
 
 
 SERVE = """

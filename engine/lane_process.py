@@ -44,6 +44,8 @@ from engine.waiting import Listener
 
 RESTART_SECONDS = 0.5
 """The pause before a lane that died is started again, so that one that can't start does not keep a core busy."""
+WAITING_MAX = 32 * BATCH_SIZE_MAX
+"""So many may wait for a lane: while it is stuck, more would only be carried out when nobody waits for them."""
 
 log = structlog.get_logger()
 
@@ -121,6 +123,8 @@ class ProcessLane:
                 raise Unavailable("The server is shutting down; try again.")
             if self._line is None:
                 raise Unavailable("The book is being opened again; try again.")
+            if len(self._waiting) + len(items) > WAITING_MAX:
+                raise Unavailable("The book is busy; try again.")
             first, self._next = self._next, self._next + len(items)
             self._waiting.update(enumerate(items, first))
             self._line.send(asked_frame(first, runs, self._clock.offset, self._terms.wanted.events))

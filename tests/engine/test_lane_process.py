@@ -21,7 +21,7 @@ from api.answers import heard_here, outcome_of
 from engine import book
 from engine.clock import Clock, new_id
 from engine.group_commit import GroupCommit
-from engine.lane_process import ProcessLane
+from engine.lane_process import WAITING_MAX, ProcessLane
 from engine.lane_wire import Answered, CommandFailed, Refused, Told
 from engine.rules.commands import Command, Expire, Outcome, Posted
 from engine.rules.decisions import Terms
@@ -273,6 +273,17 @@ def test_a_lane_that_takes_nothing_does_not_keep_its_server_from_ending(sqlite_u
     assert not closing.is_alive(), "the server hangs on a lane that is stopped"
     assert all(isinstance(future.exception(0), Unavailable) for future in waiting)
     db.close()
+
+
+def test_a_lane_that_is_stuck_is_not_asked_for_ever_more(db: Database, desk: Desk) -> None:
+    desk.post(gift("acc_1", WAITING_MAX))
+    os.kill(desk.lane.process_id, signal.SIGSTOP)
+    waiting = desk.group.submit_all([debit("acc_1", 1, key=f"k{n}") for n in range(WAITING_MAX)])
+    with pytest.raises(Unavailable):
+        desk.group.submit(debit("acc_1", 1))
+    os.kill(desk.lane.process_id, signal.SIGCONT)
+    assert all(isinstance(future.result(WAIT), Posted) for future in waiting)
+    assert isinstance(desk.post(debit("acc_1", 1)), InsufficientCredits)
 
 
 class Raving(ProcessLane):

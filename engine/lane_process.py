@@ -27,6 +27,7 @@ from engine.lane_wire import (
     Frames,
     Line,
     Order,
+    Run,
     answered_frame,
     asked_frame,
     commands_of,
@@ -84,7 +85,12 @@ class ProcessLane:
         return int(self._process.pid)
 
     def put(self, items: Sequence[Item]) -> None:
-        """Send commands; those whose callers have given up already are not sent."""
+        """Send commands; those whose callers have given up already are not sent.
+
+        Those that can't be sent hear so themselves: what was put together may be on its way in part, or by other lanes.
+        """
+        if self._is_closed:
+            raise Unavailable("The server is shutting down; try again.")
         wanted = [item for item in items if item[1].set_running_or_notify_cancel()]
         for start in range(0, len(wanted), BATCH_SIZE_MAX):
             self._send(wanted[start : start + BATCH_SIZE_MAX])
@@ -118,6 +124,12 @@ class ProcessLane:
             self._send(items[:middle])
             self._send(items[middle:])
             return
+        try:
+            self._send_packed(items, runs)
+        except Unavailable as gone:
+            tell(items, [gone] * len(items))
+
+    def _send_packed(self, items: Sequence[Item], runs: list[Run]) -> None:
         with self._door:
             if self._is_closed:
                 raise Unavailable("The server is shutting down; try again.")

@@ -279,11 +279,27 @@ def test_a_lane_that_is_stuck_is_not_asked_for_ever_more(db: Database, desk: Des
     desk.post(gift("acc_1", WAITING_MAX))
     os.kill(desk.lane.process_id, signal.SIGSTOP)
     waiting = desk.group.submit_all([debit("acc_1", 1, key=f"k{n}") for n in range(WAITING_MAX)])
-    with pytest.raises(Unavailable):
-        desk.group.submit(debit("acc_1", 1))
+    assert isinstance(desk.group.submit(debit("acc_1", 1)).exception(0), Unavailable)
     os.kill(desk.lane.process_id, signal.SIGCONT)
     assert all(isinstance(future.result(WAIT), Posted) for future in waiting)
     assert isinstance(desk.post(debit("acc_1", 1)), InsufficientCredits)
+
+
+def test_a_lane_that_is_away_does_not_speak_for_another(db: Database) -> None:
+    accounts = [f"acc_{n}" for n in range(8)]
+    create_accounts(db, *accounts)
+    lanes = [ProcessLane(db, Terms(new_id, CHAIN_KEY), Clock(), number) for number in range(2)]
+    group = GroupCommit(lanes)
+    assert all(isinstance(each.result(WAIT), Posted) for each in group.submit_all([gift(a, 5) for a in accounts]))
+    kill(lanes[0])
+    lost = 0
+    ends = monotonic() + 0.3
+    while monotonic() < ends:
+        told = [each.exception(WAIT) for each in group.submit_all([gift(a, 5) for a in accounts])]
+        lost = sum(isinstance(each, Unavailable) for each in told)
+        assert lost < len(accounts)
+    assert lost > 0
+    group.close()
 
 
 class Raving(ProcessLane):

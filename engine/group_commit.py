@@ -40,7 +40,7 @@ class Lane(Protocol):
     meter: Meter | None
 
     def put(self, items: Sequence[Item]) -> None:
-        """Take commands from any thread; `Unavailable` if it can't."""
+        """Take commands from any thread. If it can't, their waiters hear `Unavailable`, or it raises that."""
 
     def heard_by(self, listener: Listener | None) -> None:
         """Give answers in the thread of a loop that most callers wait in, or with `None` no longer."""

@@ -27,6 +27,7 @@ from engine.lane_wire import (
     Frames,
     Line,
     Order,
+    Run,
     answered_frame,
     asked_frame,
     commands_of,
@@ -44,6 +45,8 @@ from engine.waiting import Listener
 
 RESTART_SECONDS = 0.5
 """The pause before a lane that died is started again, so that one that can't start does not keep a core busy."""
+WAITING_MAX = 32 * BATCH_SIZE_MAX
+"""So many may wait for a lane: while it is stuck, more would only be carried out when nobody waits for them."""
 
 log = structlog.get_logger()
 
@@ -82,7 +85,12 @@ class ProcessLane:
         return int(self._process.pid)
 
     def put(self, items: Sequence[Item]) -> None:
-        """Send commands; those whose callers have given up already are not sent."""
+        """Send commands; those whose callers have given up already are not sent.
+
+        Those that can't be sent hear so themselves: what was put together may be on its way in part, or by other lanes.
+        """
+        if self._is_closed:
+            raise Unavailable("The server is shutting down; try again.")
         wanted = [item for item in items if item[1].set_running_or_notify_cancel()]
         for start in range(0, len(wanted), BATCH_SIZE_MAX):
             self._send(wanted[start : start + BATCH_SIZE_MAX])
@@ -90,7 +98,7 @@ class ProcessLane:
     def heard_by(self, listener: Listener | None) -> None:
         with self._door:
             before, self._listener = self._listener, listener
-            if before is not None and self._line is not None:
+            if before is not None and not self._is_my_turn.is_set():
                 before.unwatch(self._socket.fileno())
             self._lend_ears()
 
@@ -99,7 +107,7 @@ class ProcessLane:
             self._is_closed = True
             line = self._line
         if line is not None:
-            line.end()
+            line.end(self._db.deadline_seconds)
         self._reader.join(2 * self._db.deadline_seconds)
         self._process.kill()
         self._reader.join()
@@ -116,11 +124,19 @@ class ProcessLane:
             self._send(items[:middle])
             self._send(items[middle:])
             return
+        try:
+            self._send_packed(items, runs)
+        except Unavailable as gone:
+            tell(items, [gone] * len(items))
+
+    def _send_packed(self, items: Sequence[Item], runs: list[Run]) -> None:
         with self._door:
             if self._is_closed:
                 raise Unavailable("The server is shutting down; try again.")
             if self._line is None:
                 raise Unavailable("The book is being opened again; try again.")
+            if len(self._waiting) + len(items) > WAITING_MAX:
+                raise Unavailable("The book is busy; try again.")
             first, self._next = self._next, self._next + len(items)
             self._waiting.update(enumerate(items, first))
             self._line.send(asked_frame(first, runs, self._clock.offset, self._terms.wanted.events))
@@ -179,7 +195,7 @@ class ProcessLane:
                 self._open(*started)
                 self._lend_ears()
             if self._is_closed:  # after `close` looked for a line to end
-                self._line.end()
+                self._line.end(self._db.deadline_seconds)
             return True
         return False
 
@@ -204,17 +220,19 @@ class ProcessLane:
             return False
 
     def _answer(self, answered: Answered) -> None:
+        answers = [told.answer() for told in answered.told]  # before anybody is forgotten: it may be no answer
         items = [self._waiting.pop(told.number) for told in answered.told]
-        answers = [told.answer() for told in answered.told]
         tell(items, answers)
         if self.meter is not None:
             self.meter.batch([command for command, _ in items], answers, answered.seconds, len(self._waiting))
 
     def _bury(self) -> None:
-        """Tell who still waits for a lane that has ended."""
-        exit_code = self._process.wait()
+        """Tell who still waits for a lane that has ended. A loop that hears it lets go of the socket first."""
         with self._door:
             self._line = None
+        self._is_my_turn.wait()
+        exit_code = self._process.wait()
+        with self._door:
             self._socket.close()
             lost, self._waiting = list(self._waiting.values()), {}
             is_closed = self._is_closed
@@ -248,9 +266,12 @@ def _serve(line: socket.socket, frames: Frames, order: Order) -> NoReturn:
             started = monotonic()
             clock.advance(batch[-1].clock_offset - clock.offset)
             terms.wanted.events = frozenset(batch[-1].events)
-            numbered = [each for asked in batch for each in commands_of(asked)]
-            answers = carry_out(db, [command for _, command in numbered], terms, clock.now)
-            line.sendall(answered_frame(monotonic() - started, [number for number, _ in numbered], answers))
+            read = [each for asked in batch for each in commands_of(asked)]
+            wrong = [(number, error) for number, error in read if isinstance(error, Exception)]
+            right = [(number, command) for number, command in read if not isinstance(command, Exception)]
+            answers = carry_out(db, [command for _, command in right], terms, clock.now)
+            told = [*zip((number for number, _ in right), answers, strict=True), *wrong]
+            line.sendall(answered_frame(monotonic() - started, [n for n, _ in told], [each for _, each in told]))
     finally:
         db.close()
 

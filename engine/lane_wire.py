@@ -102,6 +102,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _order = msgspec.msgpack.Decoder(Order)
 _asked = msgspec.msgpack.Decoder(Asked)
 _answered = msgspec.msgpack.Decoder(Answered)
+_raws = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _kinds: dict[str, msgspec.msgpack.Decoder[list[Command]]] = {
     kind.__name__: msgspec.msgpack.Decoder(list.__class_getitem__(kind)) for kind in get_args(Command)
 }
@@ -137,12 +138,25 @@ def asked_frame(first: int, runs: list[Run], offset: timedelta, events: frozense
     return _framed(_encode(Asked(first, offset // _MICROSECOND, list(events), runs)))
 
 
-def commands_of(asked: Asked) -> Iterator[tuple[int, Command]]:
-    """The commands with their numbers."""
+def commands_of(asked: Asked) -> Iterator[tuple[int, Command | msgspec.ValidationError]]:
+    """The commands with their numbers; of one whose values are not of its fields' types, what is wrong."""
     first = asked.first
     for run in asked.runs:
-        yield from enumerate(_kinds[run.kind].decode(run.commands), first)
+        yield from enumerate(_read_run(run), first)
         first += run.count
+
+
+def _read_run(run: Run) -> Sequence[Command | msgspec.ValidationError]:
+    try:
+        return _kinds[run.kind].decode(run.commands)
+    except msgspec.ValidationError as error:
+        if run.count == 1:
+            return [error]
+    return [each for one in _raws.decode(run.commands) for each in _read_run(Run(1, run.kind, _list_of(one)))]
+
+
+def _list_of(one: msgspec.Raw) -> msgspec.Raw:
+    return msgspec.Raw(_encode([one]))
 
 
 def answered_frame(seconds: float, numbers: Sequence[int], answers: Sequence[Answer]) -> bytes:
@@ -201,12 +215,12 @@ class Line:
                 self._pusher = threading.Thread(target=self._push, name="lane-push", daemon=True)
                 self._pusher.start()
 
-    def end(self) -> None:
-        """Say that nothing more comes, once all was sent."""
+    def end(self, patience_seconds: float) -> None:
+        """Say that nothing more comes, once all was sent or nobody takes it."""
         with self._lock:
             pusher = self._pusher
         if pusher is not None:
-            pusher.join()
+            pusher.join(patience_seconds)
         with suppress(OSError):
             self._target.shutdown(socket.SHUT_WR)
 

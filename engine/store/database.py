@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from sqlalchemy import Engine, PoolProxiedConnection, QueuePool, create_engine, event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -107,16 +107,17 @@ def open_beside(url: str, deadline_seconds: float) -> Database:
 
 def _open_sqlite(path: Path, deadline_seconds: float, lock_file: IO[str] | None) -> Database:
     turn = Turn(path, deadline_seconds)
+    url = URL.create("sqlite", database=str(path))  # as text, a name with a percent sign would be another file's
     options = {"check_same_thread": False, "isolation_level": None, "timeout": deadline_seconds}
     writer = create_engine(
-        f"sqlite:///{path}",
+        url,
         connect_args=options,
         poolclass=QueuePool,
         pool_size=1,
         max_overflow=0,
         pool_timeout=deadline_seconds,
     )
-    reader = create_engine(f"sqlite:///{path}", connect_args=options, poolclass=QueuePool, pool_size=4, max_overflow=12)
+    reader = create_engine(url, connect_args=options, poolclass=QueuePool, pool_size=4, max_overflow=12)
     event.listen(writer, "connect", _on_sqlite_writer)
     event.listen(reader, "connect", _on_sqlite_reader)
     event.listen(writer, "checkout", lambda *_: turn.take())

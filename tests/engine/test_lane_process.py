@@ -2,15 +2,17 @@
 
 import asyncio
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic, sleep
+from urllib.parse import unquote
 
 import pytest
 import uvloop
@@ -20,7 +22,8 @@ from api.answers import heard_here, outcome_of
 from engine import book
 from engine.clock import Clock, new_id
 from engine.group_commit import Answer, GroupCommit
-from engine.lane_process import ProcessLane
+from engine.lane_process import WAITING_MAX, ProcessLane
+from engine.lane_wire import Answered, CommandFailed, Refused, Told
 from engine.rules.commands import Command, Expire, Outcome, Posted
 from engine.rules.decisions import Terms
 from engine.rules.errors import InsufficientCredits, Unavailable
@@ -212,6 +215,20 @@ def test_two_connections_take_turns_at_one_file(sqlite: Database, sqlite_url: st
         assert books.wallet.available_credits == 150
 
 
+@pytest.mark.parametrize("name", ["50%2520off.db", "what%3F.db"])
+def test_a_process_beside_means_the_same_file_and_turn_whatever_its_name(tmp_path: Path, name: str) -> None:
+    db = open_database(f"sqlite:///{tmp_path}/{name}")
+    with db.writer.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE here (x)")
+    beside = open_beside(db.url, 1)
+    with beside.writer.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO here VALUES (1)")
+    beside.close()
+    db.close()
+    file = unquote(name)
+    assert {each.name for each in tmp_path.iterdir()} == {file + end for end in ("", ".lock", ".next", ".turn")}
+
+
 SERVE = """
 import sys, time
 from engine.clock import Clock, new_id
@@ -249,3 +266,132 @@ def test_a_lane_ends_with_its_server_however_that_ends_and_lets_go_of_the_file(s
 def test_what_the_sweeper_asks_for_is_no_outcome_of_its_own(desk: Desk) -> None:
     outcome = desk.post(Expire(account_id="acc_1", actor="system"))
     assert isinstance(outcome, Posted) and outcome.transactions == ()
+
+
+def test_a_lane_that_takes_nothing_does_not_keep_its_server_from_ending(sqlite_url: str) -> None:
+    db = open_database(sqlite_url, deadline_seconds=0.5)
+    create_accounts(db, "acc_1")
+    desk = Desk(db)
+    desk.post(gift("acc_1", 10))
+    os.kill(desk.lane.process_id, signal.SIGSTOP)
+    filling = "x" * 3_000
+    waiting = desk.group.submit_all([debit("acc_1", 1, key=f"k{n}", description=filling) for n in range(1_000)])
+    closing = threading.Thread(target=desk.group.close, daemon=True)
+    closing.start()
+    closing.join(WAIT)
+    assert not closing.is_alive(), "the server hangs on a lane that is stopped"
+    assert all(isinstance(future.exception(0), Unavailable) for future in waiting)
+    db.close()
+
+
+def test_a_lane_that_is_stuck_is_not_asked_for_ever_more(db: Database, desk: Desk) -> None:
+    desk.post(gift("acc_1", WAITING_MAX))
+    os.kill(desk.lane.process_id, signal.SIGSTOP)
+    waiting = desk.group.submit_all([debit("acc_1", 1, key=f"k{n}") for n in range(WAITING_MAX)])
+    assert isinstance(desk.group.submit(debit("acc_1", 1)).exception(0), Unavailable)
+    os.kill(desk.lane.process_id, signal.SIGCONT)
+    assert all(isinstance(future.result(WAIT), Posted) for future in waiting)
+    assert isinstance(desk.post(debit("acc_1", 1)), InsufficientCredits)
+
+
+def test_a_lane_that_is_away_does_not_speak_for_another(db: Database) -> None:
+    accounts = [f"acc_{n}" for n in range(8)]
+    create_accounts(db, *accounts)
+    lanes = [ProcessLane(db, Terms(new_id, CHAIN_KEY), Clock(), number) for number in range(2)]
+    group = GroupCommit(lanes)
+    assert all(isinstance(each.result(WAIT), Posted) for each in group.submit_all([gift(a, 5) for a in accounts]))
+    kill(lanes[0])
+    lost = 0
+    ends = monotonic() + 0.3
+    while monotonic() < ends:
+        told = [each.exception(WAIT) for each in group.submit_all([gift(a, 5) for a in accounts])]
+        lost = sum(isinstance(each, Unavailable) for each in told)
+        assert lost < len(accounts)
+    assert lost > 0
+    group.close()
+
+
+class Raving(ProcessLane):
+    """Its process once says what is no answer."""
+
+    raves = True
+
+    def _answer(self, answered: Answered) -> None:
+        if self.raves:
+            self.raves = False
+            answered.told[-1] = Told(answered.told[-1].number, refused=Refused("NO-SUCH-CODE", "", {}))
+        super()._answer(answered)
+
+
+def test_who_waits_for_a_lane_that_says_what_is_no_answer_hears_so(db: Database) -> None:
+    create_accounts(db, "acc_1")
+    lane = Raving(db, Terms(new_id, CHAIN_KEY), Clock(), 0)
+    group = GroupCommit([lane])
+    waiting = group.submit_all([gift("acc_1", 10), debit("acc_1", 1)])
+    assert all(isinstance(future.exception(WAIT), Unavailable) for future in waiting)
+    group.close()
+
+
+class Ear:
+    """A loop that counts what it was given to hear, and hears it in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.lent: set[int] = set()
+        self.threads: list[threading.Thread] = []
+
+    def watch(self, fileno: int, call: Callable[[], None], /) -> None:
+        def hear() -> None:
+            readable = select.poll()
+            readable.register(fileno, select.POLLIN)
+            while fileno in self.lent and readable.poll(WAIT * 1_000):
+                sleep(0.1)  # later than the lane's own thread
+                call()
+
+        self.lent.add(fileno)
+        self.threads.append(threading.Thread(target=hear, daemon=True))
+        self.threads[-1].start()
+
+    def unwatch(self, fileno: int, /) -> None:
+        self.lent.remove(fileno)
+
+
+class Late(ProcessLane):
+    """Its thread hears of the end just before a loop begins to listen."""
+
+    ear: Ear | None = None
+
+    def _hear(self) -> bool:
+        is_there = super()._hear()
+        if not is_there and self.ear is not None and not self.ear.threads:
+            self.heard_by(self.ear)
+        return is_there
+
+
+def test_a_loop_that_begins_to_hear_a_lane_at_its_end_lets_go_of_the_socket_before_it_is_closed(db: Database) -> None:
+    create_accounts(db, "acc_1")
+    lane = Late(db, Terms(new_id, CHAIN_KEY), Clock(), 0)
+    group = GroupCommit([lane])
+    ear = lane.ear = Ear()
+    kill(lane)
+    ends = monotonic() + WAIT
+    while len(ear.threads) < 2:
+        assert monotonic() < ends, "the lane was not started again"
+        sleep(0.05)
+    ear.threads[0].join(1)
+    assert not ear.threads[0].is_alive() and len(ear.lent) == 1, "the new lane's alone"
+    assert isinstance(group.submit(gift("acc_1", 1)).result(WAIT), Posted)
+    group.heard_by(None)
+    assert not ear.lent
+    group.close()
+
+
+def test_a_command_of_a_wrong_value_fails_alone(db: Database, desk: Desk) -> None:
+    before = desk.lane.process_id
+    wrong = (replace(gift("acc_1", 1), bucket="no bucket"), replace(gift("acc_1", 1), credits="7"))
+    waiting = desk.group.submit_all([gift("acc_1", 10), *wrong, gift("acc_1", 5), debit("acc_1", 1)])
+    errors = [future.exception(WAIT) for future in waiting]
+    assert [type(error) for error in errors] == [type(None), CommandFailed, CommandFailed, type(None), type(None)]
+    assert "bucket" in str(errors[1])
+    assert isinstance(desk.group.submit(wrong[1]).exception(WAIT), CommandFailed), "nor among others"
+    assert desk.lane.process_id == before
+    assert Stored(db).books("acc_1").wallet.available_credits == 14

@@ -110,7 +110,7 @@ def test_frames_arrive_whole_and_in_order_however_slowly_they_are_taken() -> Non
     while len(arrived) < 10:
         arrived.append(read_asked(frames.next()))
     assert [command for asked in arrived for _, command in commands_of(asked)] == list(commands)
-    line.end()
+    line.end(10)
     with pytest.raises(EOFError):
         frames.next()
     assert frames.is_over

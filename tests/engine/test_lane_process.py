@@ -285,13 +285,13 @@ def test_a_lane_that_takes_nothing_does_not_keep_its_server_from_ending(sqlite_u
 
 
 def test_a_lane_that_is_stuck_is_not_asked_for_ever_more(db: Database, desk: Desk) -> None:
-    desk.post(gift("acc_1", WAITING_MAX))
+    desk.post(gift("acc_1", 1))
     os.kill(desk.lane.process_id, signal.SIGSTOP)
-    waiting = desk.group.submit_all([debit("acc_1", 1, key=f"k{n}") for n in range(WAITING_MAX)])
+    waiting = desk.group.submit_all([debit("acc_1", 2, key=f"k{n}") for n in range(WAITING_MAX)])
     assert isinstance(desk.group.submit(debit("acc_1", 1)).exception(0), Unavailable)
     os.kill(desk.lane.process_id, signal.SIGCONT)
-    assert all(isinstance(future.result(WAIT), Posted) for future in waiting)
-    assert isinstance(desk.post(debit("acc_1", 1)), InsufficientCredits)
+    assert all(isinstance(future.result(WAIT), InsufficientCredits) for future in waiting)
+    assert isinstance(desk.post(debit("acc_1", 1)), Posted)
 
 
 def test_a_lane_that_is_away_does_not_speak_for_another(db: Database) -> None:

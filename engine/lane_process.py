@@ -189,7 +189,7 @@ class ProcessLane:
             try:
                 started = self._start()
             except OSError:
-                log.exception("a lane could not be started")
+                _note("a lane could not be started", exc_info=True)
                 continue
             with self._door:
                 self._open(*started)
@@ -215,8 +215,8 @@ class ProcessLane:
                     self._answer(read_answered(frame))
                 return not self._frames.is_over
         except Exception:
-            log.exception("a lane said what is no answer")
             self._process.kill()
+            _note("a lane said what is no answer", exc_info=True)
             return False
 
     def _answer(self, answered: Answered) -> None:
@@ -239,7 +239,13 @@ class ProcessLane:
         gone = Unavailable("The book's process ended; the same key tells what became of this request.")
         tell(lost, [gone] * len(lost))
         if not is_closed:
-            log.error("a lane ended", pid=self._process.pid, exit_code=exit_code, commands_lost=len(lost))
+            _note("a lane ended", pid=self._process.pid, exit_code=exit_code, commands_lost=len(lost))
+
+
+def _note(event: str, **facts: object) -> None:
+    """Log; a log that nobody takes any more must not keep a lane from being started again."""
+    with suppress(OSError):
+        log.error(event, **facts)
 
 
 def main() -> None:

@@ -4,18 +4,26 @@
 Refusals are values in the answer; only a database error raises, and then nothing of the batch was stored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from engine.rules.commands import Command, Outcome
 from engine.rules.decisions import Terms, decide_all
+from engine.rules.ledger import Page
 from engine.store import books
 from engine.store.pens import AnySession
 
 
 def post(session: AnySession, commands: Sequence[Command], terms: Terms, now: datetime) -> list[Outcome]:
     """Carry out the commands in order, each all or nothing; outcomes stand in the same order."""
+    return post_pages(session, commands, terms, now)[1]
+
+
+def post_pages(
+    session: AnySession, commands: Sequence[Command], terms: Terms, now: datetime
+) -> tuple[Collection[Page], list[Outcome]]:
+    """`post`, and the pages that it was decided on, as they were saved."""
     pages = books.load(session, commands, now)
     outcomes = decide_all(pages, commands, terms)
     books.save(session, pages.values())
-    return outcomes
+    return pages.values(), outcomes

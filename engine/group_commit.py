@@ -15,13 +15,13 @@ from datetime import datetime
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from engine import book
 from engine.clock import monotonic
+from engine.lane_book import Answer, LaneBook
 from engine.meter import Meter
 from engine.rules.commands import Command, Outcome
 from engine.rules.decisions import Terms
 from engine.rules.errors import Refusal, Unavailable
-from engine.store.database import Database, transact_by_letter
+from engine.store.database import Database
 from engine.waiting import Listener, Waiter
 
 SWITCH_SECONDS = 0.0005
@@ -30,8 +30,6 @@ BATCH_SIZE_MAX = 512
 
 
 Item = tuple[Command, Waiter[Outcome]]
-Answer = Outcome | Exception
-"""What became of one command of many: its outcome, or why the database could not do it."""
 
 
 class Lane(Protocol):
@@ -153,23 +151,6 @@ def in_threads(db: Database, terms: Terms, now: Callable[[], datetime], lanes: i
     return GroupCommit([_ThreadLane(db, terms, now, number) for number in range(lanes_for(db, lanes))])
 
 
-def carry_out(db: Database, commands: Sequence[Command], terms: Terms, now: Callable[[], datetime]) -> list[Answer]:
-    """Post and commit commands together; their answers in order.
-
-    If the database refuses them they are split in halves until the poisoned command stands alone: it fails, its
-    neighbours do not.
-    """
-    try:
-        return list(transact_by_letter(db, lambda pen: book.post(pen, commands, terms, now())))
-    except Unavailable as gone:
-        return [gone] * len(commands)
-    except Exception as error:
-        if len(commands) == 1:
-            return [error]
-        middle = len(commands) // 2
-        return carry_out(db, commands[:middle], terms, now) + carry_out(db, commands[middle:], terms, now)
-
-
 def tell(items: Sequence[Item], answers: Sequence[Answer]) -> None:
     """Give each waiter its answer. A refusal by the rules is an outcome, all other trouble is raised."""
     for (_, waiter), answer in zip(items, answers, strict=True):
@@ -197,9 +178,7 @@ class _ThreadLane:
     """One queue, one thread, one batch in flight."""
 
     def __init__(self, db: Database, terms: Terms, now: Callable[[], datetime], number: int) -> None:
-        self._db = db
-        self._terms = terms
-        self._now = now
+        self._book = LaneBook(db, terms, now)
         self._queue: SimpleQueue[Sequence[Item] | None] = SimpleQueue()
         self._door = threading.Lock()
         self._is_closed = False
@@ -233,7 +212,7 @@ class _ThreadLane:
                 continue
             started = monotonic()
             commands = [command for command, _ in batch]
-            answers = carry_out(self._db, commands, self._terms, self._now)
+            answers = self._book.carry_out(commands)
             tell(batch, answers)
             if self.meter is not None:
                 self.meter.batch(commands, answers, monotonic() - started, self._queue.qsize())

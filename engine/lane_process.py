@@ -20,7 +20,8 @@ from typing import NoReturn
 import structlog
 
 from engine.clock import Clock, monotonic, new_id, sleep
-from engine.group_commit import BATCH_SIZE_MAX, GroupCommit, Item, carry_out, lanes_for, tell, tune_interpreter
+from engine.group_commit import BATCH_SIZE_MAX, GroupCommit, Item, lanes_for, tell, tune_interpreter
+from engine.lane_book import LaneBook
 from engine.lane_wire import (
     Answered,
     Asked,
@@ -265,6 +266,7 @@ def _serve(line: socket.socket, frames: Frames, order: Order) -> NoReturn:
     clock = Clock()
     terms = Terms(new_id, order.chain_key, order.descriptions, order.holds)
     db = open_beside(order.url, order.deadline_seconds)
+    book = LaneBook(db, terms, clock.now)
     tune_interpreter()
     try:
         while True:
@@ -275,7 +277,7 @@ def _serve(line: socket.socket, frames: Frames, order: Order) -> NoReturn:
             read = [each for asked in batch for each in commands_of(asked)]
             wrong = [(number, error) for number, error in read if isinstance(error, Exception)]
             right = [(number, command) for number, command in read if not isinstance(command, Exception)]
-            answers = carry_out(db, [command for _, command in right], terms, clock.now)
+            answers = book.carry_out([command for _, command in right])
             told = [*zip((number for number, _ in right), answers, strict=True), *wrong]
             line.sendall(answered_frame(monotonic() - started, [n for n, _ in told], [each for _, each in told]))
     finally:

@@ -17,7 +17,7 @@ from typing import get_args
 
 import msgspec
 
-from engine.group_commit import Answer
+from engine.lane_book import Answer
 from engine.rules.commands import Command, Planned, Posted
 from engine.rules.descriptions import Descriptions
 from engine.rules.errors import Fact, Refusal

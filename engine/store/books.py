@@ -5,7 +5,7 @@ what the lock protects. A page gets the lots its commands can reach and no more:
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter, itemgetter
@@ -141,7 +141,7 @@ def load(session: AnySession, commands: Sequence[Command], now: datetime) -> dic
     add_keys(session, pages, wanted.api_keys)
     _add_lots(pages, select_rows(session, "lots", LOT, ("account_id", "lot_id"), pinned(pages)))
     demand = {account_id: _reachable(wanted, page) for account_id, page in pages.items()}
-    others = [a for a in wanting if a not in wanted.gaining and a in pages and not _has_enough(pages[a], demand[a])]
+    others = [a for a in wanting if a not in wanted.gaining and a in pages and not has_enough(pages[a], demand[a])]
     _add_open(session, pages, demand, first() + _ask_open(session, others, [now] * len(others), FIRST_LOTS)())
     _add_due(session, pages)
     for page in pages.values():
@@ -175,17 +175,22 @@ def _ask_wallets(session: AnySession, account_ids: Iterable[str]) -> Rows:
 
 
 def _pages_of(rows: Iterable[Row], now: datetime) -> dict[str, Page]:
-    pages = {}
-    for row in rows:
-        wallet = wallet_of(row)
-        page = Page(wallet=wallet, at=max(now, wallet.last_at))
-        page.stored[wallet.account_id] = _stored_wallet(row)
-        if wallet.front is not None:
-            page.front = lot = wallet.front.lot
-            page.lots[lot.lot_id] = lot
-            page.stored[lot.lot_id] = (wallet.front.row_credits, *_lot_rare(lot))
-        pages[wallet.account_id] = page
-    return pages
+    return {row[0]: page_of(wallet_of(row), _stored_wallet(row), now) for row in rows}
+
+
+def page_of(wallet: Wallet, stored: Row | None, now: datetime) -> Page:
+    """The page of a wallet, enough for spends that its front lot can pay; `stored` is what its row says.
+
+    Without it the wallet is just as it was saved.
+    """
+    page = Page(wallet=wallet, at=max(now, wallet.last_at))
+    page.stored[wallet.account_id] = stored or _wallet_rare(wallet)
+    if wallet.front is not None:
+        page.front = lot = wallet.front.lot
+        page.lots[lot.lot_id] = lot
+        page.order = [lot]
+        page.stored[lot.lot_id] = (wallet.front.row_credits, *_lot_rare(lot))
+    return page
 
 
 def _ask_transactions(session: AnySession, keys: tuple[str, ...], wanted: set[Row], where: str = "") -> Rows:
@@ -281,7 +286,7 @@ def _reachable(wanted: _Wanted, page: Page) -> int:
     return sum([credits for credits in demand if credits <= most])
 
 
-def _has_enough(page: Page, demand: int) -> bool:
+def has_enough(page: Page, demand: int) -> bool:
     """Whether the lot that the wallet carries is all that the batch can draw from."""
     if page.wallet.is_due(page.at):
         return False
@@ -307,13 +312,16 @@ def _add_due(session: AnySession, pages: dict[str, Page]) -> None:
         pages[account_id].later_expiry = expires_at
 
 
-def save(session: AnySession, pages: Iterable[Page]) -> None:
-    """Write what the batch changed: one row a wallet, one a transaction, one a lot that its wallet does not carry."""
+def save(session: AnySession, pages: Iterable[Page], marks: Mapping[str, str] | None = None) -> None:
+    """Write what the batch changed: one row a wallet, one a transaction, one a lot that its wallet does not carry.
+
+    With `marks`, on PostgreSQL, wallets are written only as the transactions left them that the marks name.
+    """
     changed = [page for page in pages_in_order(pages) if page.is_changed]
     ask_recharges(session, changed)
     save_usage(session, changed)
     _save_lots(session, changed)
-    _save_wallets(session, changed)
+    _save_wallets(session, changed, marks)
     _save_rows(session, [transaction_row(row) for page in changed for row in page.written])
     save_holds(session, changed)
     save_key_uses(session, changed)
@@ -328,7 +336,7 @@ def _save_rows(session: AnySession, written: Sequence[Row]) -> None:
         insert_rows(session, "transactions", TRANSACTION, [row for row in written if _rare_values(row) != NOTHING_RARE])
 
 
-def _save_wallets(session: AnySession, changed: Iterable[Page]) -> None:
+def _save_wallets(session: AnySession, changed: Iterable[Page], marks: Mapping[str, str] | None) -> None:
     moved: list[Row] = []
     rare: list[Row] = []
     for page in changed:
@@ -341,8 +349,8 @@ def _save_wallets(session: AnySession, changed: Iterable[Page]) -> None:
             moved.append(moves)
         else:
             rare.append(moves + others)
-    update_rows(session, "wallets", ("account_id",), WALLET_MOVES, moved)
-    update_rows(session, "wallets", ("account_id",), WALLET_MOVES + WALLET_RARE, rare)
+    update_rows(session, "wallets", ("account_id",), WALLET_MOVES, moved, marks)
+    update_rows(session, "wallets", ("account_id",), WALLET_MOVES + WALLET_RARE, rare, marks)
 
 
 def _save_lots(session: AnySession, changed: Iterable[Page]) -> None:

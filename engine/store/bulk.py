@@ -6,7 +6,7 @@ there. `ask_…` says what is wanted and `Rows` waits for the answer: where stat
 (`engine/store/letters.py`), several then share a round trip.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timezone
 from functools import cache, lru_cache, partial
 from typing import Any
@@ -55,9 +55,18 @@ def insert_new_rows(
 
 
 def update_rows(
-    session: AnySession, table: str, keys: tuple[str, ...], columns: tuple[str, ...], rows: Sequence[Row]
+    session: AnySession,
+    table: str,
+    keys: tuple[str, ...],
+    columns: tuple[str, ...],
+    rows: Sequence[Row],
+    marks: Mapping[str, str] | None = None,
 ) -> None:
-    """Set `columns` on the row each key names; a row is its key values, then its new values."""
+    """Set `columns` on the row each key names; a row is its key values, then its new values.
+
+    On PostgreSQL `marks` names, by its first key, the transaction that wrote each row last: the statement fails if
+    another one has.
+    """
     if not rows:
         return
     pen = pen_of(session)
@@ -65,6 +74,9 @@ def update_rows(
     width = len(keys)
     if pen.is_sqlite:
         pen.run_rows(partial(statements.update_on_sqlite, table, keys, columns), _to_sqlite(kinds, rows))
+    elif marks is not None:
+        arrays = _arrays((*kinds, "xid"), [(*row, marks[row[0]]) for row in rows])
+        pen.run(statements.update_on_postgresql(table, keys, columns, True), [*arrays, str(len(rows))])
     elif len(rows) == 1:
         texts = _texts(kinds, rows[0])
         pen.run(statements.update_row(table, keys, columns), texts[width:] + texts[:width])
@@ -285,6 +297,7 @@ _WRITERS: dict[Kind, Callable[[Any], str]] = {
     "date": _quoted_time,
     "bytea": _quoted_bytes,
     "text": _quoted,
+    "xid": str,
 }
 
 

@@ -35,8 +35,10 @@ from engine.store.pens import Pen, has_left, pen_of
 T = TypeVar("T")
 
 DEADLINE_SECONDS = 10.0
-RETRY_STATES = frozenset({"40001", "40P01", "55P03"})
-"""PostgreSQL: serialization failure, deadlock detected, lock not available."""
+RETRY_STATES = frozenset({"40001", "40P01"})
+"""PostgreSQL: serialization failure, deadlock detected."""
+LOCK_NOT_AVAILABLE = "55P03"
+"""PostgreSQL: a lock was waited for until the deadline."""
 CHECKPOINT_PAGES = 32_000
 """SQLite: the WAL grows to about 128 MB before its pages are copied: a page many batches change is copied once."""
 LETTER_PLANS = (
@@ -285,18 +287,31 @@ def _again(db: Database, attempt: Callable[[], T]) -> T:
     while True:
         try:
             return attempt()
-        except PoolTimeout as error:
-            raise Unavailable("The database is busy; try again.") from error
-        except DBAPIError as error:
-            if is_gone(error):
-                raise Unavailable("The database does not answer; try again.") from error
-            lost_a_race = getattr(error.orig, "sqlstate", None) == UNIQUE_VIOLATION and tries < UNIQUE_TRIES
+        except (PoolTimeout, DBAPIError) as error:
+            unavailable = as_unavailable(error)
+            if unavailable is not None:
+                raise unavailable from error
+            assert isinstance(error, DBAPIError)
+            lost_a_race = _sqlstate(error) == UNIQUE_VIOLATION and tries < UNIQUE_TRIES
             if not (is_retryable(error) or lost_a_race):
                 raise
             if clock.monotonic() > ends:
                 raise Unavailable("The database is busy; try again.") from error
             tries += 1
             clock.sleep(min(0.25, 0.002 * 2**tries) * (0.5 + random.random()))
+
+
+def as_unavailable(error: Exception) -> Unavailable | None:
+    """What to tell of an error, if it is that the database is away, or was busy for as long as anybody waits."""
+    if isinstance(error, DBAPIError) and is_gone(error):
+        return Unavailable("The database does not answer; try again.")
+    if isinstance(error, PoolTimeout) or _sqlstate(error) == LOCK_NOT_AVAILABLE:
+        return Unavailable("The database is busy; try again.")
+    return None
+
+
+def _sqlstate(error: Exception) -> str | None:
+    return getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
 
 
 def _note_goodbye(context: ExceptionContext) -> None:
@@ -307,7 +322,7 @@ def _note_goodbye(context: ExceptionContext) -> None:
 
 def is_retryable(error: DBAPIError) -> bool:
     """Whether the same transaction, run again, may well succeed."""
-    state = getattr(error.orig, "sqlstate", None)
+    state = _sqlstate(error)
     if state is not None:
         return state in RETRY_STATES
     return isinstance(error, OperationalError) and "database is locked" in str(error.orig)
@@ -317,7 +332,7 @@ def is_gone(error: DBAPIError) -> bool:
     """Whether the connection, not the statement, failed."""
     if error.connection_invalidated or isinstance(error, InterfaceError):
         return True
-    if getattr(error.orig, "sqlstate", None) is not None:
+    if _sqlstate(error) is not None:
         return has_left(error.orig)
     message = str(error.orig)
     return isinstance(error, OperationalError) and ("connection" in message or "server" in message)

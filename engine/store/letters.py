@@ -34,7 +34,7 @@ class Letter:
         answer = _Answer(self)
         name = self._prepared.get(statement) or self._prepare(statement)
         literals = b",".join([b"NULL" if value is None else self._literal(value) for value in values])
-        self._add(b"EXECUTE %s(%s)" % (name, literals), answer)
+        self._add(b"EXECUTE %s(%s)" % (name, literals) if values else b"EXECUTE %s" % name, answer)
         return answer.fetch
 
     def _literal(self, value: str) -> bytes:

@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, Boolean, Date, DateTime, Integer, LargeBinary
 
 from engine.store.tables import Base
 
-Kind = Literal["bigint", "integer", "boolean", "timestamptz", "date", "bytea", "text"]
+Kind = Literal["bigint", "integer", "boolean", "timestamptz", "date", "bytea", "text", "xid"]
 Names = tuple[str, ...]
 _PLACES = re.compile(r"\{(\d+)\}")
 _WANTED = "(SELECT value AS wanted FROM json_each(?)) AS w"
@@ -112,11 +112,19 @@ def _set_on_sqlite(table: str, keys: Names, settings: Sequence[str], rows: int) 
 
 
 @cache
-def update_on_postgresql(table: str, keys: Names, columns: Names) -> str:
-    source = f"{_arrays(kinds_of(table, keys + columns))} AS v({', '.join(keys + columns)})"
+def update_on_postgresql(table: str, keys: Names, columns: Names, is_marked: bool = False) -> str:
+    """Marked, an array more names the transaction that wrote each row last. Where another one has, the division by
+    zero fails everything that was sent with it; the last value says how many rows there are.
+    """
+    names, kinds = keys + columns, kinds_of(table, keys + columns)
     settings = ", ".join(f"{column} = v.{column}" for column in columns)
     match = " AND ".join(f"t.{key} = v.{key}" for key in keys)
-    return f"UPDATE {table} t SET {settings} FROM {source} WHERE {match}"  # noqa: S608
+    if is_marked:
+        names, kinds, match = (*names, "mark"), (*kinds, "xid"), f"{match} AND t.xmin = v.mark RETURNING 1"
+    update = f"UPDATE {table} t SET {settings} FROM {_arrays(kinds)} AS v({', '.join(names)}) WHERE {match}"  # noqa: S608
+    if not is_marked:
+        return update
+    return f"WITH written AS ({update}) SELECT 1 / (count(*) = %s::bigint)::integer FROM written"  # noqa: S608
 
 
 def _added(table: str, sums: Names, latest: str) -> str:

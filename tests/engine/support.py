@@ -60,6 +60,15 @@ def counting_terms(holds: HoldRules | None = None) -> Terms:
     return Terms(counter_mint(), CHAIN_KEY, holds=holds or HoldRules())
 
 
+def steady_terms(holds: HoldRules) -> Terms:
+    """`counting_terms`, but rows do not count: their `seq` tells them apart, and one that is decided twice is the same.
+
+    A lane decides a spend twice where its first guess was wrong.
+    """
+    mint = counter_mint()
+    return Terms(lambda prefix, at: "txn_" if prefix == "txn" else mint(prefix, at), CHAIN_KEY, holds=holds)
+
+
 def create_accounts(db: Database, *account_ids: str, now: datetime = DAY_0) -> None:
     """Insert accounts with empty, active wallets."""
     transact(db, lambda session: insert_accounts(session, account_ids, now))

@@ -57,6 +57,15 @@ class History(Steps):
     def spend(self, who: int, credits: int, k: bool, cut: bool) -> None:
         self._wish(debit(self.accounts[who], credits), k, cut)
 
+    @rule(who=WHICH, times=st.integers(2, 5), back=st.sampled_from([None, None, 0]))
+    def spend_small(self, who: int, times: int, back: int | None) -> None:
+        """One after the other, as a lane likes it best; and perhaps the last key once more."""
+        self._flush()
+        for _ in range(times):
+            self._wish(debit(self.accounts[who], 1), True, True)
+        if back is not None:
+            self._wish(self.keyed[-1], False, True)
+
     @rule(who=WHICH, more=st.sampled_from([0, 0, 1]), cut=CUT)
     def spend_all(self, who: int, more: int, cut: bool) -> None:
         self._wish(debit(self.accounts[who], self._available(who) + more), True, cut)

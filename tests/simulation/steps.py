@@ -22,7 +22,7 @@ from engine.rules.money import Money
 from engine.store.database import Database
 from tests.engine.backends import InMemory
 from tests.engine.invariants import check
-from tests.engine.support import FakeClock, counting_terms, gift
+from tests.engine.support import FakeClock, gift, steady_terms
 from tests.simulation.keepers import Keeper, comparable
 from tests.simulation.oracle import Bought, Oracle
 
@@ -91,8 +91,8 @@ class Steps(RuleBasedStateMachine):
         self.keyed: list[c.Command] = []
         self.own: dict[str, int] = {}
         rules = HoldRules(overage=overage)
-        self.oracle = Oracle(catalog, InMemory(counting_terms(rules)))
-        self.keepers = [Keeper(find, counting_terms(rules), self.clock, catalog) for find in self.databases]
+        self.oracle = Oracle(catalog, InMemory(steady_terms(rules)))
+        self.keepers = [Keeper(find, steady_terms(rules), self.clock, catalog) for find in self.databases]
         self.accounts = (f"acc_sim_{number}_a", f"acc_sim_{number}_b")
         for account_id in self.accounts:
             self.oracle.memory.open(account_id, self.clock.now())

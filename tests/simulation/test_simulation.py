@@ -1,13 +1,16 @@
 """Random histories end in the same books by the rules alone, on SQLite and on PostgreSQL."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from engine.audit import Finding, audit
 from engine.clock import monotonic
-from engine.store import books
+from engine.store import books, memory
 from engine.store.database import Database, open_database
+from engine.store.memory import Memory
 from tests.engine.support import CHAIN_KEY
 from tests.simulation.machine import History, Tally
 
@@ -61,6 +64,8 @@ HAPPENED = {
     "reversal REFUND-001",
     "reversal REFUND-002",
     "reversal REFUND-003",
+    "was_right",
+    "was_wrong",
 }
 
 
@@ -83,6 +88,9 @@ def test_random_histories_keep_the_same_books_everywhere(
         tally = Tally()
 
     tally = Simulated.tally
+    monkeypatch.setattr(memory, "PAUSE_MAX", 0)  # a lane guesses whenever it can
+    for name in ("was_right", "was_wrong"):
+        monkeypatch.setattr(Memory, name, counted(name, getattr(Memory, name), tally))
     ends = monotonic() + SECONDS
     try:
         for number in range(ROUNDS_MAX):
@@ -98,6 +106,16 @@ def test_random_histories_keep_the_same_books_everywhere(
         opened["sqlite"].close()
     assert not missing(tally), f"never happened: {sorted(missing(tally))}"
     assert is_enough(tally), tally
+
+
+def counted(name: str, told: Callable[[Memory], None], tally: Tally) -> Callable[[Memory], None]:
+    """A lane was told so of its guess: the tally is told as well."""
+
+    def tell(lane: Memory) -> None:
+        tally.outcomes[name] += 1
+        told(lane)
+
+    return tell
 
 
 def missing(tally: Tally) -> set[str]:

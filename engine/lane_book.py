@@ -1,0 +1,79 @@
+"""The book as a lane of group commit keeps it: it remembers the wallets that it wrote.
+
+A batch of plain spends on wallets that it remembers (`engine/store/memory.py`) is decided before its transaction
+begins, which then only writes. Where a guess was wrong nothing was stored, and the commands are carried out again by
+`book.post`, which locks and reads.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from engine import book
+from engine.rules.commands import Command, Outcome, Posted
+from engine.rules.decisions import Terms, decide_all
+from engine.rules.errors import Unavailable
+from engine.store import books
+from engine.store.database import Database, as_unavailable, transact_by_letter, writing_by_letter
+from engine.store.memory import Memory, Written, WrongGuess
+from engine.store.pens import Pen
+
+Answer = Outcome | Exception
+"""What became of one command of many: its outcome, or why the database could not do it."""
+
+
+class LaneBook:
+    """Carries out one batch after the other, each in a transaction of its own. Used by one thread."""
+
+    def __init__(self, db: Database, terms: Terms, now: Callable[[], datetime]) -> None:
+        self._db = db
+        self._terms = terms
+        self._now = now
+        self._memory = Memory()
+
+    def carry_out(self, commands: Sequence[Command]) -> list[Answer]:
+        """Post and commit commands together; their answers in order.
+
+        If the database refuses them they are split in halves until the poisoned command stands alone: it fails, its
+        neighbours do not.
+        """
+        try:
+            answers = self._from_memory(commands)
+        except Exception as error:  # nothing was stored: where a command is to blame, reading finds out which
+            self._memory.was_wrong()
+            unavailable = as_unavailable(error)
+            answers = None if unavailable is None else [unavailable] * len(commands)
+        return self._posted(commands) if answers is None else answers
+
+    def _from_memory(self, commands: Sequence[Command]) -> list[Answer] | None:
+        """What comes of what is remembered; `None` if that is not all they need."""
+        guess = self._memory.guess(commands, self._now())
+        if guess is None:
+            return None
+        outcomes = decide_all(guess.pages, commands, self._terms)
+        if not all(isinstance(outcome, Posted) for outcome in outcomes):
+            raise WrongGuess
+        with writing_by_letter(self._db) as pen:
+            self._memory.check(pen)
+            books.save(pen, guess.pages.values(), guess.marks)
+            written = self._memory.note(pen, guess.pages.values())
+        self._memory.remember(written)
+        self._memory.was_right()
+        return list(outcomes)
+
+    def _posted(self, commands: Sequence[Command]) -> list[Answer]:
+        try:
+            outcomes, written = transact_by_letter(self._db, lambda pen: self._post(pen, commands))
+        except Unavailable as gone:
+            return [gone] * len(commands)
+        except Exception as error:
+            if len(commands) == 1:
+                return [error]
+            middle = len(commands) // 2
+            return self._posted(commands[:middle]) + self._posted(commands[middle:])
+        self._memory.remember(written)
+        return list(outcomes)
+
+    def _post(self, pen: Pen, commands: Sequence[Command]) -> tuple[list[Outcome], Written]:
+        self._memory.forget_outdated(pen)
+        pages, outcomes = book.post_pages(pen, commands, self._terms, self._now())
+        return outcomes, self._memory.note(pen, pages)

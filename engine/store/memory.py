@@ -1,0 +1,127 @@
+"""What a lane remembers of the wallets it wrote last, so that a spend on one of them reads nothing.
+
+What is remembered is a guess: others write the same database. It is decided on before its transaction begins, and
+written only where it is still true. On SQLite the transaction looks first whether anybody else has written anything
+(`PRAGMA data_version` for other connections, `total_changes` for its own). On PostgreSQL the update of each wallet
+names the transaction that wrote its row last (`xmin`), and fails with all that was sent with it if another one has.
+That a key is new is a guess as well: the ledger's unique keys refuse one that is not.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from engine.rules.commands import Command, Spend
+from engine.rules.ledger import Page, Wallet
+from engine.store import books
+from engine.store.bulk import Rows
+from engine.store.pens import Pen
+
+WALLETS_MAX = 16_384
+"""About 2 kB each. One more, and all are forgotten: a lane that has to do with so many seldom meets one again."""
+PAUSE_MAX = 64
+"""So many batches are read without a guess, at most, after one that was wrong."""
+_MARK = "SELECT pg_current_xact_id()::xid::text"
+_State = tuple[object, int, int]
+
+
+class WrongGuess(Exception):
+    """It must be read: somebody else has written, or a command is refused for which its key may have an answer."""
+
+
+@dataclass(slots=True)
+class Guess:
+    """Pages as they should be, and the marks of the transactions that should have written their wallets last."""
+
+    pages: dict[str, Page] = field(default_factory=dict)
+    marks: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Written:
+    """Wallets as a transaction wrote them, and what to know them by: SQLite's state, or PostgreSQL's mark."""
+
+    wallets: Sequence[Wallet]
+    state: _State | None = None
+    ask_mark: Rows | None = None
+
+
+class Memory:
+    """The wallets that one lane wrote last, as it left them. Used by one thread."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Wallet, str]] = {}
+        self._state: _State | None = None
+        self._pause = 0
+        self._skips = 0
+
+    def guess(self, commands: Sequence[Command], now: datetime) -> Guess | None:
+        """The pages that `books.load` would give; `None` if not every wallet is known.
+
+        Only for plain spends that the lots which their wallets carry can pay: all that those need is in the wallet.
+        What is handed out is forgotten until it is written.
+        """
+        if self._skips > 0:
+            self._skips -= 1
+            return None
+        demand: dict[str, int] = {}
+        for command in commands:
+            if not isinstance(command, Spend) or command.dry_run or command.api_key_id is not None:
+                return None
+            if command.credits < 1 or command.account_id not in self._known:
+                return None
+            demand[command.account_id] = demand.get(command.account_id, 0) + command.credits
+        guess = Guess()
+        for account_id, credits in demand.items():
+            wallet, guess.marks[account_id] = self._known[account_id]
+            guess.pages[account_id] = page = books.page_of(wallet, None, now)
+            if not books.has_enough(page, credits):
+                return None
+        for account_id in demand:
+            del self._known[account_id]
+        return guess
+
+    def check(self, pen: Pen) -> None:
+        """In a transaction that has begun: `WrongGuess` if somebody else has written to SQLite.
+
+        PostgreSQL tells of each wallet as it is written.
+        """
+        if self.forget_outdated(pen):
+            raise WrongGuess
+
+    def forget_outdated(self, pen: Pen) -> bool:
+        """Forget what SQLite says is no longer true; whether anything was."""
+        if not pen.is_sqlite or self._state == _state(pen):
+            return False
+        self._known.clear()
+        return True
+
+    def note(self, pen: Pen, pages: Iterable[Page]) -> Written:
+        """What a transaction has written, at its end."""
+        wallets = [page.wallet for page in pages if page.is_changed]
+        if pen.is_sqlite:
+            return Written(wallets, _state(pen))
+        return Written(wallets, None, pen.run(_MARK, ()) if wallets else None)
+
+    def remember(self, written: Written) -> None:
+        """Once it is committed."""
+        self._state = written.state
+        mark = "" if written.ask_mark is None else written.ask_mark()[0][0]
+        for wallet in written.wallets:
+            self._known.pop(wallet.account_id, None)
+        carried = {wallet.account_id: (wallet, mark) for wallet in written.wallets if wallet.front is not None}
+        if len(self._known) + len(carried) > WALLETS_MAX:
+            self._known.clear()
+        self._known.update(carried)
+
+    def was_right(self) -> None:
+        self._pause = 0
+
+    def was_wrong(self) -> None:
+        """Guess more seldom: where others write the same wallets all the time, it costs more than reading."""
+        self._pause = self._skips = min(PAUSE_MAX, 2 * self._pause + 1)
+
+
+def _state(pen: Pen) -> _State:
+    """What changes as soon as anybody has written: this connection, another one, or one in its stead."""
+    return pen.driver, pen.run("PRAGMA data_version", ())()[0][0], pen.driver.total_changes

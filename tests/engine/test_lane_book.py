@@ -1,0 +1,362 @@
+"""A lane remembers the wallets it wrote. Whatever others do to them, it answers and keeps what `book.post` would."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from random import Random
+
+import pytest
+from sqlalchemy import text, update
+
+from engine import book
+from engine.clock import Clock
+from engine.group_commit import GroupCommit
+from engine.lane_book import LaneBook
+from engine.lane_process import in_processes
+from engine.rules.commands import Command, Outcome, Planned, Posted, SetStatus, Spend
+from engine.rules.decisions import Terms
+from engine.rules.errors import (
+    IdempotencyMismatch,
+    InsufficientCredits,
+    LimitReached,
+    NotFound,
+    Refusal,
+    Unavailable,
+    WalletNotActive,
+)
+from engine.rules.ledger import Page, Wallet, first_broken_row
+from engine.store import alerts, books, memory
+from engine.store.database import Database, reading, transact, writing
+from engine.store.pens import pen_of
+from engine.store.tables import Base
+from tests.engine.backends import Stored
+from tests.engine.invariants import check
+from tests.engine.support import CHAIN_KEY, DAY_0, counting_terms, create_accounts, debit, gift, lots_of, rows_of
+
+HOT = "acc_hot"
+WALLETS = Base.metadata.tables["wallets"]
+Change = Callable[[Database, Terms], None]
+
+
+@pytest.fixture
+def terms() -> Terms:
+    return counting_terms()
+
+
+@pytest.fixture
+def lane(db: Database, terms: Terms) -> LaneBook:
+    """A lane that remembers the wallets `HOT`, of 1,000 credits."""
+    create_accounts(db, HOT, "acc_2", "acc_3")
+    made = LaneBook(db, terms, lambda: DAY_0)
+    assert posted(made, gift(HOT, 1_001), gift("acc_2", 1_001)) == [1_001, 1_001]
+    assert posted(made, debit(HOT, 1), debit("acc_2", 1)) == [1_000, 1_000]
+    return made
+
+
+def assert_sound(db: Database, *account_ids: str) -> None:
+    for account_id in account_ids:
+        check(Stored(db).books(account_id))
+
+
+def posted(lane: LaneBook, *commands: Command) -> list[int]:
+    """Carry the commands out; what each left."""
+    outcomes = lane.carry_out(commands)
+    assert all(isinstance(outcome, Posted) for outcome in outcomes), outcomes
+    return [outcome.transactions[-1].balance_after for outcome in outcomes if isinstance(outcome, Posted)]
+
+
+def elsewhere(db: Database, terms: Terms, *commands: Command) -> list[Outcome]:
+    """Post commands as a flow of the server does, in a transaction of its own."""
+    return transact(db, lambda session: book.post(session, commands, terms, DAY_0))
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many commands each batch had that was read."""
+    counts: list[int] = []
+    load = books.load
+
+    def counted(session: books.AnySession, commands: list[Command], now: object) -> dict[str, Page]:
+        counts.append(len(commands))
+        return load(session, commands, now)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(books, "load", counted)
+    return counts
+
+
+def test_spends_on_a_wallet_it_wrote_read_nothing(lane: LaneBook, db: Database, reads: list[int]) -> None:
+    assert posted(lane, debit(HOT, 1, key="a"), debit("acc_2", 2), debit(HOT, 3)) == [999, 998, 996]
+    assert posted(lane, debit(HOT, 4)) == [992]
+    assert reads == []
+    with reading(db) as session:
+        assert [row.balance_after for row in rows_of(session, HOT)] == [1_001, 1_000, 999, 996, 992]
+    assert_sound(db, HOT, "acc_2")
+
+
+def _granted(db: Database, terms: Terms) -> None:
+    elsewhere(db, terms, gift(HOT, 50, "limited_time", until=DAY_0 + timedelta(days=3)))
+
+
+def _spent(db: Database, terms: Terms) -> None:
+    elsewhere(db, terms, debit(HOT, 990))
+
+
+def _suspended(db: Database, terms: Terms) -> None:
+    elsewhere(db, terms, SetStatus(account_id=HOT, actor="admin", status="suspended"))
+
+
+def _limited(db: Database, _: Terms) -> None:
+    _limit(db, HOT, 6)
+
+
+def _limit(db: Database, account_id: str, credits: int) -> None:
+    Stored(db).set_limits(account_id, credits, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [(_granted, None), (_spent, InsufficientCredits), (_suspended, WalletNotActive), (_limited, LimitReached)],
+    ids=["granted", "spent", "suspended", "limited"],
+)
+@pytest.mark.parametrize("is_warm", [True, False], ids=["warm", "once"])
+def test_what_others_did_counts(
+    lane: LaneBook, db: Database, terms: Terms, change: Change, expected: type[Refusal] | None, is_warm: bool
+) -> None:
+    if is_warm:
+        posted(lane, debit(HOT, 1, key="warm"))
+    change(db, terms)
+    first, other = lane.carry_out([debit(HOT, 20), debit("acc_2", 1)])
+    assert isinstance(other, Posted)
+    if expected is None:
+        assert isinstance(first, Posted)
+        assert [entry.bucket for entry in first.transactions[0].entries] == ["limited_time"]
+    else:
+        assert isinstance(first, expected)
+    assert_sound(db, HOT, "acc_2")
+
+
+def test_a_threshold_set_meanwhile_is_met(lane: LaneBook, db: Database) -> None:
+    with writing(db) as session:
+        alerts.set_threshold(session, HOT, 990)
+    posted(lane, debit(HOT, 20))
+    with reading(db) as session:
+        told = session.connection().execute(text("SELECT payload FROM outbox WHERE kind = 'notice'")).scalars().all()
+    assert len(told) == 1 and "lowBalance" in told[0]
+
+
+def test_a_key_that_was_posted_is_answered_with_what_it_posted(
+    lane: LaneBook, db: Database, terms: Terms, reads: list[int]
+) -> None:
+    (first,) = lane.carry_out([debit(HOT, 7, key="once")])
+    outcomes = lane.carry_out([debit("acc_2", 1), debit(HOT, 7, key="once"), debit(HOT, 1), debit(HOT, 9, key="once")])
+    assert isinstance(first, Posted) and isinstance(outcomes[1], Posted)
+    assert outcomes[1].replayed and outcomes[1].transactions == first.transactions
+    assert isinstance(outcomes[0], Posted) and isinstance(outcomes[2], Posted)
+    assert isinstance(outcomes[3], IdempotencyMismatch)
+    with reading(db) as session:
+        assert [row.amount_credits for row in rows_of(session, HOT)] == [1_001, -1, -7, -1]
+        assert [row.amount_credits for row in rows_of(session, "acc_2")] == [1_001, -1, -1]
+
+
+def test_a_key_posted_elsewhere_is_found_even_where_the_spend_would_be_refused(
+    lane: LaneBook, db: Database, terms: Terms
+) -> None:
+    assert isinstance(elsewhere(db, terms, debit(HOT, 900, key="mine"))[0], Posted)
+    (again,) = lane.carry_out([debit(HOT, 900, key="mine")])
+    assert isinstance(again, Posted) and again.replayed
+
+
+def test_a_key_it_posted_itself_is_answered_even_where_the_spend_would_be_refused(lane: LaneBook, db: Database) -> None:
+    _limit(db, HOT, 9)
+    assert posted(lane, debit(HOT, 1)) == [999] and posted(lane, debit(HOT, 1)) == [998]
+    (first,) = lane.carry_out([debit(HOT, 5, key="mine")])
+    (again,) = lane.carry_out([debit(HOT, 5, key="mine")])
+    assert isinstance(first, Posted) and isinstance(again, Posted) and again.replayed
+    assert isinstance(lane.carry_out([debit(HOT, 5, key="another")])[0], LimitReached)
+
+
+def test_what_an_api_key_may_spend_is_read(lane: LaneBook, db: Database) -> None:
+    Stored(db).set_key(HOT, "key_1", 5, None)
+    spend = Spend(account_id=HOT, actor="service", credits=3, api_key_id="key_1")
+    for left in (999, 998, 997):
+        assert posted(lane, debit(HOT, 1)) == [left]
+    first, second = lane.carry_out([spend])[0], lane.carry_out([spend])[0]
+    assert isinstance(first, Posted) and isinstance(second, LimitReached)
+    assert lane._memory._pause == 0, "nothing was guessed"
+
+
+def test_a_command_that_cannot_be_decided_fails_alone(lane: LaneBook) -> None:
+    first, wrong, last = lane.carry_out([debit(HOT, 1), debit("acc_2", "three"), debit(HOT, 1)])  # type: ignore[arg-type]
+    assert isinstance(first, Posted) and isinstance(last, Posted)
+    assert isinstance(wrong, Exception) and not isinstance(wrong, Refusal)
+    assert posted(lane, debit(HOT, 1), debit("acc_2", 1)) == [997, 999]
+
+
+def test_one_key_twice_in_a_batch_spends_once(lane: LaneBook, db: Database, reads: list[int]) -> None:
+    first, second = lane.carry_out([debit(HOT, 7, key="k"), debit(HOT, 7, key="k")])
+    assert isinstance(first, Posted) and isinstance(second, Posted)
+    assert not first.replayed and second.replayed and reads == []
+    assert posted(lane, debit(HOT, 1)) == [992]
+
+
+def test_what_a_wallet_alone_cannot_decide_is_read(lane: LaneBook, db: Database, reads: list[int]) -> None:
+    """More than the first lot holds, a dry run, another kind of command, a wallet that is not known or not there."""
+    posted(lane, gift(HOT, 5))
+    reads.clear()
+    assert posted(lane, debit(HOT, 1_003)) == [2]
+    assert isinstance(lane.carry_out([Spend(account_id="acc_2", actor="s", credits=1, dry_run=True)])[0], Planned)
+    assert isinstance(lane.carry_out([debit("acc_3", 1)])[0], InsufficientCredits)
+    assert isinstance(lane.carry_out([debit("acc_nobody", 1)])[0], NotFound)
+    assert isinstance(lane.carry_out([debit("acc_2", 0)])[0], Refusal)
+    assert reads == [1] * 5 and lane._memory._pause == 0, "none of it was guessed at"
+    with reading(db) as session:
+        assert [lot.remaining_credits for lot in lots_of(session, HOT)] == [0, 2]
+
+
+def test_a_lot_that_ends_is_not_spent(db: Database, terms: Terms) -> None:
+    create_accounts(db, HOT)
+    now = [DAY_0]
+    lane = LaneBook(db, terms, lambda: now[0])
+    posted(lane, gift(HOT, 10, "limited_time", until=DAY_0 + timedelta(days=1)), gift(HOT, 5))
+    assert posted(lane, debit(HOT, 1)) == [14]
+    now[0] += timedelta(days=1)
+    assert posted(lane, debit(HOT, 1)) == [4]
+
+
+def test_the_remembered_page_is_the_one_that_would_be_read(db: Database, terms: Terms) -> None:
+    """Whatever mixture of commands came before, on as many wallets as fit in a batch."""
+    accounts = [f"acc_{number}" for number in range(6)]
+    create_accounts(db, *accounts)
+    lane, random, compared = LaneBook(db, terms, lambda: DAY_0), Random(11), 0
+    for _ in range(120):
+        batch: list[Command] = [
+            gift(account, random.randint(1, 60))
+            if random.random() < 0.1
+            else debit(account, random.randint(1, 6), key=random.choice([None, f"k{random.randrange(400)}"]))
+            for account in random.choices(accounts, k=random.randint(1, 5))
+        ]
+        lane.carry_out(batch)
+        known = dict(lane._memory._known)
+        spends: list[Command] = [debit(account_id, 1) for account_id in known]
+        with writing(db) as session:
+            read = books.load(session, spends, DAY_0)
+        for account_id, (wallet, _) in known.items():
+            remembered = books.page_of(wallet, None, DAY_0)
+            assert same_values(remembered) == same_values(read[account_id])
+            compared += 1
+    assert compared > 200
+    assert_sound(db, *accounts)
+
+
+def same_values(page: Page) -> tuple[Wallet, object, object, object, object]:
+    return page.wallet, page.at, page.order, page.lots, page.stored
+
+
+def test_two_lanes_and_a_flow_on_one_wallet_spend_each_credit_once(db: Database, db_url: str) -> None:
+    """Each guesses and is often wrong; every command is posted once, in one chain."""
+    terms = counting_terms()
+    create_accounts(db, HOT)
+    elsewhere(db, terms, gift(HOT, 100_000))
+    made: list[Outcome | Exception] = []
+
+    def spend(name: str) -> None:
+        lane = LaneBook(db, counting_terms(), lambda: DAY_0)
+        for number in range(60):
+            made.extend(lane.carry_out([debit(HOT, 1, key=f"{name}-{number}-{place}") for place in range(3)]))
+
+    def flow() -> None:
+        for number in range(40):
+            made.extend(elsewhere(db, terms, debit(HOT, 1, key=f"flow-{number}")))
+
+    threads = [threading.Thread(target=work) for work in (lambda: spend("a"), lambda: spend("b"), flow)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(made) == 2 * 180 + 40 and all(isinstance(outcome, Posted) for outcome in made)
+    with reading(db) as session:
+        rows = rows_of(session, HOT)
+    assert_sound(db, HOT)
+    assert rows[-1].balance_after == 100_000 - 400 and len(rows) == 401
+    assert first_broken_row([CHAIN_KEY], rows) is None
+
+
+@pytest.fixture
+def apart(db: Database) -> Iterator[GroupCommit]:
+    """A lane in a process of its own, beside this one."""
+    opened = in_processes(db, counting_terms(), Clock(), 1)
+    yield opened
+    opened.close()
+
+
+def test_a_lane_in_a_process_of_its_own_sees_what_this_one_wrote(db: Database, apart: GroupCommit) -> None:
+    create_accounts(db, HOT)
+    apart.submit(gift(HOT, 1_000)).result(30)
+    for number in range(3):
+        assert isinstance(apart.submit(debit(HOT, 1, key=f"k{number}")).result(30), Posted)
+    _limit(db, HOT, 4)
+    assert isinstance(apart.submit(debit(HOT, 2, key="too much")).result(30), LimitReached)
+    assert isinstance(apart.submit(debit(HOT, 1, key="last")).result(30), Posted)
+    with reading(db) as session:
+        assert rows_of(session, HOT)[-1].balance_after == 996
+
+
+def test_a_lost_connection_is_told_and_the_key_tells_the_rest(postgresql: Database, terms: Terms) -> None:
+    create_accounts(postgresql, HOT)
+    lane = LaneBook(postgresql, terms, lambda: DAY_0)
+    posted(lane, gift(HOT, 100))
+    posted(lane, debit(HOT, 1))
+    with postgresql.reader.connect() as connection:
+        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type"
+        connection.execute(text(f"{others} = 'client backend'"))
+    (lost,) = lane.carry_out([debit(HOT, 1, key="lost")])
+    assert isinstance(lost, Unavailable)
+    (again,) = lane.carry_out([debit(HOT, 1, key="lost")])
+    assert isinstance(again, Posted) and again.transactions[0].balance_after == 98
+
+
+def test_after_wrong_guesses_it_guesses_more_seldom_until_one_is_right(
+    lane: LaneBook, db: Database, terms: Terms, reads: list[int]
+) -> None:
+    for number in range(40):
+        elsewhere(db, terms, debit(HOT, 1))
+        reads.clear()
+        posted(lane, debit(HOT, 1, key=f"k{number}"))
+    assert lane._memory._pause > 2
+    for _ in range(memory.PAUSE_MAX + 2):
+        posted(lane, debit(HOT, 1))
+    reads.clear()
+    assert posted(lane, debit(HOT, 1), debit(HOT, 1)) and reads == []
+    elsewhere(db, terms, debit(HOT, 1))
+    posted(lane, debit(HOT, 1))
+    assert lane._memory._pause == 1, "a right one makes up for all before it"
+
+
+def test_it_remembers_no_more_wallets_than_it_may(
+    lane: LaneBook, monkeypatch: pytest.MonkeyPatch, reads: list[int]
+) -> None:
+    monkeypatch.setattr(memory, "WALLETS_MAX", 2)
+    posted(lane, gift("acc_3", 10))
+    assert lane._memory._known.keys() == {HOT, "acc_2"}
+    posted(lane, debit("acc_3", 1))
+    assert lane._memory._known.keys() == {"acc_3"}
+    assert posted(lane, debit("acc_2", 1)) == [999]
+
+
+def test_another_connection_to_sqlite_knows_nothing(sqlite: Database, terms: Terms) -> None:
+    """One that was opened anew counts from nothing: it may have come just as far as the one before it had."""
+    create_accounts(sqlite, HOT)
+    sqlite.writer.dispose()
+    lane = LaneBook(sqlite, terms, lambda: DAY_0)
+    posted(lane, gift(HOT, 100))
+    posted(lane, debit(HOT, 1))
+    before = lane._memory._state
+    assert before is not None
+    sqlite.writer.dispose()
+    with writing(sqlite) as session:
+        pen = pen_of(session)
+        while pen.driver.total_changes < before[2]:
+            session.connection().execute(update(WALLETS).values(status="suspended"))
+        assert memory._state(pen)[1:] == before[1:], "only the connection differs"
+    (refused,) = lane.carry_out([debit(HOT, 1)])
+    assert isinstance(refused, WalletNotActive)

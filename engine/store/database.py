@@ -192,7 +192,7 @@ def writing_by_letter(db: Database) -> Iterator[Pen]:
     try:
         pen = Pen(db.letters, lent, lent.invalidate)
         with _watched(db, pen):
-            pen.begin(lent.info.setdefault("prepared", {}))
+            pen.begin(lent.info)
             yield pen
             pen.commit()
     finally:

@@ -1,82 +1,101 @@
 """Several statements in one message to PostgreSQL: one round trip for what would be one each.
 
-A letter holds statements until an answer is needed. Each is prepared once a connection and then named, so the server
-neither parses nor plans it again; its values are literals that libpq quotes. Statements run one after the other, each
-with a snapshot of its own: what follows a lock in the same letter sees what the lock protects.
+A letter holds statements until an answer is needed, and sends them through libpq's pipeline. Each is prepared once a
+connection and then named, so the server neither parses nor plans it again; its values go as text beside it. Statements
+run one after the other, each with a snapshot of its own: what follows a lock in the same letter sees what it protects.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from psycopg import Connection
-from psycopg.pq import Escaping
+from psycopg import Connection, OperationalError
+from psycopg.abc import PQGen
+from psycopg.adapt import Transformer
+from psycopg.errors import error_from_result
+from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
+from psycopg.waiting import Ready, Wait
 
 Rows = Callable[[], list[tuple[Any, ...]]]
 _PLACE = re.compile("%s")
 
 
+class Known:
+    """What a connection knows for as long as it lives: the statements prepared on it, and how to read its values."""
+
+    def __init__(self, driver: Connection[Any]) -> None:
+        self.names: dict[str, bytes] = {}
+        self.reader = Transformer(driver)
+
+
 class Letter:
-    """What one transaction wants to say. `prepared` outlives it: the statements its connection knows, and their names.
+    """What one transaction wants to say. `known` outlives it.
 
     Not a transaction by itself: its first statement is `BEGIN`, and an error leaves the rollback to the caller.
     """
 
-    def __init__(self, driver: Connection[Any], prepared: dict[str, bytes]) -> None:
+    def __init__(self, driver: Connection[Any], known: Known) -> None:
         self._driver = driver
-        self._quote = Escaping(driver.pgconn).escape_literal
-        self._prepared = prepared
-        self._parts: list[bytes] = [b"BEGIN"]
-        self._answers: list[_Answer | None] = [None]
+        self._known = known
+        self._parts: list[_Part] = [_Part(self, b"BEGIN")]
 
     def write(self, statement: str, values: Sequence[str | None]) -> Rows:
         """Add a statement, `%s` for each value as text; its rows, when they are asked for."""
-        answer = _Answer(self)
-        name = self._prepared.get(statement) or self._prepare(statement)
-        literals = b",".join([b"NULL" if value is None else self._literal(value) for value in values])
-        self._add(b"EXECUTE %s(%s)" % (name, literals) if values else b"EXECUTE %s" % name, answer)
-        return answer.fetch
-
-    def _literal(self, value: str) -> bytes:
-        if "\0" in value:
+        if any(value is not None and "\0" in value for value in values):
             raise ValueError("a text with a NUL cannot be stored")  # libpq would end it there
-        return self._quote(value.encode())
+        name = self._known.names.get(statement) or self._prepare(statement)
+        part = _Part(self, name, [None if value is None else value.encode() for value in values])
+        self._parts.append(part)
+        return part.fetch
 
     def commit(self) -> None:
-        self._add(b"COMMIT", None)
+        self._parts.append(_Part(self, b"COMMIT"))
         self.send()
 
     def send(self) -> None:
         """Send what has been written and take the answers. Raises the first error; nothing after it was run."""
-        message = b";".join(self._parts)
-        answers = self._answers
-        self._parts, self._answers = [], []
-        cursor = self._driver.cursor()
-        cursor.execute(message, prepare=False)
-        for answer in answers:
-            if answer is not None and cursor.pgresult is not None and cursor.pgresult.nfields:
-                answer.rows = cursor.fetchall()
-            cursor.nextset()
+        parts, self._parts = self._parts, []
+        libpq = self._driver.pgconn
+        libpq.enter_pipeline_mode()
+        for part in parts:
+            if part.values is None:
+                libpq.send_query_params(part.name, None)
+            else:
+                libpq.send_query_prepared(part.name, part.values)
+        libpq.pipeline_sync()
+        results = self._driver.wait(_results(libpq))
+        libpq.exit_pipeline_mode()
+        for part, result in zip(parts, results, strict=False):
+            if result.status == ExecStatus.FATAL_ERROR:
+                raise error_from_result(result)
+            if result.status == ExecStatus.TUPLES_OK:
+                part.rows = self._read(result)
+
+    def _read(self, result: PGresult) -> list[tuple[Any, ...]]:
+        reader = self._known.reader
+        reader.set_pgresult(result)
+        return reader.load_rows(0, result.ntuples, tuple)
 
     def _prepare(self, statement: str) -> bytes:
         """In a message of its own: a statement stays prepared when a transaction fails, and so must its name."""
-        name = b"letter_%d" % len(self._prepared)
+        name = b"letter_%d" % len(self._known.names)
         number = iter(range(1, 1 + statement.count("%s")))
         text = _PLACE.sub(lambda _: f"${next(number)}", statement)
         self._driver.execute(b"PREPARE %s AS %s" % (name, text.encode()), prepare=False)
-        self._prepared[statement] = name
+        self._known.names[statement] = name
         return name
 
-    def _add(self, part: bytes, answer: "_Answer | None") -> None:
-        self._parts.append(part)
-        self._answers.append(answer)
 
+class _Part:
+    """One statement of a letter, and its rows once the letter was sent. Without values it is not a prepared one."""
 
-class _Answer:
-    """The rows of one statement: sends the letter if it has not gone."""
+    __slots__ = ("_letter", "name", "rows", "values")
 
-    def __init__(self, letter: Letter) -> None:
+    def __init__(self, letter: Letter, name: bytes, values: list[bytes | None] | None = None) -> None:
         self._letter = letter
+        self.name = name
+        self.values = values
         self.rows: list[tuple[Any, ...]] | None = None
 
     def fetch(self) -> list[tuple[Any, ...]]:
@@ -84,3 +103,25 @@ class _Answer:
             self._letter.send()
         assert self.rows is not None, "a query has rows"
         return self.rows
+
+
+def _results(libpq: PGconn) -> PQGen[list[PGresult]]:
+    """Flush a pipeline and take a result for each of its statements, up to its end or the connection's."""
+    while libpq.flush():
+        ready = yield Wait.RW
+        if ready & Ready.R:
+            libpq.consume_input()
+    results: list[PGresult] = []
+    while True:
+        while libpq.is_busy():
+            yield Wait.R
+            libpq.consume_input()
+        result = libpq.get_result()
+        if result is not None and result.status == ExecStatus.PIPELINE_SYNC:
+            return results
+        if result is not None:
+            results.append(result)
+        if libpq.status == ConnStatus.BAD:
+            if results:
+                return results
+            raise OperationalError("the connection was lost")

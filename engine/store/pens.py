@@ -13,7 +13,7 @@ from sqlalchemy.engine.interfaces import DBAPIModule
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
-from engine.store.letters import Letter, Rows
+from engine.store.letters import Known, Letter, Rows
 
 DriverError = DBAPIModule.Error
 
@@ -36,12 +36,13 @@ class Pen:
         self._invalidate = invalidate
         self._letter: Letter | None = None
 
-    def begin(self, prepared: dict[str, bytes]) -> None:
-        """Take the write lock of SQLite, or begin a letter; `prepared` are the statements the connection knows."""
+    def begin(self, info: dict[str, Any]) -> None:
+        """Take the write lock of SQLite, or begin a letter; `info` is kept as long as the connection."""
         if self.is_sqlite:
             self.run("BEGIN IMMEDIATE", ())
         else:
-            self._letter = Letter(self.driver, prepared)
+            known = info.get("known") or info.setdefault("known", Known(self.driver))
+            self._letter = Letter(self.driver, known)
 
     def commit(self) -> None:
         try:

@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 from sqlalchemy import text, update
+from sqlalchemy.engine import make_url
 
 from engine import book
 from engine.clock import Clock
@@ -26,7 +27,7 @@ from engine.rules.errors import (
 )
 from engine.rules.ledger import Page, Wallet, first_broken_row
 from engine.store import alerts, books, memory
-from engine.store.database import Database, reading, transact, writing
+from engine.store.database import Database, open_database, reading, transact, writing
 from engine.store.pens import pen_of
 from engine.store.tables import Base
 from tests.engine.backends import Stored
@@ -301,18 +302,25 @@ def test_a_lane_in_a_process_of_its_own_sees_what_this_one_wrote(db: Database, a
         assert rows_of(session, HOT)[-1].balance_after == 996
 
 
-def test_a_lost_connection_is_told_and_the_key_tells_the_rest(postgresql: Database, terms: Terms) -> None:
+def test_a_lost_connection_is_told_and_the_key_tells_the_rest(
+    postgresql: Database, postgresql_url: str, terms: Terms
+) -> None:
     create_accounts(postgresql, HOT)
-    lane = LaneBook(postgresql, terms, lambda: DAY_0)
-    posted(lane, gift(HOT, 100))
-    posted(lane, debit(HOT, 1))
-    with postgresql.reader.connect() as connection:
-        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type"
-        connection.execute(text(f"{others} = 'client backend'"))
-    (lost,) = lane.carry_out([debit(HOT, 1, key="lost")])
-    assert isinstance(lost, Unavailable)
-    (again,) = lane.carry_out([debit(HOT, 1, key="lost")])
-    assert isinstance(again, Posted) and again.transactions[0].balance_after == 98
+    url = make_url(postgresql_url).update_query_dict({"application_name": "to be lost"})
+    opened = open_database(url.render_as_string(hide_password=False))
+    try:
+        lane = LaneBook(opened, terms, lambda: DAY_0)
+        posted(lane, gift(HOT, 100))
+        assert posted(lane, debit(HOT, 1)) == [99] and posted(lane, debit(HOT, 1)) == [98]
+        with postgresql.reader.connect() as connection:
+            ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'to be lost'"
+            assert connection.execute(text(ended)).scalars().all() != []
+        (lost,) = lane.carry_out([debit(HOT, 1, key="lost")])
+        assert isinstance(lost, Unavailable)
+        (again,) = lane.carry_out([debit(HOT, 1, key="lost")])
+        assert isinstance(again, Posted) and again.transactions[0].balance_after == 97
+    finally:
+        opened.close()
 
 
 def test_after_wrong_guesses_it_guesses_more_seldom_until_one_is_right(

@@ -1,6 +1,7 @@
 """Spends per second, on 10,000 wallets and on one, beside the plainest debit the same database can do.
 
 Ours has everything on: a key on every spend, lots drawn in order, one ledger row each with its hash, full durability.
+The lanes may remember all of the wallets, as they do in a server that has spent from them lately.
 The floor has none of it. PostgreSQL: one statement (`UPDATE … WHERE balance >= x` and one INSERT, in a CTE) from 32
 connections of pgbench; SQLite: the same two statements in one FULL transaction, one by one. Ours and the floor take
 turns in the same run, so a busy machine slows both; only the ratios carry to another machine.

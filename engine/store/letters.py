@@ -56,16 +56,11 @@ class Letter:
     def send(self) -> None:
         """Send what has been written and take the answers. Raises the first error; nothing after it was run."""
         parts, self._parts = self._parts, []
-        libpq = self._driver.pgconn
-        libpq.enter_pipeline_mode()
-        for part in parts:
-            if part.values is None:
-                libpq.send_query_params(part.name, None)
-            else:
-                libpq.send_query_prepared(part.name, part.values)
-        libpq.pipeline_sync()
-        results = self._driver.wait(_results(libpq))
-        libpq.exit_pipeline_mode()
+        try:
+            results = self._driver.wait(_exchange(self._driver.pgconn, parts))
+        except BaseException:
+            self._driver.close()  # half a letter may be on its way: nobody can go on from there
+            raise
         for part, result in zip(parts, results, strict=False):
             if result.status == ExecStatus.FATAL_ERROR:
                 raise error_from_result(result)
@@ -105,8 +100,15 @@ class _Part:
         return self.rows
 
 
-def _results(libpq: PGconn) -> PQGen[list[PGresult]]:
-    """Flush a pipeline and take a result for each of its statements, up to its end or the connection's."""
+def _exchange(libpq: PGconn, parts: Sequence[_Part]) -> PQGen[list[PGresult]]:
+    """Send the parts and take a result for each, up to the letter's end or the connection's."""
+    libpq.enter_pipeline_mode()
+    for part in parts:
+        if part.values is None:
+            libpq.send_query_params(part.name, None)
+        else:
+            libpq.send_query_prepared(part.name, part.values)
+    libpq.pipeline_sync()
     while libpq.flush():
         ready = yield Wait.RW
         if ready & Ready.R:
@@ -118,6 +120,7 @@ def _results(libpq: PGconn) -> PQGen[list[PGresult]]:
             libpq.consume_input()
         result = libpq.get_result()
         if result is not None and result.status == ExecStatus.PIPELINE_SYNC:
+            libpq.exit_pipeline_mode()
             return results
         if result is not None:
             results.append(result)

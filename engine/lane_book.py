@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from engine import book
+from engine.clock import monotonic
 from engine.rules.commands import Command, Outcome, Posted
 from engine.rules.decisions import Terms, decide_all
 from engine.rules.errors import Unavailable
 from engine.store import books
-from engine.store.database import Database, as_unavailable, transact_by_letter, writing_by_letter
+from engine.store.database import Database, as_unavailable, busy, transact_by_letter, writing_by_letter
 from engine.store.memory import Memory, Written, WrongGuess
 from engine.store.pens import Pen
 
@@ -36,15 +37,21 @@ class LaneBook:
         If the database refuses them they are split in halves until the poisoned command stands alone: it fails, its
         neighbours do not.
         """
+        ends = monotonic() + self._db.deadline_seconds
         try:
-            answers = self._from_memory(commands)
+            posted = self._from_memory(commands)
         except Exception as error:  # nothing was stored: where a command is to blame, reading finds out which
             self._memory.was_wrong()
-            unavailable = as_unavailable(error)
-            answers = None if unavailable is None else [unavailable] * len(commands)
-        return self._posted(commands) if answers is None else answers
+            unavailable = as_unavailable(error) or (busy() if monotonic() > ends else None)
+            return self._posted(commands) if unavailable is None else [unavailable] * len(commands)
+        if posted is None:
+            return self._posted(commands)
+        outcomes, written = posted
+        self._memory.remember(written)
+        self._memory.was_right()
+        return list(outcomes)
 
-    def _from_memory(self, commands: Sequence[Command]) -> list[Answer] | None:
+    def _from_memory(self, commands: Sequence[Command]) -> tuple[list[Outcome], Written] | None:
         """What comes of what is remembered; `None` if that is not all they need."""
         guess = self._memory.guess(commands, self._now())
         if guess is None:
@@ -53,12 +60,10 @@ class LaneBook:
         if not all(isinstance(outcome, Posted) for outcome in outcomes):
             raise WrongGuess
         with writing_by_letter(self._db) as pen:
-            self._memory.check(pen)
-            books.save(pen, guess.pages.values(), guess.marks)
+            self._memory.check(pen, guess)
+            books.save(pen, guess.pages.values())
             written = self._memory.note(pen, guess.pages.values())
-        self._memory.remember(written)
-        self._memory.was_right()
-        return list(outcomes)
+        return outcomes, written
 
     def _posted(self, commands: Sequence[Command]) -> list[Answer]:
         try:

@@ -5,7 +5,7 @@ what the lock protects. A page gets the lots its commands can reach and no more:
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter, itemgetter
@@ -312,16 +312,13 @@ def _add_due(session: AnySession, pages: dict[str, Page]) -> None:
         pages[account_id].later_expiry = expires_at
 
 
-def save(session: AnySession, pages: Iterable[Page], marks: Mapping[str, str] | None = None) -> None:
-    """Write what the batch changed: one row a wallet, one a transaction, one a lot that its wallet does not carry.
-
-    With `marks`, on PostgreSQL, wallets are written only as the transactions left them that the marks name.
-    """
+def save(session: AnySession, pages: Iterable[Page]) -> None:
+    """Write what the batch changed: one row a wallet, one a transaction, one a lot that its wallet does not carry."""
     changed = [page for page in pages_in_order(pages) if page.is_changed]
     ask_recharges(session, changed)
     save_usage(session, changed)
     _save_lots(session, changed)
-    _save_wallets(session, changed, marks)
+    _save_wallets(session, changed)
     _save_rows(session, [transaction_row(row) for page in changed for row in page.written])
     save_holds(session, changed)
     save_key_uses(session, changed)
@@ -336,7 +333,7 @@ def _save_rows(session: AnySession, written: Sequence[Row]) -> None:
         insert_rows(session, "transactions", TRANSACTION, [row for row in written if _rare_values(row) != NOTHING_RARE])
 
 
-def _save_wallets(session: AnySession, changed: Iterable[Page], marks: Mapping[str, str] | None) -> None:
+def _save_wallets(session: AnySession, changed: Iterable[Page]) -> None:
     moved: list[Row] = []
     rare: list[Row] = []
     for page in changed:
@@ -349,8 +346,8 @@ def _save_wallets(session: AnySession, changed: Iterable[Page], marks: Mapping[s
             moved.append(moves)
         else:
             rare.append(moves + others)
-    update_rows(session, "wallets", ("account_id",), WALLET_MOVES, moved, marks)
-    update_rows(session, "wallets", ("account_id",), WALLET_MOVES + WALLET_RARE, rare, marks)
+    update_rows(session, "wallets", ("account_id",), WALLET_MOVES, moved)
+    update_rows(session, "wallets", ("account_id",), WALLET_MOVES + WALLET_RARE, rare)
 
 
 def _save_lots(session: AnySession, changed: Iterable[Page]) -> None:

@@ -55,18 +55,9 @@ def insert_new_rows(
 
 
 def update_rows(
-    session: AnySession,
-    table: str,
-    keys: tuple[str, ...],
-    columns: tuple[str, ...],
-    rows: Sequence[Row],
-    marks: Mapping[str, str] | None = None,
+    session: AnySession, table: str, keys: tuple[str, ...], columns: tuple[str, ...], rows: Sequence[Row]
 ) -> None:
-    """Set `columns` on the row each key names; a row is its key values, then its new values.
-
-    On PostgreSQL `marks` names, by its first key, the transaction that wrote each row last: the statement fails if
-    another one has.
-    """
+    """Set `columns` on the row each key names; a row is its key values, then its new values."""
     if not rows:
         return
     pen = pen_of(session)
@@ -74,9 +65,6 @@ def update_rows(
     width = len(keys)
     if pen.is_sqlite:
         pen.run_rows(partial(statements.update_on_sqlite, table, keys, columns), _to_sqlite(kinds, rows))
-    elif marks is not None:
-        arrays = _arrays((*kinds, "xid"), [(*row, marks[row[0]]) for row in rows])
-        pen.run(statements.update_on_postgresql(table, keys, columns, True), [*arrays, str(len(rows))])
     elif len(rows) == 1:
         texts = _texts(kinds, rows[0])
         pen.run(statements.update_row(table, keys, columns), texts[width:] + texts[:width])
@@ -109,6 +97,14 @@ def add_rows(
             pen.run_rows(partial(on_sqlite, table, keys, sums, latest), _to_sqlite(kinds, found))
         else:
             pen.run(on_postgresql(table, keys, sums, latest), _arrays(kinds, found))
+
+
+def lock_marked(pen: Pen, table: str, key: str, marks: Mapping[str, str]) -> None:
+    """PostgreSQL: lock rows in the order in which `ask_rows` does. `marks` has, by key, the transaction that wrote each
+    of them last: if another one has, whatever is sent with this fails.
+    """
+    keys, named = zip(*marks.items(), strict=True)
+    pen.run(statements.lock_marked(table, key), [_array("text", keys), _array("xid", named), str(len(keys))])
 
 
 def select_rows(

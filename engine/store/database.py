@@ -166,7 +166,9 @@ def _open_postgresql(url: str, deadline_seconds: float, pool_size: int) -> Datab
     # A letter brings its own BEGIN and COMMIT, and its own prepared statements: psycopg drops all there are on a
     # rollback as soon as it has one itself.
     by_letter = {**connecting, "options": f"{settings} {LETTER_PLANS}", "prepare_threshold": None}
-    letters = create_engine(parsed, connect_args=by_letter, isolation_level="AUTOCOMMIT", **pool)
+    letters = create_engine(
+        parsed, connect_args=by_letter, isolation_level="AUTOCOMMIT", pool_use_lifo=True, **pool
+    )  # the connection used last is the one that knows most
     for engine in (writer, letters):
         event.listen(engine, "handle_error", _note_goodbye)
     reader = writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -296,7 +298,7 @@ def _again(db: Database, attempt: Callable[[], T]) -> T:
             if not (is_retryable(error) or lost_a_race):
                 raise
             if clock.monotonic() > ends:
-                raise Unavailable("The database is busy; try again.") from error
+                raise busy() from error
             tries += 1
             clock.sleep(min(0.25, 0.002 * 2**tries) * (0.5 + random.random()))
 
@@ -306,8 +308,12 @@ def as_unavailable(error: Exception) -> Unavailable | None:
     if isinstance(error, DBAPIError) and is_gone(error):
         return Unavailable("The database does not answer; try again.")
     if isinstance(error, PoolTimeout) or _sqlstate(error) == LOCK_NOT_AVAILABLE:
-        return Unavailable("The database is busy; try again.")
+        return busy()
     return None
+
+
+def busy() -> Unavailable:
+    return Unavailable("The database is busy; try again.")
 
 
 def _sqlstate(error: Exception) -> str | None:

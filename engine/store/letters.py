@@ -66,6 +66,7 @@ class Letter:
                 raise error_from_result(result)
             if result.status == ExecStatus.TUPLES_OK:
                 part.rows = self._read(result)
+        assert len(results) == len(parts), "each statement has its result"
 
     def _read(self, result: PGresult) -> list[tuple[Any, ...]]:
         reader = self._known.reader
@@ -125,6 +126,6 @@ def _exchange(libpq: PGconn, parts: Sequence[_Part]) -> PQGen[list[PGresult]]:
         if result is not None:
             results.append(result)
         if libpq.status == ConnStatus.BAD:
-            if results:
-                return results
+            if results and results[-1].status == ExecStatus.FATAL_ERROR:
+                return results  # which says why
             raise OperationalError("the connection was lost")

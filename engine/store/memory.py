@@ -2,9 +2,10 @@
 
 What is remembered is a guess: others write the same database. It is decided on before its transaction begins, and
 written only where it is still true. On SQLite the transaction looks first whether anybody else has written anything
-(`PRAGMA data_version` for other connections, `total_changes` for its own). On PostgreSQL the update of each wallet
-names the transaction that wrote its row last (`xmin`), and fails with all that was sent with it if another one has.
-That a key is new is a guess as well: the ledger's unique keys refuse one that is not.
+(`PRAGMA data_version` for other connections, `total_changes` for its own). On PostgreSQL it locks the wallets as every
+other does, and fails with all that was sent with it unless the transactions that are remembered wrote their rows last
+(`xmin`). Another connection may lead to a server that was set back: then nothing is remembered. That a key is new is a
+guess as well: the ledger's unique keys refuse one that is not.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,7 +15,7 @@ from datetime import datetime
 from engine.rules.commands import Command, Spend
 from engine.rules.ledger import Page, Wallet
 from engine.store import books
-from engine.store.bulk import Rows
+from engine.store.bulk import Rows, lock_marked
 from engine.store.pens import Pen
 
 WALLETS_MAX = 16_384
@@ -39,11 +40,11 @@ class Guess:
 
 @dataclass(slots=True)
 class Written:
-    """Wallets as a transaction wrote them, and what to know them by: SQLite's state, or PostgreSQL's mark."""
+    """Wallets as a transaction wrote them, the database's state at its end, and PostgreSQL's mark of it."""
 
     wallets: Sequence[Wallet]
-    state: _State | None = None
-    ask_mark: Rows | None = None
+    state: _State
+    ask_mark: Rows | None
 
 
 class Memory:
@@ -81,17 +82,19 @@ class Memory:
             del self._known[account_id]
         return guess
 
-    def check(self, pen: Pen) -> None:
-        """In a transaction that has begun: `WrongGuess` if somebody else has written to SQLite.
+    def check(self, pen: Pen, guess: Guess) -> None:
+        """In a transaction that has begun: `WrongGuess` if somebody else has written.
 
-        PostgreSQL tells of each wallet as it is written.
+        On PostgreSQL the transaction itself fails then, with its first letter.
         """
         if self.forget_outdated(pen):
             raise WrongGuess
+        if not pen.is_sqlite:
+            lock_marked(pen, "wallets", "account_id", guess.marks)
 
     def forget_outdated(self, pen: Pen) -> bool:
-        """Forget what SQLite says is no longer true; whether anything was."""
-        if not pen.is_sqlite or self._state == _state(pen):
+        """Forget what is no longer true, as far as it can be told without a look at the wallets; whether it was."""
+        if self._state == _state(pen):
             return False
         self._known.clear()
         return True
@@ -99,9 +102,7 @@ class Memory:
     def note(self, pen: Pen, pages: Iterable[Page]) -> Written:
         """What a transaction has written, at its end."""
         wallets = [page.wallet for page in pages if page.is_changed]
-        if pen.is_sqlite:
-            return Written(wallets, _state(pen))
-        return Written(wallets, None, pen.run(_MARK, ()) if wallets else None)
+        return Written(wallets, _state(pen), pen.run(_MARK, ()) if wallets and not pen.is_sqlite else None)
 
     def remember(self, written: Written) -> None:
         """Once it is committed."""
@@ -123,5 +124,7 @@ class Memory:
 
 
 def _state(pen: Pen) -> _State:
-    """What changes as soon as anybody has written: this connection, another one, or one in its stead."""
+    """What changes with another connection; on SQLite as soon as anybody has written, by this one or by others."""
+    if not pen.is_sqlite:
+        return pen.driver, 0, 0
     return pen.driver, pen.run("PRAGMA data_version", ())()[0][0], pen.driver.total_changes

@@ -112,19 +112,26 @@ def _set_on_sqlite(table: str, keys: Names, settings: Sequence[str], rows: int) 
 
 
 @cache
-def update_on_postgresql(table: str, keys: Names, columns: Names, is_marked: bool = False) -> str:
-    """Marked, an array more names the transaction that wrote each row last. Where another one has, the division by
-    zero fails everything that was sent with it; the last value says how many rows there are.
-    """
-    names, kinds = keys + columns, kinds_of(table, keys + columns)
+def update_on_postgresql(table: str, keys: Names, columns: Names) -> str:
+    source = f"{_arrays(kinds_of(table, keys + columns))} AS v({', '.join(keys + columns)})"
     settings = ", ".join(f"{column} = v.{column}" for column in columns)
     match = " AND ".join(f"t.{key} = v.{key}" for key in keys)
-    if is_marked:
-        names, kinds, match = (*names, "mark"), (*kinds, "xid"), f"{match} AND t.xmin = v.mark RETURNING 1"
-    update = f"UPDATE {table} t SET {settings} FROM {_arrays(kinds)} AS v({', '.join(names)}) WHERE {match}"  # noqa: S608
-    if not is_marked:
-        return update
-    return f"WITH written AS ({update}) SELECT 1 / (count(*) = %s::bigint)::integer FROM written"  # noqa: S608
+    return f"UPDATE {table} t SET {settings} FROM {source} WHERE {match}"  # noqa: S608
+
+
+@cache
+def lock_marked(table: str, key: str) -> str:
+    """Lock the rows of so many keys, in the order of `select_on_postgresql`; PostgreSQL only.
+
+    Marks name the transactions that wrote them last. Where another one has, the division by zero fails everything that
+    was sent with it.
+    """
+    kinds = (*kinds_of(table, (key,)), "xid")
+    held = (
+        f"SELECT 1 FROM {_arrays(kinds)} AS w(w0, mark) JOIN {table} t ON t.{key} = w.w0 "  # noqa: S608
+        f"WHERE t.xmin = w.mark ORDER BY t.{key} FOR UPDATE OF t"
+    )
+    return f"WITH held AS ({held}) SELECT 1 / (count(*) = %s::bigint)::integer FROM held"  # noqa: S608
 
 
 def _added(table: str, sums: Names, latest: str) -> str:

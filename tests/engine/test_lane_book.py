@@ -3,11 +3,10 @@
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from random import Random
+from time import monotonic, sleep
 
 import pytest
-from sqlalchemy import text, update
-from sqlalchemy.engine import make_url
+from sqlalchemy import text
 
 from engine import book
 from engine.clock import Clock
@@ -22,17 +21,23 @@ from engine.rules.errors import (
     LimitReached,
     NotFound,
     Refusal,
-    Unavailable,
     WalletNotActive,
 )
-from engine.rules.ledger import Page, Wallet, first_broken_row
+from engine.rules.ledger import Page
 from engine.store import alerts, books, memory
-from engine.store.database import Database, open_database, reading, transact, writing
-from engine.store.pens import pen_of
+from engine.store.database import Database, reading, transact, writing
 from engine.store.tables import Base
 from tests.engine.backends import Stored
 from tests.engine.invariants import check
-from tests.engine.support import CHAIN_KEY, DAY_0, counting_terms, create_accounts, debit, gift, lots_of, rows_of
+from tests.engine.support import (
+    DAY_0,
+    counting_terms,
+    create_accounts,
+    debit,
+    gift,
+    lots_of,
+    rows_of,
+)
 
 HOT = "acc_hot"
 WALLETS = Base.metadata.tables["wallets"]
@@ -119,13 +124,14 @@ def _limit(db: Database, account_id: str, credits: int) -> None:
     [(_granted, None), (_spent, InsufficientCredits), (_suspended, WalletNotActive), (_limited, LimitReached)],
     ids=["granted", "spent", "suspended", "limited"],
 )
-@pytest.mark.parametrize("is_warm", [True, False], ids=["warm", "once"])
+@pytest.mark.parametrize("is_read_between", [False, True], ids=["at once", "after a read"])
 def test_what_others_did_counts(
-    lane: LaneBook, db: Database, terms: Terms, change: Change, expected: type[Refusal] | None, is_warm: bool
+    lane: LaneBook, db: Database, terms: Terms, change: Change, expected: type[Refusal] | None, is_read_between: bool
 ) -> None:
-    if is_warm:
-        posted(lane, debit(HOT, 1, key="warm"))
+    posted(lane, debit(HOT, 1, key="warm"))
     change(db, terms)
+    if is_read_between:
+        posted(lane, gift("acc_3", 1))
     first, other = lane.carry_out([debit(HOT, 20), debit("acc_2", 1)])
     assert isinstance(other, Posted)
     if expected is None:
@@ -224,64 +230,6 @@ def test_a_lot_that_ends_is_not_spent(db: Database, terms: Terms) -> None:
     assert posted(lane, debit(HOT, 1)) == [4]
 
 
-def test_the_remembered_page_is_the_one_that_would_be_read(db: Database, terms: Terms) -> None:
-    """Whatever mixture of commands came before, on as many wallets as fit in a batch."""
-    accounts = [f"acc_{number}" for number in range(6)]
-    create_accounts(db, *accounts)
-    lane, random, compared = LaneBook(db, terms, lambda: DAY_0), Random(11), 0
-    for _ in range(120):
-        batch: list[Command] = [
-            gift(account, random.randint(1, 60))
-            if random.random() < 0.1
-            else debit(account, random.randint(1, 6), key=random.choice([None, f"k{random.randrange(400)}"]))
-            for account in random.choices(accounts, k=random.randint(1, 5))
-        ]
-        lane.carry_out(batch)
-        known = dict(lane._memory._known)
-        spends: list[Command] = [debit(account_id, 1) for account_id in known]
-        with writing(db) as session:
-            read = books.load(session, spends, DAY_0)
-        for account_id, (wallet, _) in known.items():
-            remembered = books.page_of(wallet, None, DAY_0)
-            assert same_values(remembered) == same_values(read[account_id])
-            compared += 1
-    assert compared > 200
-    assert_sound(db, *accounts)
-
-
-def same_values(page: Page) -> tuple[Wallet, object, object, object, object]:
-    return page.wallet, page.at, page.order, page.lots, page.stored
-
-
-def test_two_lanes_and_a_flow_on_one_wallet_spend_each_credit_once(db: Database, db_url: str) -> None:
-    """Each guesses and is often wrong; every command is posted once, in one chain."""
-    terms = counting_terms()
-    create_accounts(db, HOT)
-    elsewhere(db, terms, gift(HOT, 100_000))
-    made: list[Outcome | Exception] = []
-
-    def spend(name: str) -> None:
-        lane = LaneBook(db, counting_terms(), lambda: DAY_0)
-        for number in range(60):
-            made.extend(lane.carry_out([debit(HOT, 1, key=f"{name}-{number}-{place}") for place in range(3)]))
-
-    def flow() -> None:
-        for number in range(40):
-            made.extend(elsewhere(db, terms, debit(HOT, 1, key=f"flow-{number}")))
-
-    threads = [threading.Thread(target=work) for work in (lambda: spend("a"), lambda: spend("b"), flow)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert len(made) == 2 * 180 + 40 and all(isinstance(outcome, Posted) for outcome in made)
-    with reading(db) as session:
-        rows = rows_of(session, HOT)
-    assert_sound(db, HOT)
-    assert rows[-1].balance_after == 100_000 - 400 and len(rows) == 401
-    assert first_broken_row([CHAIN_KEY], rows) is None
-
-
 @pytest.fixture
 def apart(db: Database) -> Iterator[GroupCommit]:
     """A lane in a process of its own, beside this one."""
@@ -302,25 +250,21 @@ def test_a_lane_in_a_process_of_its_own_sees_what_this_one_wrote(db: Database, a
         assert rows_of(session, HOT)[-1].balance_after == 996
 
 
-def test_a_lost_connection_is_told_and_the_key_tells_the_rest(
-    postgresql: Database, postgresql_url: str, terms: Terms
+def test_a_spend_that_drains_a_lot_waits_for_a_flow_and_does_not_block_it(
+    db: Database, lane: LaneBook, terms: Terms
 ) -> None:
-    create_accounts(postgresql, HOT)
-    url = make_url(postgresql_url).update_query_dict({"application_name": "to be lost"})
-    opened = open_database(url.render_as_string(hide_password=False))
-    try:
-        lane = LaneBook(opened, terms, lambda: DAY_0)
-        posted(lane, gift(HOT, 100))
-        assert posted(lane, debit(HOT, 1)) == [99] and posted(lane, debit(HOT, 1)) == [98]
-        with postgresql.reader.connect() as connection:
-            ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'to be lost'"
-            assert connection.execute(text(ended)).scalars().all() != []
-        (lost,) = lane.carry_out([debit(HOT, 1, key="lost")])
-        assert isinstance(lost, Unavailable)
-        (again,) = lane.carry_out([debit(HOT, 1, key="lost")])
-        assert isinstance(again, Posted) and again.transactions[0].balance_after == 97
-    finally:
-        opened.close()
+    """Both take the wallet first: neither has what the other one waits for."""
+    drained: list[Outcome | Exception] = []
+    spender = threading.Thread(target=lambda: drained.extend(lane.carry_out([debit(HOT, 1_000)])))
+    began = monotonic()
+    with writing(db) as session:
+        books.lock_wallets(session, [HOT], DAY_0)
+        spender.start()
+        sleep(0.2)
+        (posted_here,) = book.post(session, [debit(HOT, 1_000)], terms, DAY_0)
+    spender.join(20)
+    assert isinstance(posted_here, Posted) and isinstance(drained[0], InsufficientCredits)
+    assert monotonic() - began < 0.9, "a deadlock is found after a second"
 
 
 def test_after_wrong_guesses_it_guesses_more_seldom_until_one_is_right(
@@ -349,22 +293,3 @@ def test_it_remembers_no_more_wallets_than_it_may(
     posted(lane, debit("acc_3", 1))
     assert lane._memory._known.keys() == {"acc_3"}
     assert posted(lane, debit("acc_2", 1)) == [999]
-
-
-def test_another_connection_to_sqlite_knows_nothing(sqlite: Database, terms: Terms) -> None:
-    """One that was opened anew counts from nothing: it may have come just as far as the one before it had."""
-    create_accounts(sqlite, HOT)
-    sqlite.writer.dispose()
-    lane = LaneBook(sqlite, terms, lambda: DAY_0)
-    posted(lane, gift(HOT, 100))
-    posted(lane, debit(HOT, 1))
-    before = lane._memory._state
-    assert before is not None
-    sqlite.writer.dispose()
-    with writing(sqlite) as session:
-        pen = pen_of(session)
-        while pen.driver.total_changes < before[2]:
-            session.connection().execute(update(WALLETS).values(status="suspended"))
-        assert memory._state(pen)[1:] == before[1:], "only the connection differs"
-    (refused,) = lane.carry_out([debit(HOT, 1)])
-    assert isinstance(refused, WalletNotActive)

@@ -1,10 +1,17 @@
 """Statements that travel together: what they see, what they store, and what an error leaves."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
 
+import msgspec
 import pytest
+from msgspec.structs import replace
+from psycopg import OperationalError
 from psycopg.errors import NotNullViolation
+from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq.abc import PGconn
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
@@ -12,6 +19,7 @@ from engine import book
 from engine.lane_book import LaneBook
 from engine.rules.commands import Command, Outcome, Posted, Spend
 from engine.rules.decisions import Terms
+from engine.store import letters
 from engine.store.bulk import ask_rows, insert_rows, select_rows, update_rows
 from engine.store.database import (
     Database,
@@ -165,7 +173,7 @@ def test_the_plans_of_a_letter_go_through_the_index_whatever_the_tables_hold(
             plan = connection.exec_driver_sql(f"EXPLAIN EXECUTE {name}{values}")
             plans.append("\n".join(plan.scalars()))
     opened.close()
-    assert len(plans) > 8 and any("written" in plan for plan in plans)
+    assert len(plans) > 8 and any("CTE held" in plan for plan in plans)
     assert [plan for plan in plans if "Seq Scan" in plan or "Hash" in plan] == []
     assert any("ix_lots_spend_order" in plan and "Sort" not in plan for plan in plans)
     with reading(postgresql) as session:
@@ -173,3 +181,49 @@ def test_the_plans_of_a_letter_go_through_the_index_whatever_the_tables_hold(
             sum(lot.remaining_credits for lot in lots_of(session, "acc_1"))
             == rows_of(session, "acc_1")[-1].balance_after
         )
+
+
+def test_a_letter_as_long_as_may_be_is_sent_and_answered(db: Database) -> None:
+    """More than a socket holds goes there while answers come back."""
+    create_accounts(db, *(f"acc_{number}" for number in range(512)))
+    lane = LaneBook(db, counting_terms(), lambda: DAY_0)
+    lane.carry_out([gift(f"acc_{number}", 100) for number in range(512)])
+    note = msgspec.json.encode({"note": "ä" * 4_000}).decode()
+    for _ in range(3):
+        spends = [replace(debit(f"acc_{number}", 1), metadata=note) for number in range(512)]
+        assert all(isinstance(outcome, Posted) for outcome in lane.carry_out(spends))
+    with reading(db) as session:
+        assert rows_of(session, "acc_7")[-1].metadata == note
+
+
+def test_a_letter_that_breaks_off_gives_back_no_connection_that_is_half_way(
+    postgresql: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_accounts(postgresql, "acc_1")
+
+    def break_off(libpq: Any, parts: Any) -> Iterator[Any]:
+        libpq.enter_pipeline_mode()
+        libpq.send_query_params(b"BEGIN", None)
+        raise RuntimeError("out of something")
+        yield
+
+    with monkeypatch.context() as broken:
+        broken.setattr(letters, "_exchange", break_off)
+        with pytest.raises(RuntimeError), writing_by_letter(postgresql) as pen:
+            select_rows(pen, "accounts", ("account_id",), ("account_id",), [("acc_1",)])
+    for _ in range(3):
+        with writing_by_letter(postgresql) as pen:
+            assert select_rows(pen, "accounts", ("account_id",), ("account_id",), [("acc_1",)]) == [("acc_1",)]
+
+
+@pytest.mark.parametrize("last", [ExecStatus.COMMAND_OK, None], ids=["after an answer", "before any"])
+def test_a_connection_that_ends_without_a_word_is_no_success(last: ExecStatus | None) -> None:
+    """As many results as there were, then nothing more: whether it was committed nobody knows."""
+    given = [SimpleNamespace(status=last)] if last is not None else []
+    libpq = SimpleNamespace(
+        status=ConnStatus.BAD,
+        get_result=lambda: given.pop() if given else None,
+        **{name: lambda *_: 0 for name in ("enter_pipeline_mode", "pipeline_sync", "flush", "is_busy")},
+    )
+    with pytest.raises(OperationalError, match="connection was lost"):
+        list(letters._exchange(cast(PGconn, libpq), []))

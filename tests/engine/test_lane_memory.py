@@ -1,0 +1,156 @@
+"""What a lane remembers is what it would read; another connection, another server or another lane is no exception."""
+
+import threading
+from random import Random
+from time import monotonic
+
+import pytest
+from sqlalchemy import text, update
+from sqlalchemy.engine import make_url
+
+from engine.lane_book import LaneBook
+from engine.rules.commands import Command, Outcome, Posted
+from engine.rules.decisions import Terms
+from engine.rules.errors import Unavailable, WalletNotActive
+from engine.rules.ledger import Page, Wallet, first_broken_row
+from engine.store import books, memory
+from engine.store.database import Database, open_database, reading, writing
+from engine.store.pens import pen_of
+from tests.engine.support import CHAIN_KEY, DAY_0, counting_terms, create_accounts, debit, gift, rows_of, wallets_locked
+from tests.engine.test_lane_book import HOT, WALLETS, assert_sound, elsewhere, posted
+
+
+@pytest.fixture
+def terms() -> Terms:
+    return counting_terms()
+
+
+def test_the_remembered_page_is_the_one_that_would_be_read(db: Database, terms: Terms) -> None:
+    """Whatever mixture of commands came before, on as many wallets as fit in a batch."""
+    accounts = [f"acc_{number}" for number in range(6)]
+    create_accounts(db, *accounts)
+    lane, random, compared = LaneBook(db, terms, lambda: DAY_0), Random(11), 0
+    for _ in range(120):
+        batch: list[Command] = [
+            gift(account, random.randint(1, 60))
+            if random.random() < 0.1
+            else debit(account, random.randint(1, 6), key=random.choice([None, f"k{random.randrange(400)}"]))
+            for account in random.choices(accounts, k=random.randint(1, 5))
+        ]
+        lane.carry_out(batch)
+        known = dict(lane._memory._known)
+        spends: list[Command] = [debit(account_id, 1) for account_id in known]
+        with writing(db) as session:
+            read = books.load(session, spends, DAY_0)
+        for account_id, (wallet, _) in known.items():
+            remembered = books.page_of(wallet, None, DAY_0)
+            assert same_values(remembered) == same_values(read[account_id])
+            compared += 1
+    assert compared > 200
+    assert_sound(db, *accounts)
+
+
+def same_values(page: Page) -> tuple[Wallet, object, object, object, object]:
+    return page.wallet, page.at, page.order, page.lots, page.stored
+
+
+def test_another_connection_to_sqlite_knows_nothing(sqlite: Database, terms: Terms) -> None:
+    """One that was opened anew counts from nothing: it may have come just as far as the one before it had."""
+    create_accounts(sqlite, HOT)
+    sqlite.writer.dispose()
+    lane = LaneBook(sqlite, terms, lambda: DAY_0)
+    posted(lane, gift(HOT, 100))
+    posted(lane, debit(HOT, 1))
+    before = lane._memory._state
+    assert before is not None
+    sqlite.writer.dispose()
+    with writing(sqlite) as session:
+        pen = pen_of(session)
+        while pen.driver.total_changes < before[2]:
+            session.connection().execute(update(WALLETS).values(status="suspended"))
+        assert memory._state(pen)[1:] == before[1:], "only the connection differs"
+    (refused,) = lane.carry_out([debit(HOT, 1)])
+    assert isinstance(refused, WalletNotActive)
+
+
+def test_a_server_that_was_set_back_is_not_taken_for_the_one_it_was(postgresql: Database, terms: Terms) -> None:
+    """Its transactions may be numbered again: what was remembered of another connection is forgotten."""
+    create_accounts(postgresql, HOT)
+    lane = LaneBook(postgresql, terms, lambda: DAY_0)
+    posted(lane, gift(HOT, 100))
+    posted(lane, debit(HOT, 1))
+    wallet, mark = lane._memory._known[HOT]
+    with writing(postgresql) as session:
+        session.connection().execute(update(WALLETS).values(status="suspended"))
+        written_by = session.connection().execute(text("SELECT xmin::text FROM wallets")).scalar_one()
+    assert written_by != mark
+    lane._memory._known[HOT] = wallet, written_by  # as if the same number had been given twice
+    postgresql.letters.dispose()
+    (refused,) = lane.carry_out([debit(HOT, 1)])
+    assert isinstance(refused, WalletNotActive)
+
+
+def test_a_lost_connection_is_told_and_the_key_tells_the_rest(
+    postgresql: Database, postgresql_url: str, terms: Terms
+) -> None:
+    create_accounts(postgresql, HOT)
+    url = make_url(postgresql_url).update_query_dict({"application_name": "to be lost"})
+    opened = open_database(url.render_as_string(hide_password=False))
+    try:
+        lane = LaneBook(opened, terms, lambda: DAY_0)
+        posted(lane, gift(HOT, 100))
+        assert posted(lane, debit(HOT, 1)) == [99] and posted(lane, debit(HOT, 1)) == [98]
+        with postgresql.reader.connect() as connection:
+            ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'to be lost'"
+            assert connection.execute(text(ended)).scalars().all() != []
+        (lost,) = lane.carry_out([debit(HOT, 1, key="lost")])
+        assert isinstance(lost, Unavailable)
+        (again,) = lane.carry_out([debit(HOT, 1, key="lost")])
+        assert isinstance(again, Posted) and again.transactions[0].balance_after == 97
+    finally:
+        opened.close()
+
+
+def test_who_has_waited_as_long_as_anybody_waits_no_longer(db_url: str, kind: str, terms: Terms) -> None:
+    opened = open_database(db_url, deadline_seconds=1.0)
+    try:
+        create_accounts(opened, HOT)
+        lane = LaneBook(opened, terms, lambda: DAY_0)
+        posted(lane, gift(HOT, 100))
+        posted(lane, debit(HOT, 1))
+        began = monotonic()
+        with wallets_locked(kind, db_url):
+            (busy,) = lane.carry_out([debit(HOT, 1)])
+        assert isinstance(busy, Unavailable)
+        assert monotonic() - began < 1.9, "one deadline, not one for each way"
+    finally:
+        opened.close()
+
+
+def test_two_lanes_and_a_flow_on_one_wallet_spend_each_credit_once(db: Database, db_url: str) -> None:
+    """Each guesses and is often wrong; every command is posted once, in one chain."""
+    terms = counting_terms()
+    create_accounts(db, HOT)
+    elsewhere(db, terms, gift(HOT, 100_000))
+    made: list[Outcome | Exception] = []
+
+    def spend(name: str) -> None:
+        lane = LaneBook(db, counting_terms(), lambda: DAY_0)
+        for number in range(60):
+            made.extend(lane.carry_out([debit(HOT, 1, key=f"{name}-{number}-{place}") for place in range(3)]))
+
+    def flow() -> None:
+        for number in range(40):
+            made.extend(elsewhere(db, terms, debit(HOT, 1, key=f"flow-{number}")))
+
+    threads = [threading.Thread(target=work) for work in (lambda: spend("a"), lambda: spend("b"), flow)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(made) == 2 * 180 + 40 and all(isinstance(outcome, Posted) for outcome in made)
+    with reading(db) as session:
+        rows = rows_of(session, HOT)
+    assert_sound(db, HOT)
+    assert rows[-1].balance_after == 100_000 - 400 and len(rows) == 401
+    assert first_broken_row([CHAIN_KEY], rows) is None

@@ -103,8 +103,8 @@ def lock_marked(pen: Pen, table: str, key: str, marks: Mapping[str, str]) -> Non
     """PostgreSQL: lock rows in the order in which `ask_rows` does. `marks` has, by key, the transaction that wrote each
     of them last: if another one has, whatever is sent with this fails.
     """
-    keys, named = zip(*marks.items(), strict=True)
-    pen.run(statements.lock_marked(table, key), [_array("text", keys), _array("xid", named), str(len(keys))])
+    told = msgspec.json.encode(marks).decode()
+    pen.run(statements.lock_marked(table, key), [_array("text", list(marks)), told, str(len(marks))])
 
 
 def select_rows(
@@ -293,7 +293,6 @@ _WRITERS: dict[Kind, Callable[[Any], str]] = {
     "date": _quoted_time,
     "bytea": _quoted_bytes,
     "text": _quoted,
-    "xid": str,
 }
 
 

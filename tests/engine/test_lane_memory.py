@@ -2,16 +2,17 @@
 
 import threading
 from random import Random
-from time import monotonic
+from time import monotonic, sleep
 
 import pytest
 from sqlalchemy import text, update
 from sqlalchemy.engine import make_url
 
+from engine.book import post
 from engine.lane_book import LaneBook
 from engine.rules.commands import Command, Outcome, Posted
 from engine.rules.decisions import Terms
-from engine.rules.errors import Unavailable, WalletNotActive
+from engine.rules.errors import InsufficientCredits, Unavailable, WalletNotActive
 from engine.rules.ledger import Page, Wallet, first_broken_row
 from engine.store import books, memory
 from engine.store.database import Database, open_database, reading, writing
@@ -125,6 +126,25 @@ def test_who_has_waited_as_long_as_anybody_waits_no_longer(db_url: str, kind: st
         assert monotonic() - began < 1.9, "one deadline, not one for each way"
     finally:
         opened.close()
+
+
+def test_who_waits_for_somebody_that_writes_the_wallet_sees_what_was_written(db: Database, terms: Terms) -> None:
+    """The wallet is as it was remembered when the wait begins, and is not when it ends."""
+    create_accounts(db, HOT)
+    lane = LaneBook(db, terms, lambda: DAY_0)
+    posted(lane, gift(HOT, 100))
+    posted(lane, debit(HOT, 1))
+    answers: list[Outcome | Exception] = []
+    waiting = threading.Thread(target=lambda: answers.extend(lane.carry_out([debit(HOT, 20)])))
+    with writing(db) as session:
+        post(session, [debit(HOT, 90)], terms, DAY_0)
+        waiting.start()
+        sleep(0.3)
+        assert answers == []
+    waiting.join(30)
+    (refused,) = answers
+    assert isinstance(refused, InsufficientCredits) and refused.facts["availableCredits"] == "9"
+    assert_sound(db, HOT)
 
 
 def test_two_lanes_and_a_flow_on_one_wallet_spend_each_credit_once(db: Database, db_url: str) -> None:

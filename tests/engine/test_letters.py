@@ -173,6 +173,7 @@ def test_the_plans_of_a_letter_go_through_the_index_whatever_the_tables_hold(
     opened.close()
     assert len(plans) > 8 and any("CTE held" in plan for plan in plans)
     assert [plan for plan in plans if "Seq Scan" in plan or "Hash" in plan] == []
+    assert [plan for plan in plans if plan.count("Index Scan") != plan.count("Index Cond")] == []
     assert any("ix_lots_spend_order" in plan and "Sort" not in plan for plan in plans)
     with reading(postgresql) as session:
         assert (

@@ -20,10 +20,11 @@ def post(session: AnySession, commands: Sequence[Command], terms: Terms, now: da
 
 
 def post_pages(
-    session: AnySession, commands: Sequence[Command], terms: Terms, now: datetime
+    session: AnySession, commands: Sequence[Command], terms: Terms, now: datetime, decided: Collection[Page] = ()
 ) -> tuple[Collection[Page], list[Outcome]]:
-    """`post`, and the pages that it was decided on, as they were saved."""
-    pages = books.load(session, commands, now)
+    """`post`, and the pages that it was decided on, as they were saved; with them go the pages `decided` before."""
+    pages = books.load(session, commands, now) if commands else {}
     outcomes = decide_all(pages, commands, terms)
-    books.save(session, pages.values())
-    return pages.values(), outcomes
+    changed = [*pages.values(), *decided]
+    books.save(session, changed)
+    return changed, outcomes

@@ -1,8 +1,8 @@
 """The book as a lane of group commit keeps it: it remembers the wallets that it wrote.
 
-A batch of plain spends on wallets that it remembers (`engine/store/memory.py`) is decided before its transaction
-begins, which then only writes. Where a guess was wrong nothing was stored, and the commands are carried out again by
-`book.post`, which locks and reads.
+Plain spends on wallets that it remembers (`engine/store/memory.py`) are decided before their transaction begins, which
+reads only what the batch's other commands need. Where a guess was wrong nothing was stored, and all are carried out
+again as `book.post` does, which locks and reads.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,6 @@ from engine.clock import monotonic
 from engine.rules.commands import Command, Outcome, Posted
 from engine.rules.decisions import Terms, decide_all
 from engine.rules.errors import Unavailable
-from engine.store import books
 from engine.store.database import Database, as_unavailable, busy, transact_by_letter, writing_by_letter
 from engine.store.memory import Memory, Written, WrongGuess
 from engine.store.pens import Pen
@@ -39,31 +38,30 @@ class LaneBook:
         """
         ends = monotonic() + self._db.deadline_seconds
         try:
-            posted = self._from_memory(commands)
+            outcomes = self._from_memory(commands)
         except Exception as error:  # nothing was stored: where a command is to blame, reading finds out which
             self._memory.was_wrong()
             unavailable = as_unavailable(error) or (busy() if monotonic() > ends else None)
             return self._posted(commands) if unavailable is None else [unavailable] * len(commands)
-        if posted is None:
-            return self._posted(commands)
-        outcomes, written = posted
-        self._memory.remember(written)
-        self._memory.was_right()
-        return list(outcomes)
+        return self._posted(commands) if outcomes is None else outcomes
 
-    def _from_memory(self, commands: Sequence[Command]) -> tuple[list[Outcome], Written] | None:
-        """What comes of what is remembered; `None` if that is not all they need."""
-        guess = self._memory.guess(commands, self._now())
+    def _from_memory(self, commands: Sequence[Command]) -> list[Answer] | None:
+        """Carry out what can be with what is remembered, and the others with it; `None` if that is nothing."""
+        now = self._now()
+        guess = self._memory.guess(commands, now)
         if guess is None:
             return None
-        outcomes = decide_all(guess.pages, commands, self._terms)
-        if not all(isinstance(outcome, Posted) for outcome in outcomes):
+        guessed = decide_all(guess.pages, guess.commands, self._terms)
+        if not all(isinstance(outcome, Posted) for outcome in guessed):
             raise WrongGuess
         with writing_by_letter(self._db) as pen:
             self._memory.check(pen, guess)
-            books.save(pen, guess.pages.values())
-            written = self._memory.note(pen, guess.pages.values())
-        return outcomes, written
+            pages, read = book.post_pages(pen, guess.others, self._terms, now, guess.pages.values())
+            written = self._memory.note(pen, pages)
+        self._memory.remember(written)
+        self._memory.was_right()
+        sure, rest = iter(guessed), iter(read)
+        return [next(sure if command.account_id in guess.pages else rest) for command in commands]
 
     def _posted(self, commands: Sequence[Command]) -> list[Answer]:
         try:

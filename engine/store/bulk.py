@@ -6,7 +6,7 @@ there. `ask_…` says what is wanted and `Rows` waits for the answer: where stat
 (`engine/store/letters.py`), several then share a round trip.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, timezone
 from functools import cache, lru_cache, partial
 from typing import Any
@@ -99,12 +99,12 @@ def add_rows(
             pen.run(on_postgresql(table, keys, sums, latest), _arrays(kinds, found))
 
 
-def lock_marked(pen: Pen, table: str, key: str, marks: Mapping[str, str]) -> None:
+def lock_marked(pen: Pen, table: str, key: str, marks: Mapping[str, str], others: Collection[str]) -> None:
     """PostgreSQL: lock rows in the order in which `ask_rows` does. `marks` has, by key, the transaction that wrote each
-    of them last: if another one has, whatever is sent with this fails.
+    of them last: if another one has, whatever is sent with this fails. Of the `others` nothing is asked.
     """
     told = msgspec.json.encode(marks).decode()
-    pen.run(statements.lock_marked(table, key), [_array("text", list(marks)), told, str(len(marks))])
+    pen.run(statements.lock_marked(table, key), [told, _array("text", [*marks, *others]), str(len(marks))])
 
 
 def select_rows(

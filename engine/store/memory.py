@@ -11,6 +11,7 @@ guess as well: the ledger's unique keys refuse one that is not.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeGuard
 
 from engine.rules.commands import Command, Spend
 from engine.rules.ledger import Page, Wallet
@@ -32,10 +33,15 @@ class WrongGuess(Exception):
 
 @dataclass(slots=True)
 class Guess:
-    """Pages as they should be, and the marks of the transactions that should have written their wallets last."""
+    """Pages as they should be, and the marks of the transactions that should have written their wallets last.
+
+    `commands` are the batch's on those wallets, `others` those that must be read for.
+    """
 
     pages: dict[str, Page] = field(default_factory=dict)
     marks: dict[str, str] = field(default_factory=dict)
+    commands: Sequence[Command] = ()
+    others: Sequence[Command] = ()
 
 
 @dataclass(slots=True)
@@ -57,7 +63,7 @@ class Memory:
         self._skips = 0
 
     def guess(self, commands: Sequence[Command], now: datetime) -> Guess | None:
-        """The pages that `books.load` would give; `None` if not every wallet is known.
+        """The pages that `books.load` would give, of the wallets that are known; `None` if there are none.
 
         Only for plain spends that the lots which their wallets carry can pay: all that those need is in the wallet.
         What is handed out is forgotten until it is written.
@@ -66,20 +72,28 @@ class Memory:
             self._skips -= 1
             return None
         demand: dict[str, int] = {}
+        unknown: set[str] = set()
         for command in commands:
-            if not isinstance(command, Spend) or command.dry_run or command.api_key_id is not None:
-                return None
-            if command.credits < 1 or command.account_id not in self._known:
-                return None
-            demand[command.account_id] = demand.get(command.account_id, 0) + command.credits
+            if _is_plain(command) and command.account_id in self._known:
+                demand[command.account_id] = demand.get(command.account_id, 0) + command.credits
+            else:
+                unknown.add(command.account_id)
         guess = Guess()
-        for account_id, credits in demand.items():
-            wallet, guess.marks[account_id] = self._known[account_id]
-            guess.pages[account_id] = page = books.page_of(wallet, None, now)
-            if not books.has_enough(page, credits):
-                return None
-        for account_id in demand:
+        for account_id in demand.keys() - unknown if unknown else demand:
+            wallet, mark = self._known[account_id]
+            page = books.page_of(wallet, None, now)
+            if books.has_enough(page, demand[account_id]):
+                guess.pages[account_id] = page
+                guess.marks[account_id] = mark
+        if not guess.pages:
+            return None
+        for account_id in guess.pages:
             del self._known[account_id]
+        if len(guess.pages) == len(demand) and not unknown:
+            guess.commands = commands
+        else:
+            guess.commands = [command for command in commands if command.account_id in guess.pages]
+            guess.others = [command for command in commands if command.account_id not in guess.pages]
         return guess
 
     def check(self, pen: Pen, guess: Guess) -> None:
@@ -90,7 +104,8 @@ class Memory:
         if self.forget_outdated(pen):
             raise WrongGuess
         if not pen.is_sqlite:
-            lock_marked(pen, "wallets", "account_id", guess.marks)
+            others = {command.account_id for command in guess.others}
+            lock_marked(pen, "wallets", "account_id", guess.marks, others)
 
     def forget_outdated(self, pen: Pen) -> bool:
         """Forget what is no longer true, as far as it can be told without a look at the wallets; whether it was."""
@@ -121,6 +136,10 @@ class Memory:
     def was_wrong(self) -> None:
         """Guess more seldom: where others write the same wallets all the time, it costs more than reading."""
         self._pause = self._skips = min(PAUSE_MAX, 2 * self._pause + 1)
+
+
+def _is_plain(command: Command) -> TypeGuard[Spend]:
+    return isinstance(command, Spend) and not command.dry_run and command.api_key_id is None and command.credits > 0
 
 
 def _state(pen: Pen) -> _State:

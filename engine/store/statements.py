@@ -123,14 +123,19 @@ def update_on_postgresql(table: str, keys: Names, columns: Names) -> str:
 def lock_marked(table: str, key: str) -> str:
     """Lock the rows of so many keys, in the order of `select_on_postgresql`; PostgreSQL only.
 
-    Marks, a JSON object by key, name the transactions that wrote them last. Where another one has, the division by
-    zero fails everything that was sent with it. An order of what a join gives would cost a look at every row there is.
+    Marks, a JSON object by key, name the transactions that wrote some of them last. Where another one has, the division
+    by zero fails everything that was sent with it. An order of what a join gives would cost a look at every row there
+    is.
     """
+    mark = f"(SELECT marks FROM told) ->> t.{key}"  # noqa: S608
     held = (
-        f"SELECT 1 FROM {table} t WHERE t.{key} = ANY(%s::text[]) "  # noqa: S608
-        f"AND t.xmin::text = (SELECT %s::jsonb) ->> t.{key} ORDER BY t.{key} FOR UPDATE OF t"
+        f"SELECT {mark} AS mark FROM {table} t WHERE t.{key} = ANY(%s::text[]) "  # noqa: S608
+        f"AND COALESCE(t.xmin::text = {mark}, TRUE) ORDER BY t.{key} FOR UPDATE OF t"
     )
-    return f"WITH held AS ({held}) SELECT 1 / (count(*) = %s::bigint)::integer FROM held"  # noqa: S608
+    return (
+        f"WITH told AS MATERIALIZED (SELECT %s::jsonb AS marks), held AS ({held}) "  # noqa: S608
+        f"SELECT 1 / (count(mark) = %s::bigint)::integer FROM held"
+    )
 
 
 def _added(table: str, sums: Names, latest: str) -> str:

@@ -220,6 +220,45 @@ def test_what_a_wallet_alone_cannot_decide_is_read(lane: LaneBook, db: Database,
         assert [lot.remaining_credits for lot in lots_of(session, HOT)] == [0, 2]
 
 
+def test_a_batch_reads_only_for_what_it_does_not_know(lane: LaneBook, db: Database, reads: list[int]) -> None:
+    batch = [debit(HOT, 1), gift("acc_3", 10), debit("acc_2", 2), debit("acc_3", 4), debit(HOT, 3)]
+    assert posted(lane, *batch) == [999, 10, 998, 6, 996]
+    assert posted(lane, debit("acc_2", 1), debit(HOT, 1), gift(HOT, 5), debit(HOT, 2)) == [997, 995, 1_000, 998]
+    assert reads == [2, 3], "a wallet is known for all of the batch or for nothing of it"
+    for left in ([997, 996, 5], [996, 995, 4]):
+        assert posted(lane, *(debit(account_id, 1) for account_id in (HOT, "acc_2", "acc_3"))) == left
+    assert reads == [2, 3, 1], "the first lot of a wallet that had none is not known yet"
+    assert_sound(db, HOT, "acc_2", "acc_3")
+
+
+def test_a_batch_that_guessed_in_part_and_wrong_is_carried_out_once(
+    lane: LaneBook, db: Database, terms: Terms, reads: list[int]
+) -> None:
+    elsewhere(db, terms, debit(HOT, 600))
+    reads.clear()
+    refused, granted, spent = lane.carry_out([debit(HOT, 500), gift("acc_3", 10), debit("acc_2", 1)])
+    assert isinstance(refused, InsufficientCredits) and isinstance(granted, Posted) and isinstance(spent, Posted)
+    assert reads[-1] == 3 and lane._memory._pause == 1
+    assert posted(lane, gift("acc_3", 1), debit("acc_2", 1), debit(HOT, 1)) == [11, 998, 399]
+    assert_sound(db, HOT, "acc_2", "acc_3")
+
+
+def test_what_is_known_and_what_is_not_are_locked_in_one_order(db: Database, lane: LaneBook) -> None:
+    """A flow has the first wallet and wants the second: a lane that knows only the second waits for the first."""
+    made: list[Outcome | Exception] = []
+    batch = threading.Thread(target=lambda: made.extend(lane.carry_out([debit(HOT, 1), gift("acc_2", 1)])))
+    began = monotonic()
+    with writing(db) as session:
+        books.lock_wallets(session, ["acc_2"], DAY_0)
+        batch.start()
+        sleep(0.2)
+        books.lock_wallets(session, [HOT], DAY_0)
+    batch.join(20)
+    assert HOT > "acc_2" and all(isinstance(outcome, Posted) for outcome in made)
+    assert monotonic() - began < 0.9, "a deadlock is found after a second"
+    assert lane._memory._pause == 0, "the guess was right"
+
+
 def test_a_lot_that_ends_is_not_spent(db: Database, terms: Terms) -> None:
     create_accounts(db, HOT)
     now = [DAY_0]

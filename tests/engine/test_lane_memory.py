@@ -1,6 +1,7 @@
 """What a lane remembers is what it would read; another connection, another server or another lane is no exception."""
 
 import threading
+from collections import Counter
 from random import Random
 from time import monotonic, sleep
 
@@ -12,8 +13,8 @@ from engine.book import post
 from engine.lane_book import LaneBook
 from engine.rules.commands import Command, Outcome, Posted
 from engine.rules.decisions import Terms
-from engine.rules.errors import InsufficientCredits, Unavailable, WalletNotActive
-from engine.rules.ledger import Page, Wallet, first_broken_row
+from engine.rules.errors import InsufficientCredits, Refusal, Unavailable, WalletNotActive
+from engine.rules.ledger import Page, Transaction, Wallet, first_broken_row
 from engine.store import books, memory
 from engine.store.database import Database, open_database, reading, writing
 from engine.store.pens import pen_of
@@ -49,6 +50,53 @@ def test_the_remembered_page_is_the_one_that_would_be_read(db: Database, terms: 
             compared += 1
     assert compared > 200
     assert_sound(db, *accounts)
+
+
+def test_a_lane_that_remembers_does_what_one_that_reads_does(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same batches on wallets of the same history, with others writing in between: in part known, or wrongly."""
+    monkeypatch.setattr(memory, "PAUSE_MAX", 1)
+    sides, terms = ("guess", "read"), counting_terms()
+    create_accounts(db, *(f"{side}_{n}" for side in sides for n in range(4)))
+    lanes = {side: LaneBook(db, terms, lambda: DAY_0) for side in sides}
+    lanes["read"]._memory._skips = 10**9
+    random, guesses = Random(3), Counter[str]()
+    for _ in range(150):
+        plan = [
+            (random.randrange(4), random.choice("ssssg"), random.randint(1, 9), random.randrange(300)) for _ in "12345"
+        ]
+        disturbed = random.choice([None, None, None, 0, 1, 2, 3])
+        answers = []
+        for side, lane in lanes.items():
+            batch: list[Command] = [
+                gift(f"{side}_{n}", 4 * credits)
+                if kind == "g"
+                else debit(f"{side}_{n}", credits, key=None if key % 2 else f"k{key}")
+                for n, kind, credits, key in plan
+            ]
+            known = lane._memory._known
+            guesses["in part"] += bool(known) and not all(command.account_id in known for command in batch)
+            if disturbed is not None:
+                elsewhere(db, terms, gift(f"{side}_{disturbed}", 1))
+            answers.append([said(answer) for answer in lane.carry_out(batch)])
+            guesses["wrong"] += lane._memory._pause > 0
+        assert answers[0] == answers[1]
+    assert guesses["in part"] > 20 and guesses["wrong"] > 20 and lanes["read"]._memory._skips > 0
+    assert_sound(db, *(f"{side}_{n}" for side in sides for n in range(4)))
+    with reading(db) as session:
+        for n in range(4):
+            guessed, read = ([told(row) for row in rows_of(session, f"{side}_{n}")] for side in sides)
+            assert guessed == read and len(read) > 50
+
+
+def said(answer: Outcome | Exception) -> object:
+    if isinstance(answer, Posted):
+        return answer.replayed, [told(row) for row in answer.transactions]
+    assert isinstance(answer, Refusal)
+    return answer.code, answer.facts
+
+
+def told(row: Transaction) -> tuple[object, ...]:
+    return row.seq, row.type, row.amount_credits, row.balance_after, row.idempotency_key
 
 
 def same_values(page: Page) -> tuple[Wallet, object, object, object, object]:

@@ -23,8 +23,18 @@ types: .venv/.dev
 contracts: .venv/.dev
 	$(BIN)/lint-imports
 
+# These start servers, browsers and kills, and some watch the clock: one after the other. The others share two processes,
+# each with a PostgreSQL of its own; a database that was named is one process's.
+ALONE := tests/browser tests/docs tests/e2e tests/engine tests/simulation
+PROCESSES ?= $(if $(PURSER_TEST_DATABASE_URL),0,2)
+
 unit: .venv/.dev
+ifdef ARGS
 	$(BIN)/pytest $(ARGS)
+else
+	$(BIN)/pytest $(ALONE)
+	$(BIN)/pytest --numprocesses $(PROCESSES) --dist loadfile $(ALONE:%=--ignore=%)
+endif
 
 # Takes new phrases of documents and mails into every language's catalogue, untranslated; what is gone is dropped.
 locales: receipts/locales.receipts api/mails/locales.mails

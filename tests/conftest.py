@@ -42,6 +42,7 @@ def postgresql_server() -> Iterator[str]:
     """The URL of a PostgreSQL that this run may fill: `PURSER_TEST_DATABASE_URL`, or a server of its own."""
     named = os.environ.get("PURSER_TEST_DATABASE_URL")
     if named is not None:
+        assert "PYTEST_XDIST_WORKER" not in os.environ, "PURSER_TEST_DATABASE_URL names one database: --numprocesses 0"
         yield named
         return
     with warnings.catch_warnings():

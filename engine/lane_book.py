@@ -38,14 +38,19 @@ class LaneBook:
         """
         ends = monotonic() + self._db.deadline_seconds
         try:
-            outcomes = self._from_memory(commands)
+            posted = self._from_memory(commands)
         except Exception as error:  # nothing was stored: where a command is to blame, reading finds out which
             self._memory.was_wrong()
             unavailable = as_unavailable(error) or (busy() if monotonic() > ends else None)
             return self._posted(commands) if unavailable is None else [unavailable] * len(commands)
-        return self._posted(commands) if outcomes is None else outcomes
+        if posted is None:
+            return self._posted(commands)
+        outcomes, written = posted
+        self._memory.remember(written)
+        self._memory.was_right()
+        return outcomes
 
-    def _from_memory(self, commands: Sequence[Command]) -> list[Answer] | None:
+    def _from_memory(self, commands: Sequence[Command]) -> tuple[list[Answer], Written] | None:
         """Carry out what can be with what is remembered, and the others with it; `None` if that is nothing."""
         now = self._now()
         guess = self._memory.guess(commands, now)
@@ -58,10 +63,9 @@ class LaneBook:
             self._memory.check(pen, guess)
             pages, read = book.post_pages(pen, guess.others, self._terms, now, guess.pages.values())
             written = self._memory.note(pen, pages)
-        self._memory.remember(written)
-        self._memory.was_right()
-        sure, rest = iter(guessed), iter(read)
-        return [next(sure if command.account_id in guess.pages else rest) for command in commands]
+            sure, rest = iter(guessed), iter(read)
+            answers: list[Answer] = [next(sure if c.account_id in guess.pages else rest) for c in commands]
+        return answers, written
 
     def _posted(self, commands: Sequence[Command]) -> list[Answer]:
         try:

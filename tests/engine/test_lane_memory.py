@@ -195,6 +195,24 @@ def test_who_waits_for_somebody_that_writes_the_wallet_sees_what_was_written(db:
     assert_sound(db, HOT)
 
 
+def test_what_breaks_after_the_commit_spends_nothing_again(
+    db: Database, terms: Terms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_accounts(db, HOT)
+    lane = LaneBook(db, terms, lambda: DAY_0)
+    posted(lane, gift(HOT, 100))
+    posted(lane, debit(HOT, 1))
+
+    def break_off(*_: object) -> None:
+        raise RuntimeError("out of something")
+
+    monkeypatch.setattr(memory.Memory, "remember", break_off)
+    with pytest.raises(RuntimeError):
+        lane.carry_out([debit(HOT, 20)])
+    with reading(db) as session:
+        assert [row.balance_after for row in rows_of(session, HOT)] == [100, 99, 79]
+
+
 def test_two_lanes_and_a_flow_on_one_wallet_spend_each_credit_once(db: Database, db_url: str) -> None:
     """Each guesses and is often wrong; every command is posted once, in one chain."""
     terms = counting_terms()

@@ -22,12 +22,14 @@ async def get_healthz(call: Call[None]) -> Answer:
 
 
 def get_readyz(call: Call[None]) -> Answer:
-    """The database answers and has our tables."""
+    """The database answers and has our tables, and the book is open."""
     try:
         with reading(call.runtime.db) as session:
             session.exec(select(WalletRow.account_id).limit(1)).all()
     except SQLAlchemyError as error:
         raise Unavailable("The database does not answer.") from error
+    if call.runtime.group.is_failing:
+        raise Unavailable("The book's process does not start; the log says why.")
     return Answer(HealthAnswer(status="ready"))
 
 

@@ -62,6 +62,9 @@ class Meters:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self.lane_ends = Counter(
+            "purser_lane_ends", "Times that a process of the book ended or could not be started", registry=registry
+        )
         self.failures = Counter(
             "purser_provider_failures",
             "Calls of providers that failed",
@@ -72,12 +75,16 @@ class Meters:
     def batch(
         self, commands: Sequence[Command], answers: Sequence[Outcome | Exception], seconds: float, queued: int
     ) -> None:
-        """One commit of group commit (`engine.meter.Meter`)."""
+        """One commit of group commit (`engine.meter.Meter`, as the next)."""
         for (operation, outcome), count in counted(commands, answers).items():
             self.commands.labels(operation, outcome).inc(count)
         self.batches.observe(len(commands))
         self.commits.observe(seconds)
         self.queued.set(queued)
+
+    def lane_ended(self) -> None:
+        """A lane of group commit is away."""
+        self.lane_ends.inc()
 
 
 def metered(app: ASGIApp, meters: Meters) -> ASGIApp:

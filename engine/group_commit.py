@@ -37,6 +37,10 @@ class Lane(Protocol):
 
     meter: Meter | None
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether it could not be started several times on end."""
+
     def put(self, items: Sequence[Item]) -> None:
         """Take commands from any thread. If it can't, their waiters hear `Unavailable`, or it raises that."""
 
@@ -128,6 +132,11 @@ class GroupCommit:
         for lane in self._lanes:
             lane.meter = meter
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether some commands find nobody to carry them out, and not just for a moment."""
+        return any(lane.is_failing for lane in self._lanes)
+
     def heard_by(self, listener: Listener | None) -> None:
         """Have a loop take the answers of lanes that are processes, until that is taken back."""
         for lane in self._lanes:
@@ -176,6 +185,8 @@ def tune_interpreter() -> None:
 
 class _ThreadLane:
     """One queue, one thread, one batch in flight."""
+
+    is_failing = False
 
     def __init__(self, db: Database, terms: Terms, now: Callable[[], datetime], number: int) -> None:
         self._book = LaneBook(db, terms, now)

@@ -3,7 +3,7 @@
 A process that answers requests has one interpreter lock, and a lane beside its event loop takes turns with it. So a
 server starts a process for each lane and talks to it over a pair of sockets (`lane_wire.py`). The lane ends when its
 server is gone. If it dies itself, the callers that wait hear `Unavailable` (the same key tells what became of their
-commands), and it is started again.
+commands), and it is started again. One that hangs is ended.
 """
 
 import os
@@ -46,6 +46,10 @@ from engine.waiting import Listener
 
 RESTART_SECONDS = 0.5
 """The pause before a lane that died is started again, so that one that can't start does not keep a core busy."""
+SILENT_MAX = 4
+"""So many deadlines in a row somebody may wait without any answer: a batch that finds no database takes two at most."""
+FAILURES_MAX = 3
+"""A lane that ended so often without a word in between is not likely to start the next time."""
 WAITING_MAX = 32 * BATCH_SIZE_MAX
 """So many may wait for a lane: while it is stuck, more would only be carried out when nobody waits for them."""
 
@@ -76,6 +80,7 @@ class ProcessLane:
         self._listener: Listener | None = None
         self._is_my_turn = threading.Event()
         self._is_my_turn.set()
+        self._failures = 0
         self.meter: Meter | None = None
         self._open(*self._start())
         self._reader = threading.Thread(target=self._run, name=f"lane-{number}", daemon=True)
@@ -84,6 +89,10 @@ class ProcessLane:
     @property
     def process_id(self) -> int:
         return int(self._process.pid)
+
+    @property
+    def is_failing(self) -> bool:
+        return self._failures >= FAILURES_MAX
 
     def put(self, items: Sequence[Item]) -> None:
         """Send commands; those whose callers have given up already are not sent.
@@ -156,6 +165,7 @@ class ProcessLane:
 
     def _open(self, process: "subprocess.Popen[bytes]", ours: socket.socket) -> None:
         self._process, self._socket, self._frames = process, ours, Frames(ours)
+        self._silent, self._has_spoken = 0, False
         self._line: Line | None = Line(ours)
         terms = self._terms
         order = Order(self._db.url, self._db.deadline_seconds, terms.chain_key, terms.descriptions, terms.holds)
@@ -171,17 +181,30 @@ class ProcessLane:
 
     def _run(self) -> None:
         """Hear the lane until it is closed, and start it again whenever it ends before."""
+        patience = self._db.deadline_seconds
         while True:
             readable = select.poll()
             readable.register(self._socket, select.POLLIN)
             is_there = True
             while is_there:
-                readable.poll()
-                self._is_my_turn.wait()
-                is_there = self._hear()
+                if readable.poll(patience * 1_000) and self._is_my_turn.wait(patience):
+                    is_there = self._hear()
+                else:
+                    self._end_if_silent()
             self._bury()
             if not self._revive():
                 return
+
+    def _end_if_silent(self) -> None:
+        """Called once a deadline, or later: end a lane that hangs.
+
+        Time in which this server itself was stopped is not counted, nor what a lane needs to open the database.
+        """
+        self._silent = self._silent + 1 if self._waiting and self._has_spoken else 0
+        if self._silent > SILENT_MAX:
+            self._silent = 0
+            _note("a lane hangs", pid=self._process.pid, commands_waiting=len(self._waiting))
+            self._process.kill()
 
     def _revive(self) -> bool:
         """Start the lane again; `False` once it is closed."""
@@ -191,6 +214,7 @@ class ProcessLane:
                 started = self._start()
             except OSError:
                 _note("a lane could not be started", exc_info=True)
+                self._has_ended()
                 continue
             with self._door:
                 self._open(*started)
@@ -221,10 +245,13 @@ class ProcessLane:
             return False
 
     def _answer(self, answered: Answered) -> None:
+        """Give each its answer; nobody's is a lane's first word."""
+        self._silent = self._failures = 0
+        self._has_spoken = True
         answers = [told.answer() for told in answered.told]  # before anybody is forgotten: it may be no answer
         items = [self._waiting.pop(told.number) for told in answered.told]
         tell(items, answers)
-        if self.meter is not None:
+        if items and self.meter is not None:
             self.meter.batch([command for command, _ in items], answers, answered.seconds, len(self._waiting))
 
     def _bury(self) -> None:
@@ -240,7 +267,13 @@ class ProcessLane:
         gone = Unavailable("The book's process ended; the same key tells what became of this request.")
         tell(lost, [gone] * len(lost))
         if not is_closed:
+            self._has_ended()
             _note("a lane ended", pid=self._process.pid, exit_code=exit_code, commands_lost=len(lost))
+
+    def _has_ended(self) -> None:
+        self._failures += 1
+        if self.meter is not None:
+            self.meter.lane_ended()
 
 
 def _note(event: str, **facts: object) -> None:
@@ -268,6 +301,7 @@ def _serve(line: socket.socket, frames: Frames, order: Order) -> NoReturn:
     db = open_beside(order.url, order.deadline_seconds)
     book = LaneBook(db, terms, clock.now)
     tune_interpreter()
+    line.sendall(answered_frame(0, [], []))
     try:
         while True:
             batch = _taken(frames)

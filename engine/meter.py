@@ -9,11 +9,15 @@ from engine.rules.errors import Refusal
 
 
 class Meter(Protocol):
-    """Somebody who counts. Called by the lanes of group commit, once its callers have heard of a batch."""
+    """Somebody who counts. Called by the lanes of group commit."""
 
     def batch(
         self, commands: Sequence[Command], answers: Sequence[Outcome | Exception], seconds: float, queued: int
-    ) -> None: ...
+    ) -> None:
+        """A batch is committed, and its callers have heard of it."""
+
+    def lane_ended(self) -> None:
+        """A lane's process has ended before its time, or could not be started."""
 
 
 def counted(commands: Sequence[Command], answers: Sequence[Outcome | Exception]) -> Counter[tuple[str, str]]:

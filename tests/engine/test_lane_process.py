@@ -282,7 +282,7 @@ class Raving(ProcessLane):
     raves = True
 
     def _answer(self, answered: Answered) -> None:
-        if self.raves:
+        if self.raves and answered.told:
             self.raves = False
             answered.told[-1] = Told(answered.told[-1].number, refused=Refused("NO-SUCH-CODE", "", {}))
         super()._answer(answered)

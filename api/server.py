@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
@@ -42,6 +43,7 @@ from api.webhook_sender import WebhookSender
 from api.whole import WholeProtocol
 from engine.catalogs import load_catalog
 from engine.clock import Clock, sleep
+from engine.flows import months
 from engine.flows.webhooks import listen as listen_to
 from engine.group_commit import GroupCommit, in_threads, tune_interpreter
 from engine.jobs import Jobs
@@ -179,6 +181,7 @@ def assembled(
             return_origins=settings.return_origins,
             wake_jobs=wake,
         )
+        group.turn_months_by(partial(months.turn, runtime))
         stack.callback(runtime.reads.close)
         renderer = stack.enter_context(Renderer())
         handlers = {"mail": mail_sender(settings.smtp_url), "notice": write_notice, "pdf": pdf_maker(renderer)}

@@ -10,39 +10,57 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Protocol
+
+import structlog
 
 from engine.clock import monotonic
 from engine.lane_book import Answer, LaneBook
 from engine.meter import Meter
 from engine.rules.commands import Command, Outcome
 from engine.rules.decisions import Terms
-from engine.rules.errors import Refusal, Unavailable
+from engine.rules.errors import MonthDue, Refusal, Unavailable
 from engine.store.database import Database
 from engine.waiting import Listener, Waiter
 
 SWITCH_SECONDS = 0.0005
 BATCH_SIZE_MAX = 512
 """A batch takes no more once it has so many; what was queued together goes together."""
+TURNING_MAX = 4
+"""So many accounts' months are granted beside each other because somebody waits for them."""
+CLOSING = "The server is shutting down; try again."
 
+log = structlog.get_logger()
 
 Item = tuple[Command, Waiter[Outcome]]
 
 
+PutOff = Callable[[Sequence[Item]], None]
+"""Takes commands of accounts whose month is due."""
+
+
 class Lane(Protocol):
-    """Carries out what it is given in order, much of it together. `meter` is told of every batch."""
+    """Carries out what it is given in order, much of it together. `meter` is told of every batch.
+
+    With `put_off` that is given what meets a wallet whose month is due, instead of its being carried out.
+    """
 
     meter: Meter | None
+    put_off: PutOff | None
 
     @property
     def is_failing(self) -> bool:
         """Whether it could not be started several times on end."""
 
-    def put(self, items: Sequence[Item]) -> None:
-        """Take commands from any thread. If it can't, their waiters hear `Unavailable`, or it raises that."""
+    def put(self, items: Sequence[Item], turned: str | None = None) -> None:
+        """Take commands from any thread. If it can't, their waiters hear `Unavailable`, or it raises that.
+
+        Those of the account `turned` are not put off.
+        """
 
     def heard_by(self, listener: Listener | None) -> None:
         """Give answers in the thread of a loop that most callers wait in, or with `None` no longer."""
@@ -92,11 +110,56 @@ class _Place:
         self._batch.put(self._place, exception)
 
 
+class _Again:
+    """The waiter of a command that is handed over a second time: it was said before that its answer is wanted."""
+
+    __slots__ = ("set_exception", "set_result")
+
+    def __init__(self, waiter: Waiter[Outcome]) -> None:
+        self.set_result = waiter.set_result
+        self.set_exception = waiter.set_exception
+
+    def set_running_or_notify_cancel(self) -> bool:
+        return True
+
+
+class _Turns:
+    """Has months granted that are due, and hands over again what waited for them. In threads of its own."""
+
+    def __init__(self, turn: Callable[[str], None]) -> None:
+        self._turn = turn
+        self._threads = ThreadPoolExecutor(TURNING_MAX, "month")
+
+    def take(self, lane: Lane, items: Sequence[Item]) -> None:
+        waiting: dict[str, list[Item]] = {}
+        for command, waiter in items:
+            waiting.setdefault(command.account_id, []).append((command, _Again(waiter)))
+        for account_id, mine in waiting.items():
+            try:
+                self._threads.submit(self._turn_and_put, lane, account_id, mine)
+            except RuntimeError:
+                tell(mine, [Unavailable(CLOSING)] * len(mine))
+
+    def _turn_and_put(self, lane: Lane, account_id: str, items: Sequence[Item]) -> None:
+        try:
+            self._turn(account_id)
+        except Exception:  # what an account has beside that month is its own all the same
+            log.exception("a month that is due could not be granted", account_id=account_id)
+        try:
+            lane.put(items, account_id)
+        except Unavailable as gone:
+            tell(items, [gone] * len(items))
+
+    def close(self) -> None:
+        self._threads.shutdown()
+
+
 class GroupCommit:
     """Takes commands from any thread; `close` finishes what was taken."""
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
         self._lanes = lanes
+        self._turns: _Turns | None = None
 
     def submit(self, command: Command) -> "Future[Outcome]":
         """Queue one command. The future gives its outcome once it is committed, or `Unavailable`."""
@@ -132,6 +195,15 @@ class GroupCommit:
         for lane in self._lanes:
             lane.meter = meter
 
+    def turn_months_by(self, turn: Callable[[str], None]) -> None:
+        """From now on a command on a wallet with expired credits waits for its account's month, if that is due.
+
+        `turn` grants it, by account id; whatever comes of that, the command is carried out then.
+        """
+        turns = self._turns = _Turns(turn)
+        for lane in self._lanes:
+            lane.put_off = partial(turns.take, lane)
+
     @property
     def is_failing(self) -> bool:
         """Whether some commands find nobody to carry them out, and not just for a moment."""
@@ -143,6 +215,8 @@ class GroupCommit:
             lane.heard_by(listener)
 
     def close(self) -> None:
+        if self._turns is not None:
+            self._turns.close()
         for lane in self._lanes:
             lane.close()
 
@@ -160,13 +234,18 @@ def in_threads(db: Database, terms: Terms, now: Callable[[], datetime], lanes: i
     return GroupCommit([_ThreadLane(db, terms, now, number) for number in range(lanes_for(db, lanes))])
 
 
-def tell(items: Sequence[Item], answers: Sequence[Answer]) -> None:
+def tell(items: Sequence[Item], answers: Sequence[Answer], put_off: PutOff | None = None) -> None:
     """Give each waiter its answer. A refusal by the rules is an outcome, all other trouble is raised."""
-    for (_, waiter), answer in zip(items, answers, strict=True):
-        if isinstance(answer, Exception) and (not isinstance(answer, Refusal) or isinstance(answer, Unavailable)):
-            waiter.set_exception(answer)
+    late: list[Item] = []
+    for item, answer in zip(items, answers, strict=True):
+        if put_off is not None and isinstance(answer, MonthDue):
+            late.append(item)
+        elif isinstance(answer, Exception) and (not isinstance(answer, Refusal) or isinstance(answer, Unavailable)):
+            item[1].set_exception(answer)
         else:
-            waiter.set_result(answer)
+            item[1].set_result(answer)
+    if put_off is not None and late:
+        put_off(late)
 
 
 def tune_interpreter() -> None:
@@ -187,22 +266,23 @@ class _ThreadLane:
     """One queue, one thread, one batch in flight."""
 
     is_failing = False
+    put_off: PutOff | None = None
 
     def __init__(self, db: Database, terms: Terms, now: Callable[[], datetime], number: int) -> None:
         self._book = LaneBook(db, terms, now)
-        self._queue: SimpleQueue[Sequence[Item] | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[Sequence[Item], str | None] | None] = SimpleQueue()
         self._door = threading.Lock()
         self._is_closed = False
         self.meter: Meter | None = None
         self._thread = threading.Thread(target=self._run, name=f"group-commit-{number}", daemon=True)
         self._thread.start()
 
-    def put(self, items: Sequence[Item]) -> None:
+    def put(self, items: Sequence[Item], turned: str | None = None) -> None:
         with self._door:
             if self._is_closed:
-                raise Unavailable("The server is shutting down; try again.")
+                raise Unavailable(CLOSING)
             for start in range(0, len(items), BATCH_SIZE_MAX):
-                self._queue.put(items[start : start + BATCH_SIZE_MAX])
+                self._queue.put((items[start : start + BATCH_SIZE_MAX], turned))
 
     def heard_by(self, listener: Listener | None) -> None:
         """It is its own thread that answers."""
@@ -217,27 +297,32 @@ class _ThreadLane:
     def _run(self) -> None:
         is_open = True
         while is_open:
-            batch, is_open = self._next_batch()
+            batch, turned, is_open = self._next_batch()
             batch = [item for item in batch if item[1].set_running_or_notify_cancel()]
             if not batch:
                 continue
             started = monotonic()
             commands = [command for command, _ in batch]
-            answers = self._book.carry_out(commands)
-            tell(batch, answers)
+            put_off = self.put_off
+            answers = self._book.carry_out(commands, None if put_off is None else turned)
+            tell(batch, answers, put_off)
             if self.meter is not None:
                 self.meter.batch(commands, answers, monotonic() - started, self._queue.qsize())
 
-    def _next_batch(self) -> tuple[list[Item], bool]:
-        """Wait for items and take all that came with them; `False` once the door is closed and all is taken."""
+    def _next_batch(self) -> tuple[list[Item], set[str], bool]:
+        """Wait for items and take all that came with them, and the accounts that are turned; `False` once the door is
+        closed and all is taken."""
         batch: list[Item] = []
-        items = self._queue.get()
-        while items is not None:
-            batch += items
+        turned: set[str] = set()
+        found = self._queue.get()
+        while found is not None:
+            batch += found[0]
+            if found[1] is not None:
+                turned.add(found[1])
             if len(batch) >= BATCH_SIZE_MAX:
-                return batch, True
+                return batch, turned, True
             try:
-                items = self._queue.get_nowait()
+                found = self._queue.get_nowait()
             except Empty:
-                return batch, True
-        return batch, False
+                return batch, turned, True
+        return batch, turned, False

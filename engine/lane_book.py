@@ -5,14 +5,14 @@ reads only what the batch's other commands need. Where a guess was wrong nothing
 again as `book.post` does, which locks and reads.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from datetime import datetime
 
 from engine import book
 from engine.clock import monotonic
 from engine.rules.commands import Command, Outcome, Posted
 from engine.rules.decisions import Terms, decide_all
-from engine.rules.errors import Unavailable
+from engine.rules.errors import MonthDue, Unavailable
 from engine.store.database import Database, as_unavailable, busy, transact_by_letter, writing_by_letter
 from engine.store.memory import Memory, Written, WrongGuess
 from engine.store.pens import Pen
@@ -30,27 +30,30 @@ class LaneBook:
         self._now = now
         self._memory = Memory()
 
-    def carry_out(self, commands: Sequence[Command]) -> list[Answer]:
-        """Post and commit commands together; their answers in order.
+    def carry_out(self, commands: Sequence[Command], turned: Container[str] | None = None) -> list[Answer]:
+        """Post and commit commands together; their answers in order. Those of accounts whose month is due, and that
+        are not `turned`, are answered by `MonthDue` if anything is said of that.
 
         If the database refuses them they are split in halves until the poisoned command stands alone: it fails, its
         neighbours do not.
         """
         ends = monotonic() + self._db.deadline_seconds
         try:
-            posted = self._from_memory(commands)
+            posted = self._from_memory(commands, turned)
         except Exception as error:  # nothing was stored: where a command is to blame, reading finds out which
             self._memory.was_wrong()
             unavailable = as_unavailable(error) or (busy() if monotonic() > ends else None)
-            return self._posted(commands) if unavailable is None else [unavailable] * len(commands)
+            return self._posted(commands, turned) if unavailable is None else [unavailable] * len(commands)
         if posted is None:
-            return self._posted(commands)
+            return self._posted(commands, turned)
         outcomes, written = posted
         self._memory.remember(written)
         self._memory.was_right()
         return outcomes
 
-    def _from_memory(self, commands: Sequence[Command]) -> tuple[list[Answer], Written] | None:
+    def _from_memory(
+        self, commands: Sequence[Command], turned: Container[str] | None
+    ) -> tuple[list[Answer], Written] | None:
         """Carry out what can be with what is remembered, and the others with it; `None` if that is nothing."""
         now = self._now()
         guess = self._memory.guess(commands, now)
@@ -61,26 +64,28 @@ class LaneBook:
             raise WrongGuess
         with writing_by_letter(self._db) as pen:
             self._memory.check(pen, guess)
-            pages, read = book.post_pages(pen, guess.others, self._terms, now, guess.pages.values())
+            pages, read = book.post_pages(pen, guess.others, self._terms, now, guess.pages.values(), turned)
             written = self._memory.note(pen, pages)
             sure, rest = iter(guessed), iter(read)
             answers: list[Answer] = [next(sure if c.account_id in guess.pages else rest) for c in commands]
         return answers, written
 
-    def _posted(self, commands: Sequence[Command]) -> list[Answer]:
+    def _posted(self, commands: Sequence[Command], turned: Container[str] | None) -> list[Answer]:
         try:
-            outcomes, written = transact_by_letter(self._db, lambda pen: self._post(pen, commands))
+            outcomes, written = transact_by_letter(self._db, lambda pen: self._post(pen, commands, turned))
         except Unavailable as gone:
             return [gone] * len(commands)
         except Exception as error:
             if len(commands) == 1:
                 return [error]
             middle = len(commands) // 2
-            return self._posted(commands[:middle]) + self._posted(commands[middle:])
+            return self._posted(commands[:middle], turned) + self._posted(commands[middle:], turned)
         self._memory.remember(written)
         return list(outcomes)
 
-    def _post(self, pen: Pen, commands: Sequence[Command]) -> tuple[list[Outcome], Written]:
+    def _post(
+        self, pen: Pen, commands: Sequence[Command], turned: Container[str] | None
+    ) -> tuple[list[Outcome | MonthDue], Written]:
         self._memory.forget_outdated(pen)
-        pages, outcomes = book.post_pages(pen, commands, self._terms, self._now())
+        pages, outcomes = book.post_pages(pen, commands, self._terms, self._now(), turned=turned)
         return outcomes, self._memory.note(pen, pages)

@@ -20,7 +20,7 @@ from typing import NoReturn
 import structlog
 
 from engine.clock import Clock, monotonic, new_id, sleep
-from engine.group_commit import BATCH_SIZE_MAX, GroupCommit, Item, lanes_for, tell, tune_interpreter
+from engine.group_commit import BATCH_SIZE_MAX, CLOSING, GroupCommit, Item, PutOff, lanes_for, tell, tune_interpreter
 from engine.lane_book import LaneBook
 from engine.lane_wire import (
     Answered,
@@ -82,6 +82,7 @@ class ProcessLane:
         self._is_my_turn.set()
         self._failures = 0
         self.meter: Meter | None = None
+        self.put_off: PutOff | None = None
         self._open(*self._start())
         self._reader = threading.Thread(target=self._run, name=f"lane-{number}", daemon=True)
         self._reader.start()
@@ -94,16 +95,16 @@ class ProcessLane:
     def is_failing(self) -> bool:
         return self._failures >= FAILURES_MAX
 
-    def put(self, items: Sequence[Item]) -> None:
+    def put(self, items: Sequence[Item], turned: str | None = None) -> None:
         """Send commands; those whose callers have given up already are not sent.
 
         Those that can't be sent hear so themselves: what was put together may be on its way in part, or by other lanes.
         """
         if self._is_closed:
-            raise Unavailable("The server is shutting down; try again.")
+            raise Unavailable(CLOSING)
         wanted = [item for item in items if item[1].set_running_or_notify_cancel()]
         for start in range(0, len(wanted), BATCH_SIZE_MAX):
-            self._send(wanted[start : start + BATCH_SIZE_MAX])
+            self._send(wanted[start : start + BATCH_SIZE_MAX], turned)
 
     def heard_by(self, listener: Listener | None) -> None:
         with self._door:
@@ -122,7 +123,7 @@ class ProcessLane:
         self._process.kill()
         self._reader.join()
 
-    def _send(self, items: Sequence[Item]) -> None:
+    def _send(self, items: Sequence[Item], turned: str | None) -> None:
         """Send commands together; one that is no text a database could keep fails alone."""
         try:
             runs = packed([command for command, _ in items])
@@ -131,25 +132,26 @@ class ProcessLane:
             if middle == 0:
                 tell(items, [error])
                 return
-            self._send(items[:middle])
-            self._send(items[middle:])
+            self._send(items[:middle], turned)
+            self._send(items[middle:], turned)
             return
         try:
-            self._send_packed(items, runs)
+            self._send_packed(items, runs, turned)
         except Unavailable as gone:
             tell(items, [gone] * len(items))
 
-    def _send_packed(self, items: Sequence[Item], runs: list[Run]) -> None:
+    def _send_packed(self, items: Sequence[Item], runs: list[Run], turned: str | None) -> None:
+        may_wait = None if self.put_off is None else [] if turned is None else [turned]
         with self._door:
             if self._is_closed:
-                raise Unavailable("The server is shutting down; try again.")
+                raise Unavailable(CLOSING)
             if self._line is None:
                 raise Unavailable("The book is being opened again; try again.")
             if len(self._waiting) + len(items) > WAITING_MAX:
                 raise Unavailable("The book is busy; try again.")
             first, self._next = self._next, self._next + len(items)
             self._waiting.update(enumerate(items, first))
-            self._line.send(asked_frame(first, runs, self._clock.offset, self._terms.wanted.events))
+            self._line.send(asked_frame(first, runs, self._clock.offset, self._terms.wanted.events, may_wait))
 
     def _start(self) -> "tuple[subprocess.Popen[bytes], socket.socket]":
         ours, theirs = socket.socketpair()
@@ -250,7 +252,7 @@ class ProcessLane:
         self._has_spoken = True
         answers = [told.answer() for told in answered.told]  # before anybody is forgotten: it may be no answer
         items = [self._waiting.pop(told.number) for told in answered.told]
-        tell(items, answers)
+        tell(items, answers, self.put_off)
         if items and self.meter is not None:
             self.meter.batch([command for command, _ in items], answers, answered.seconds, len(self._waiting))
 
@@ -311,11 +313,17 @@ def _serve(line: socket.socket, frames: Frames, order: Order) -> NoReturn:
             read = [each for asked in batch for each in commands_of(asked)]
             wrong = [(number, error) for number, error in read if isinstance(error, Exception)]
             right = [(number, command) for number, command in read if not isinstance(command, Exception)]
-            answers = book.carry_out([command for _, command in right])
+            answers = book.carry_out([command for _, command in right], _turned(batch))
             told = [*zip((number for number, _ in right), answers, strict=True), *wrong]
             line.sendall(answered_frame(monotonic() - started, [n for n, _ in told], [each for _, each in told]))
     finally:
         db.close()
+
+
+def _turned(batch: Sequence[Asked]) -> set[str] | None:
+    """The accounts that are not to be put off; `None` if nobody is."""
+    known = [asked.turned for asked in batch if asked.turned is not None]
+    return {account_id for turned in known for account_id in turned} if known else None
 
 
 def _taken(frames: Frames) -> list[Asked]:

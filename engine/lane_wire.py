@@ -20,7 +20,7 @@ import msgspec
 from engine.lane_book import Answer
 from engine.rules.commands import Command, Planned, Posted
 from engine.rules.descriptions import Descriptions
-from engine.rules.errors import Fact, Refusal
+from engine.rules.errors import Fact, MonthDue, Refusal
 from engine.rules.holds import HoldRules
 
 RECEIVED_MAX = 1 << 20
@@ -51,12 +51,16 @@ class Run(msgspec.Struct, array_like=True):
 
 
 class Asked(msgspec.Struct, array_like=True):
-    """Commands with the number of the first, the clock's offset (µs), and the events that somebody listens to."""
+    """Commands with the number of the first, the clock's offset (µs), and the events that somebody listens to.
+
+    `turned`: accounts that are not to be put off because their month is due; `None` says so of all.
+    """
 
     first: int
     offset: int
     events: list[str]
     runs: list[Run]
+    turned: list[str] | None
 
     @property
     def size(self) -> int:
@@ -76,7 +80,7 @@ class Refused(msgspec.Struct, array_like=True):
 
 
 class Told(msgspec.Struct, array_like=True):
-    """The answer of one command: one of the three."""
+    """The answer of one command: one of the three, or none of them where its account's month is due."""
 
     number: int
     posted: Posted | None = None
@@ -86,9 +90,7 @@ class Told(msgspec.Struct, array_like=True):
     def answer(self) -> Answer:
         if self.refused is not None:
             return _error_of(self.refused)
-        found = self.posted or self.planned
-        assert found is not None, "an answer says something"
-        return found
+        return self.posted or self.planned or MonthDue()
 
 
 class Answered(msgspec.Struct, array_like=True):
@@ -134,8 +136,10 @@ def packed(commands: Sequence[Command]) -> list[Run]:
     return runs
 
 
-def asked_frame(first: int, runs: list[Run], offset: timedelta, events: frozenset[str]) -> bytes:
-    return _framed(_encode(Asked(first, offset // _MICROSECOND, list(events), runs)))
+def asked_frame(
+    first: int, runs: list[Run], offset: timedelta, events: frozenset[str], turned: list[str] | None = None
+) -> bytes:
+    return _framed(_encode(Asked(first, offset // _MICROSECOND, list(events), runs, turned)))
 
 
 def commands_of(asked: Asked) -> Iterator[tuple[int, Command | msgspec.ValidationError]]:
@@ -171,6 +175,8 @@ def _told(number: int, answer: Answer) -> Told:
             return Told(number, None, answer)
         case Refusal():
             return Told(number, None, None, Refused(answer.code, answer.detail, answer.facts))
+        case MonthDue():
+            return Told(number)
         case _:
             text = "".join(traceback.format_exception(answer))
             return Told(number, None, None, Refused(None, text, {}))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from engine.rules.commands import Command, Outcome, Planned, Posted
-from engine.rules.errors import Refusal
+from engine.rules.errors import MonthDue, Refusal
 
 
 class Meter(Protocol):
@@ -21,7 +21,8 @@ class Meter(Protocol):
 
 
 def counted(commands: Sequence[Command], answers: Sequence[Outcome | Exception]) -> Counter[tuple[str, str]]:
-    """How often each (operation, outcome) was: `done`, `replayed`, `planned`, a refusal's code, or `failed`."""
+    """How often each (operation, outcome) was: `done`, `replayed`, `planned`, a refusal's code, `put_off`
+    (and counted again when its month was granted), or `failed`."""
     return Counter((command.operation, _name(answer)) for command, answer in zip(commands, answers, strict=True))
 
 
@@ -33,5 +34,7 @@ def _name(answer: Outcome | Exception) -> str:
             return "planned"
         case Refusal():
             return answer.code
+        case MonthDue():
+            return "put_off"
         case _:
             return "failed"

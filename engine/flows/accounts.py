@@ -5,6 +5,7 @@ often. A period that nobody granted while it ran is skipped: its lot would have 
 over, those whose rest reaches the present are granted after their end and expire at once.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,7 +18,7 @@ from engine.clock import new_account_id
 from engine.flows.late_months import grant_late, let_go
 from engine.flows.rollover import roll_over
 from engine.rules.catalog import Catalog, Plan, describe
-from engine.rules.commands import Grant, fingerprint_of
+from engine.rules.commands import Grant, Outcome, fingerprint_of
 from engine.rules.errors import AccountExists, Invalid, Refusal, WalletNotActive
 from engine.rules.periods import period_at, period_start
 from engine.rules.subscriptions import Period
@@ -152,25 +153,42 @@ def grant_due_months(runtime: Runtime, now: datetime, limit: int = BATCH_SIZE_MA
     """
     with reading(runtime.db) as session:
         due = accounts.due_accounts(session, now, limit)
+    _grant_months(runtime, due, now)
+    return len(due)
+
+
+def grant_due_month(runtime: Runtime, account_id: str, now: datetime) -> None:
+    """The same for one account; nothing if it is not due."""
+    with reading(runtime.db) as session:
+        account = accounts.find_account(session, account_id)
+    if account is not None and account.next_grant_at is not None and account.next_grant_at <= now:
+        _grant_months(runtime, [account], now)
+
+
+def _grant_months(runtime: Runtime, due: Sequence[Account], now: datetime) -> None:
+    """Those that only take their credits are granted together; one that rolls over has a transaction of its own."""
     grants = []
     for account in due:
         plan = next((p for p in runtime.catalog.plans if p.id == account.plan), None)
         if plan is not None and plan.rollover_periods > 0:
-            transact(runtime.db, lambda session, a=account, p=plan: _roll_over(session, runtime, a, p))  # type: ignore[misc]
-        if plan is not None and plan.monthly_credits > 0:
+            transact(runtime.db, lambda session, a=account, p=plan: _roll_over(session, runtime, a, p, now))  # type: ignore[misc]
+        elif plan is not None and plan.monthly_credits > 0:
             grants.append(_grant(runtime.catalog, account, plan, period_at(account.anchor_at, now)))
+        else:
+            transact(runtime.db, lambda session, a=account: _move_on(session, a, None, now))  # type: ignore[misc]
     futures = runtime.group.submit_all(grants)
     outcomes = {
         grant.account_id: future.result(WAIT.total_seconds()) for grant, future in zip(grants, futures, strict=True)
     }
     for account in due:
-        _move_on(runtime, account, outcomes.get(account.account_id), now)
-    return len(due)
+        if account.account_id in outcomes:
+            outcome = outcomes[account.account_id]
+            transact(runtime.db, lambda session, a=account, o=outcome: _move_on(session, a, o, now))  # type: ignore[misc]
 
 
-def _roll_over(session: Session, runtime: Runtime, account: Account, plan: Plan) -> None:
+def _roll_over(session: Session, runtime: Runtime, account: Account, plan: Plan, now: datetime) -> None:
     """What the period before left unspent lives on as far as the plan says, and what those before it did that nobody
-    granted; nothing if the account's plan was changed since it was read."""
+    granted; then the present period's own credits. Nothing if the account's plan was changed since it was read."""
     page = books.lock_wallets(session, [account.account_id], runtime.clock.now())[account.account_id]
     present = session.get_one(AccountRow, account.account_id, populate_existing=True)
     if (present.plan, present.next_grant_at) != (account.plan, account.next_grant_at) or present.next_grant_at is None:
@@ -182,6 +200,11 @@ def _roll_over(session: Session, runtime: Runtime, account: Account, plan: Plan)
         roll_over(session, runtime, account.account_id, plan, account.anchor_at, month, plan.id)
         if period < n:
             _grant_late(session, runtime, account, plan, period)
+    outcome: Outcome | None = None
+    if plan.monthly_credits > 0:
+        grant = _grant(runtime.catalog, account, plan, period_at(account.anchor_at, now))
+        (outcome,) = book.post(session, [grant], runtime.terms, runtime.clock.now())
+    _move_on(session, account, outcome, now)
 
 
 def _grant_late(session: Session, runtime: Runtime, account: Account, plan: Plan, period: int) -> None:
@@ -195,11 +218,11 @@ def _grant_late(session: Session, runtime: Runtime, account: Account, plan: Plan
         let_go(session, runtime, account.account_id, at)
 
 
-def _move_on(runtime: Runtime, account: Account, outcome: object, now: datetime) -> None:
+def _move_on(session: Session, account: Account, outcome: Outcome | None, now: datetime) -> None:
     """Note the next period, unless this one ended meanwhile and the next is due at once; a closed wallet has none."""
     if isinstance(outcome, Invalid) and outcome.facts["field"] == "expiresAt":
         return
     following: datetime | None = period_start(account.anchor_at, period_at(account.anchor_at, now) + 1)
     if isinstance(outcome, WalletNotActive):
         following = None
-    transact(runtime.db, lambda session: accounts.set_next_grant(session, account, following))
+    accounts.set_next_grant(session, account, following)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from sqlmodel import Session
 
 from engine.clock import new_id
+from engine.flows import months
 from engine.flows.converge import apply_facts
 from engine.flows.recharge_outcome import LOOK_AGAIN, fail, withdraw
 from engine.payments import (
@@ -51,7 +52,8 @@ SOON = timedelta(minutes=10)
 
 
 def look(runtime: Runtime, account_id: str) -> None:
-    """Outbox kind `recharge`: decide for one wallet, now."""
+    """Outbox kind `recharge`: decide for one wallet, now; what its month brings comes first."""
+    months.turn(runtime, account_id)
     transact(runtime.db, lambda session: look_at(session, runtime, account_id))
 
 

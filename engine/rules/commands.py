@@ -320,6 +320,11 @@ class Planned(msgspec.Struct, frozen=True):
 Outcome = Posted | Planned | Refusal
 
 
+def begins_month(command: Command) -> bool:
+    """Whether it is a part of what makes one month the next."""
+    return isinstance(command, Grant) and command.type == "monthly_credit"
+
+
 def fingerprint(command: Command) -> str:
     """128 bits that name the request behind a key: what it asks, not who asked or when."""
     return fingerprint_of(command.operation, command.identity())

@@ -43,13 +43,26 @@ def decide_all(pages: Mapping[str, Page], commands: Sequence[c.Command], terms: 
 
 
 def decide(page: Page | None, command: c.Command, terms: Terms) -> c.Outcome:
-    """One command on one page: the earlier answer, a refusal, or what was posted."""
+    """One command on one page: the earlier answer, a refusal, or what was posted.
+
+    What time did before it is looked at by itself, but for a month's credits: they follow on those that expired.
+    """
     if page is None:
         return NotFound("account")
-    if page.wallet.is_due(page.at):
-        before = page.wallet.available_credits
-        settle(page, terms)
+    if not page.wallet.is_due(page.at):
+        return _decided(page, command, terms)
+    before = page.wallet.available_credits
+    settle(page, terms)
+    if c.begins_month(command):
+        outcome = _decided(page, command, terms)
         alerts.watch_balance(page, before)
+        return outcome
+    alerts.watch_balance(page, before)
+    return _decided(page, command, terms)
+
+
+def _decided(page: Page, command: c.Command, terms: Terms) -> c.Outcome:
+    """The command on a page that is settled."""
     if command.key is not None:
         earlier = page.answered.get((command.operation, command.key))
         if earlier is not None:

@@ -60,6 +60,11 @@ class Refusal(Exception):
         self.facts = facts
 
 
+class MonthDue(Exception):
+    """Not carried out: of the account's credits some have expired, and a month that brings others is to be granted
+    first. Only the book and those who hand commands to it know of this."""
+
+
 class Invalid(Refusal):
     code = "INVALID"
 

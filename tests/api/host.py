@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, cast
 
 from httpx import Response
@@ -16,6 +17,7 @@ from api.scope import Resource, Site
 from api.settings import read_settings
 from engine.catalogs import load_catalog
 from engine.clock import Clock
+from engine.flows import months
 from engine.group_commit import in_threads
 from engine.runtime import Runtime, Secrets, chain_terms
 from engine.store.credentials import KeyRole
@@ -108,7 +110,7 @@ def new_runtime(db: Database, clock: FakeClock, catalog: str, base_url: str = BA
     secrets = Secrets((SECRET,))
     terms = chain_terms(loaded, secrets)
     engine_clock = ClockOf(clock)
-    return Runtime(
+    runtime = Runtime(
         db=db,
         catalog=loaded,
         secrets=secrets,
@@ -119,6 +121,13 @@ def new_runtime(db: Database, clock: FakeClock, catalog: str, base_url: str = BA
         base_url=base_url,
         return_origins=(base_url,),
     )
+    turns_months(runtime)
+    return runtime
+
+
+def turns_months(runtime: Runtime) -> None:
+    """Let commands wait for months that are due, as a server does."""
+    runtime.group.turn_months_by(partial(months.turn, runtime))
 
 
 def new_app(

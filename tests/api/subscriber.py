@@ -32,7 +32,7 @@ from engine.store.tables import OutboxRow
 from psp.sandbox import _dispute_fact, _refund_fact, payment_fact
 from psp.sandbox_subscription_wire import Asked, NewSubscription, NewTerms, invoice_fact, subscription_fact
 from psp.sandbox_wire import NewRefund, NewSession, Webhook, read_webhook
-from tests.api.host import Host, new_app, new_runtime
+from tests.api.host import Host, new_app, new_runtime, turns_months
 from tests.engine.support import FakeClock
 
 T = TypeVar("T")
@@ -291,6 +291,7 @@ def _opened(db: Database, clock: FakeClock, sandbox: Sandbox, change: Callable[[
     runtime = new_runtime(db, clock, "alphio")
     catalog = change(runtime.catalog) if change is not None else runtime.catalog
     runtime = replace(runtime, catalog=catalog, providers={"sandbox": cast(Any, sandbox)})
+    turns_months(runtime)
     app = new_app(runtime)
     client = TestClient(app)
     host = Host(client, runtime, app.state["site"], clock, service_key="")

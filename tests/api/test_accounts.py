@@ -196,4 +196,4 @@ def test_the_sweeper_lets_expired_credits_leave_once(host: Host) -> None:
     assert expire_due(host.runtime, host.clock.now()) == 1
     assert expire_due(host.runtime, host.clock.now()) == 0
     for path in paths:
-        assert rows(host, path) == [("monthly_credit", 100), ("expiry", -100)]
+        assert rows(host, path) == [("monthly_credit", 100), ("expiry", -100), ("monthly_credit", 100)]

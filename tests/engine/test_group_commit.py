@@ -3,19 +3,22 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Barrier
-from time import monotonic
+from datetime import datetime, timedelta
+from threading import Barrier, Event, Thread
+from time import monotonic, sleep
 
 import pytest
 from msgspec.structs import replace
+from sqlmodel import Session
 
 from engine.clock import Clock, new_id
 from engine.group_commit import GroupCommit, in_threads
 from engine.lane_process import in_processes
-from engine.rules.commands import Command, Outcome, Posted
+from engine.rules.commands import Command, Expire, Outcome, Posted
 from engine.rules.decisions import Terms
 from engine.rules.errors import InsufficientCredits, Refusal, Unavailable
-from engine.store.database import Database, open_database
+from engine.store.database import Database, open_database, transact
+from engine.store.tables import AccountRow
 from tests.engine.backends import Stored
 from tests.engine.invariants import check
 from tests.engine.support import CHAIN_KEY, DAY_0, bought, create_accounts, debit, gift, wallets_locked
@@ -199,3 +202,85 @@ def test_callers_are_told_within_the_deadline_when_a_wallet_stays_locked(
     finally:
         writer.close()
         db.close()
+
+
+def month_over(db: Database, writer: GroupCommit, *account_ids: str) -> None:
+    """Give each account ten credits that expire before this returns."""
+    writer.submit(Expire(account_id=account_ids[0], actor="system")).result(timeout=30)  # by now it has started
+    ends = Clock().now() + timedelta(seconds=2)
+    for outcome in writer.submit_all([replace(gift(a, 10), expires_at=ends) for a in account_ids]):
+        assert isinstance(outcome.result(timeout=30), Posted)
+    sleep(max(0.0, (ends - Clock().now()).total_seconds()))
+
+
+def set_due(db: Database, account_id: str, at: datetime | None) -> None:
+    def change(session: Session) -> None:
+        session.get_one(AccountRow, account_id).next_grant_at = at
+
+    transact(db, change)
+
+
+def test_what_meets_a_month_that_is_due_waits_for_it_and_nothing_else_does(db: Database, group_commit: Open) -> None:
+    create_accounts(db, "acc_1", "acc_2")
+    writer = group_commit(db)
+    month_over(db, writer, "acc_1", "acc_2")
+    set_due(db, "acc_1", DAY_0)
+    turned: list[str] = []
+
+    def turn(account_id: str) -> None:
+        turned.append(account_id)
+        month = replace(gift(account_id, 5), type="monthly_credit", key=f"month of {account_id}")
+        writer.submit(month).result(timeout=30)
+        set_due(db, account_id, None)
+
+    writer.turn_months_by(turn)
+    commands: list[Command] = [debit("acc_1", 2, key="a"), debit("acc_2", 1), debit("acc_1", 3), debit("acc_1", 1)]
+    outcomes = [future.result(timeout=30) for future in writer.submit_all(commands)]
+    assert [type(outcome) for outcome in outcomes] == [Posted, InsufficientCredits, Posted, InsufficientCredits]
+    assert set(turned) == {"acc_1"}
+    books = Stored(db).books("acc_1")
+    check(books)
+    assert [(row.type, row.amount_credits) for row in books.rows[1:]] == [
+        ("expiry", -10),
+        ("monthly_credit", 5),
+        ("debit", -2),
+        ("debit", -3),
+    ]
+
+
+def test_a_month_that_cannot_be_granted_is_waited_for_once(db: Database, group_commit: Open) -> None:
+    create_accounts(db, "acc_1")
+    writer = group_commit(db)
+    month_over(db, writer, "acc_1")
+    set_due(db, "acc_1", DAY_0)
+    turned: list[str] = []
+
+    def turn(account_id: str) -> None:
+        turned.append(account_id)
+        raise RuntimeError("no month today")
+
+    writer.turn_months_by(turn)
+    assert isinstance(writer.submit(debit("acc_1", 1)).result(timeout=30), InsufficientCredits)
+    assert turned == ["acc_1"]
+
+
+def test_closing_answers_those_that_wait_for_a_month(db: Database, group_commit: Open) -> None:
+    create_accounts(db, "acc_1")
+    writer = group_commit(db)
+    month_over(db, writer, "acc_1")
+    set_due(db, "acc_1", DAY_0)
+    is_turning, may_end = Event(), Event()
+
+    def turn(_: str) -> None:
+        is_turning.set()
+        assert may_end.wait(30)
+
+    writer.turn_months_by(turn)
+    waiting = writer.submit(debit("acc_1", 1))
+    assert is_turning.wait(30)
+    closing = Thread(target=writer.close)
+    closing.start()
+    may_end.set()
+    closing.join(30)
+    assert not closing.is_alive()
+    assert waiting.exception(0) is not None or isinstance(waiting.result(0), InsufficientCredits)

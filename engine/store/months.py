@@ -12,10 +12,9 @@ def due(session: AnySession, pages: Sequence[Page]) -> set[str]:
     expired = [page for page in pages if page.wallet.next_expiry_at <= page.at]
     owners = [page.wallet.account_id for page in expired]
     bounds: list[Row] = [(page.at,) for page in expired]
+    tables = (("accounts", "next_grant_at", "account_id"), ("subscriptions", "next_at", "subscription_id"))
     asked = [
-        ask_first(
-            session, table, ("account_id",), owners, where=f"{due_at} <= {{0}}", bounds=bounds, order=due_at, limit=1
-        )
-        for table, due_at in (("accounts", "next_grant_at"), ("subscriptions", "next_at"))
+        ask_first(session, table, ("account_id",), owners, where=f"{at} <= {{0}}", bounds=bounds, order=key, limit=1)
+        for table, at, key in tables
     ]
     return {account_id for rows in asked for (account_id,) in rows()}

@@ -9,7 +9,7 @@ from msgspec import Meta
 from api.body import Body
 from api.posting import carry_out, look_up
 from api.scope import Answer, Call, Resource
-from api.transactions import View, read_instant
+from api.transactions import View, instant_of
 from engine.rules.catalog import Catalog
 from engine.rules.commands import Expire
 from engine.rules.errors import Invalid, NotFound
@@ -91,7 +91,7 @@ async def get_balance(call: Call[BalanceQuery]) -> Answer:
     runtime = call.runtime
     now = runtime.clock.now()
     if call.ask.at is not None:
-        at = read_instant("at", call.ask.at)
+        at = instant_of("at", call.ask.at)
         if at > now:
             raise Invalid("at", "This instant lies in the future.")
         past = await asyncio.to_thread(_read_past, runtime, call.account_id, at)

@@ -1,12 +1,12 @@
 """Commands about keys that nobody's account owns: `purser keys list`, `purser keys revoke`; and when a key ends."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 
 import click
 
 from api.cli_talk import complaints, log_here, say_json, settings_of_environment
-from api.instants import instant
+from api.instants import instant, read_instant
 from api.server import check_schema, opened
 from engine.clock import real_now
 from engine.rules.errors import NotFound
@@ -23,15 +23,9 @@ class KeyEnd(click.ParamType[datetime]):
     name = "instant"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        text = str(value)
         try:
-            at = datetime.fromisoformat(text)
-            if len(text) == len("2027-03-31"):
-                at = at.replace(tzinfo=timezone.utc) + timedelta(days=1)
-            ends_at = at.astimezone(timezone.utc) if at.tzinfo is not None else None
-        except (ValueError, OverflowError):
-            ends_at = None
-        if ends_at is None:
+            ends_at = read_instant(str(value), is_end=True)
+        except ValueError:
             self.fail("It is a day such as 2027-03-31, or an instant with its offset.", param, ctx)
         if ends_at <= real_now():
             self.fail("It is over.", param, ctx)

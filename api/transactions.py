@@ -2,13 +2,14 @@
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from api.body import PageQuery
+from api.instants import read_instant
 from api.scope import Answer, Call, Resource
 from engine.flows.expiry import settled_wallet
 from engine.rules.catalog import Catalog
@@ -142,8 +143,8 @@ def list_transactions(call: Call[TransactionsQuery]) -> Answer:
         raise Invalid("page", "A cursor already says where to go on.")
     query = StatementQuery(
         type=ask.type,
-        start=read_instant("from", ask.from_) if ask.from_ else None,
-        end=read_instant("to", ask.to, is_end=True) if ask.to else None,
+        start=instant_of("from", ask.from_) if ask.from_ else None,
+        end=instant_of("to", ask.to, is_end=True) if ask.to else None,
         before_seq=_read_cursor(ask.cursor) if ask.cursor is not None else None,
         page=ask.page,
         limit=ask.limit,
@@ -160,15 +161,11 @@ def list_transactions(call: Call[TransactionsQuery]) -> Answer:
     )
 
 
-def read_instant(field: str, text: str, *, is_end: bool = False) -> datetime:
-    """An instant with its offset, or a UTC date: its midnight, or with `is_end` the midnight after it."""
+def instant_of(field: str, text: str, *, is_end: bool = False) -> datetime:
+    """A query's instant or UTC date: its midnight, or with `is_end` the midnight after it."""
     try:
-        if len(text) == len("2026-01-31"):
-            midnight = datetime.combine(date.fromisoformat(text), time(), timezone.utc)
-            return midnight + timedelta(days=1) if is_end else midnight
-        instant: datetime = msgspec.convert(text, Annotated[datetime, Meta(tz=True)])
-        return instant.astimezone(timezone.utc)
-    except (ValueError, OverflowError) as error:
+        return read_instant(text, is_end=is_end)
+    except ValueError as error:
         raise Invalid(field, "It is a date such as 2026-01-31, or an instant such as 2026-01-31T12:00:00Z.") from error
 
 

@@ -10,9 +10,9 @@ from msgspec import UNSET, Meta, UnsetType, field
 
 from api.body import Body
 from api.csv_text import csv_text, safe_cell
-from api.instants import instant
+from api.instants import instant, read_date
 from api.scope import Answer, Call, Resource
-from api.transactions import View, read_instant
+from api.transactions import View, instant_of
 from engine.flows.expiry import settled_wallet
 from engine.rules.errors import Invalid
 from engine.rules.ledger import DayUse
@@ -139,8 +139,8 @@ def get_usage(call: Call[UsageQuery]) -> Answer:
 
 def date_range(first: str | None, last: str | None, today: date) -> tuple[date, date]:
     """The days asked for, both included; `Invalid` for what is no date, runs backwards or is too long."""
-    end = _read_date("to", last) if last is not None else today
-    start = _read_date("from", first) if first is not None else max(end, date.min + DAYS_BEFORE) - DAYS_BEFORE
+    end = _date_of("to", last) if last is not None else today
+    start = _date_of("from", first) if first is not None else max(end, date.min + DAYS_BEFORE) - DAYS_BEFORE
     if start > end:
         raise Invalid("from", "It is later than `to`.")
     if (end - start).days >= DAYS_MAX:
@@ -148,11 +148,9 @@ def date_range(first: str | None, last: str | None, today: date) -> tuple[date, 
     return start, end
 
 
-def _read_date(name: str, text: str) -> date:
+def _date_of(name: str, text: str) -> date:
     try:
-        if len(text) != len("2026-01-31"):
-            raise ValueError(text)
-        return date.fromisoformat(text)
+        return read_date(text)
     except ValueError as error:
         raise Invalid(name, "It is a UTC date such as 2026-01-31.") from error
 
@@ -197,8 +195,8 @@ def _providers(uses: Sequence[DayUse], rate: int | None) -> tuple[ProviderUse, .
 
 def get_export(call: Call[ExportQuery]) -> Stream:
     """Every debit, oldest first."""
-    start = read_instant("from", call.ask.from_) if call.ask.from_ is not None else None
-    end = read_instant("to", call.ask.to, is_end=True) if call.ask.to is not None else None
+    start = instant_of("from", call.ask.from_) if call.ask.from_ is not None else None
+    end = instant_of("to", call.ask.to, is_end=True) if call.ask.to is not None else None
     if start is not None and end is not None and start >= end:
         raise Invalid("from", "It is not before `to`.")
     return export(call.runtime, call.account_id, start, end)

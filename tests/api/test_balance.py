@@ -141,7 +141,9 @@ def test_what_had_expired_by_then_was_gone_whenever_its_row_was_written(host: Ho
     assert host.balance(path, at=(expired - timedelta(hours=2)).isoformat())["balanceCredits"] == "100"
 
 
-@pytest.mark.parametrize("at", ["2026-11-02T09:30:01Z", "2030-01-01", "yesterday", "2026-11-02T09:30:00", "\x00", "1"])
+@pytest.mark.parametrize(
+    "at", ["2026-11-02T09:30:01Z", "2030-01-01", "yesterday", "2026-11-02T09:30:00", "\x00", "1", "2026-W01-1"]
+)
 def test_a_moment_to_come_or_none_at_all_is_refused(host: Host, at: str) -> None:
     path = host.open("a")
     assert_problem(host.get(f"{path}/balance", at=at), 400, "INVALID", field="at")

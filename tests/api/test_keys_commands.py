@@ -74,6 +74,8 @@ def test_a_key_may_be_made_for_less_and_for_a_while(db_url: str, tmp_path: Path)
     ended = ("create", "--role", "service", "--name", "x", "--expires", "2099-12-31T10:00:00+02:00")
     keys(env, *ended)
     assert listed(env)[0]["expiresAt"] == "2099-12-31T08:00:00Z" and listed(env)[0]["scopes"] is None
+    keys(env, *ended[:-1], "9999-12-31")
+    assert listed(env)[0]["expiresAt"] == "9999-12-31T23:59:59.999999Z"
     with serving(env, {"service": key}) as served:
         assert served.call("service", "GET", "/v1/accounts").status_code == 403
         assert served.call("service", "GET", "/v1/accounts/nobody/balance").status_code == 404
@@ -85,7 +87,7 @@ def test_a_key_may_be_made_for_less_and_for_a_while(db_url: str, tmp_path: Path)
         ("--expires", "2020-01-01", "It is over."),
         ("--expires", "2099-12-31T10:00:00", "an instant with its offset"),
         ("--expires", "tomorrow", "It is a day"),
-        ("--expires", "9999-12-31", "It is a day"),
+        ("--expires", "2099-W01-1", "It is a day"),
         ("--scope", "admin", "scopes are among what its role may do"),
         ("--scope", "everything", "is not one of"),
     ],

@@ -114,6 +114,7 @@ def test_both_ends_of_a_range_are_included_and_days_are_utc(host: Host, used: st
     }
     assert usage(host, used, to="2026-11-02")["summary"]["totalCreditsSpent"] == "30"
     assert usage(host, used, **{"from": "2026-11-04"})["daily"] == []
+    assert usage(host, used, to="9999-12-31")["daily"] == []
 
 
 @pytest.mark.parametrize(
@@ -122,6 +123,7 @@ def test_both_ends_of_a_range_are_included_and_days_are_utc(host: Host, used: st
         ({"from": "yesterday"}, "from"),
         ({"to": "2026-02-30"}, "to"),
         ({"from": "20261101"}, "from"),
+        ({"to": "2026-W44-7"}, "to"),
         ({"to": "2026-11-01T00:00:00Z"}, "to"),
         ({"from": "2026-11-05", "to": "2026-11-04"}, "from"),
         ({"from": "2026-11-05"}, "from"),
@@ -201,10 +203,11 @@ def test_the_export_keeps_to_its_range(host: Host, used: str) -> None:
         return [row[5] for row in rows_of(host.get(f"{used}/usage/export", **query))[1:]]
 
     assert charged(**{"from": "2026-11-03"}) == ["40", "10"]
+    assert charged(**{"from": "2026-11-03", "to": "9999-12-31"}) == ["40", "10"]
     assert charged(to="2026-11-02") == ["15", "5", "10"]
     assert charged(to="2026-11-02T09:30:00Z") == []
     assert charged(**{"from": "2026-11-02", "to": "2026-11-03"}) == ["15", "5", "10", "40", "10"]
-    for query in ({"from": "x"}, {"from": "2026-11-03", "to": "2026-11-01"}):
+    for query in ({"from": "x"}, {"from": "2026-W44-7"}, {"from": "2026-11-03", "to": "2026-11-01"}):
         assert_problem(host.get(f"{used}/usage/export", **query), 400, "INVALID", field="from")
 
 

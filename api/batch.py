@@ -58,7 +58,7 @@ async def post_batch(call: Call[BatchBody]) -> Answer:
     commands: list[tuple[int, Command]] = []
     for place, tree in enumerate(call.ask.spends):
         try:
-            commands.append((place, _batch_spend(runtime, read_item(tree, BatchItem), call.actor)))
+            commands.append((place, _batch_spend(runtime, tree, call.actor)))
         except Refusal as refusal:
             results[place] = problem(refusal, runtime.catalog.error_prefix)
     outcomes = await carry_out_all(runtime, [command for _, command in commands])
@@ -67,8 +67,13 @@ async def post_batch(call: Call[BatchBody]) -> Answer:
     return Answer({"results": results})
 
 
-def _batch_spend(runtime: Runtime, item: BatchItem, actor: str) -> Spend:
-    key = None if item.dry_run else checked_key(item.idempotency_key)
+def _batch_spend(runtime: Runtime, tree: object, actor: str) -> Spend:
+    """One item's command. A key that is shown is looked at before all else, as the header of a single spend is."""
+    shown = tree.get("idempotencyKey") if isinstance(tree, dict) else None
+    if shown is not None:
+        checked_key(shown)
+    item = read_item(tree, BatchItem)
+    key = None if item.dry_run else checked_key(shown)
     return spend_command(runtime, item, item.account_id, actor, key)
 
 

@@ -213,9 +213,9 @@ def idempotency_key(request: AnyRequest, *, is_required: bool) -> str | None:
     return checked_key(shown[0])
 
 
-def checked_key(key: str | None) -> str:
+def checked_key(key: object) -> str:
     """A key of 1 to 255 printable ASCII characters, or `IdempotencyKeyMissing`."""
-    if key is None or _KEY.fullmatch(key) is None:
+    if not isinstance(key, str) or _KEY.fullmatch(key) is None:
         raise IdempotencyKeyMissing("An idempotency key is 1 to 255 printable ASCII characters.")
     return key
 

@@ -1,5 +1,6 @@
 """A batch of spends: each its own outcome, none stopped by another."""
 
+import json
 from typing import Any, cast
 
 from tests.api.host import Host, assert_problem
@@ -13,7 +14,7 @@ def spent(account_id: str, credits: object, key: str | None = None, **more: obje
 
 
 def results(host: Host, *items: object) -> list[dict[str, Any]]:
-    answer = host.post(BATCH, {"spends": list(items)}, key=None)
+    answer = host.post_raw(BATCH, json.dumps({"spends": items}).encode())
     assert answer.status_code == 200, answer.text
     return cast(list[dict[str, Any]], answer.json()["results"])
 
@@ -46,6 +47,17 @@ def test_each_spend_of_a_batch_has_its_own_outcome_in_order(host: Host) -> None:
     assert (found[10]["balanceAfter"], found[11]["transaction"]["description"]) == ("993", "all")
     assert host.balance("/v1/accounts/a")["balanceCredits"] == "600"
     assert host.balance("/v1/accounts/b")["balanceCredits"] == "0"
+
+
+def test_a_key_that_is_none_is_refused_as_a_key_whatever_is_wrong_with_it(host: Host) -> None:
+    host.grant(host.open("a", plan="pro"), "recharge", 1_000)
+    keys = ("", None, "k" * 256, "schlüssel", "n\0l", "\ud800", "a\x7fb", 7, 1.5, True, ["k"], {"k": 1})
+    items = [{**spent("a", "1"), "idempotencyKey": key} for key in keys]
+    worse = [item | {"amountCredits": "1.5", "colour": "red"} for item in items if item["idempotencyKey"] is not None]
+    found = results(host, *items, *worse, *(item | {"dryRun": True} for item in worse))
+    assert {(r["status"], r["code"]) for r in found} == {(400, "IDEMPOTENCY-001")}
+    assert results(host, {**spent("a", "1", dryRun=True), "idempotencyKey": None})[0]["status"] == 200
+    assert host.balance("/v1/accounts/a")["balanceCredits"] == "1000"
 
 
 def test_the_header_key_is_ignored_and_a_whole_batch_may_be_sent_again(host: Host) -> None:

@@ -101,7 +101,7 @@ def run_demo(order: DemoOrder, environ: Mapping[str, str], on_ready: Callable[[R
                 side.start()
                 on_ready(ready)
 
-            run_app(LoopbackOnly(app, runtime.catalog.error_prefix), runtime.group, listener, started)
+            run_app(LoopbackOnly(app, runtime.catalog.error_prefix), runtime, settings, listener, started)
 
 
 def check_no_live_keys(environ: Mapping[str, str]) -> None:

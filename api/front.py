@@ -11,13 +11,15 @@ from functools import lru_cache
 from typing import Any, cast
 
 from litestar.enums import ScopeType
+from litestar.exceptions import ClientException
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from api.plain import PlainRequest
-from api.problems import MEDIA_TYPE, respond, respond_to_bug
+from api.problems import MEDIA_TYPE, respond, respond_to_bug, respond_to_framework
 from api.rates import SCOPE_KEY
 from api.scope import Resource, Site, encoded, enter
-from api.whole import WHOLE, Headers
+from api.settings import Settings
+from api.whole import WHOLE, Headers, Malformed
 from engine.rules.errors import Refusal
 
 OWN = "/v1/billing/"
@@ -44,7 +46,7 @@ class Front:
         self._prefix = site.runtime.catalog.error_prefix
         hot = [resource for resource in resources if resource.is_hot]
         assert all("{" not in resource.path and not resource.path.startswith("/") for resource in hot)
-        safe = SAFE_HEADERS | (HTTPS_ONLY if site.settings.is_https else {})
+        safe = _safe_headers(site.settings)
         self._safe = _raw(safe)
         self._shown = lru_cache(64)(lambda headers: _raw(safe | dict(headers)))
         self._templates = {resource.path: resource.paths for resource in hot}
@@ -100,6 +102,16 @@ class Front:
         except Exception as error:
             refused = respond_to_bug(error, self._prefix)
         return refused.status_code or 500, {"content-type": MEDIA_TYPE, **refused.headers}, refused.content
+
+
+def malformed(settings: Settings, prefix: str) -> Malformed:
+    """The answer to what is no HTTP: the same problem, with the same headers, as to a request that makes no sense."""
+    refused = respond_to_framework(ClientException(), prefix)
+    return Malformed(_raw({"content-type": MEDIA_TYPE, **_safe_headers(settings)}), refused.content)
+
+
+def _safe_headers(settings: Settings) -> dict[str, str]:
+    return SAFE_HEADERS | (HTTPS_ONLY if settings.is_https else {})
 
 
 def _is_plain(headers: Iterable[tuple[bytes, bytes]], body_bytes_max: int) -> bool:

@@ -31,6 +31,7 @@ from api.answers import heard_here
 from api.app import create_app
 from api.delivery import mail_sender
 from api.environ import SettingsError
+from api.front import malformed
 from api.logs import log_to_stderr
 from api.mails.compose import write_notice
 from api.metrics import MULTIPROCESS_DIRECTORY, Meters, mark_process_dead, metered, serving_metrics, watched
@@ -40,7 +41,7 @@ from api.scope import Resource
 from api.settings import Settings
 from api.store_providers import apple_of, google_of
 from api.webhook_sender import WebhookSender
-from api.whole import WholeProtocol
+from api.whole import refusing
 from engine.catalogs import load_catalog
 from engine.clock import Clock, sleep
 from engine.flows import months
@@ -206,12 +207,14 @@ def listen(host: str, port: int) -> socket.socket:
         raise SettingsError(f"Cannot listen on {host} port {port}: {reason}.") from error
 
 
-def run_app(app: ASGIApp, group: GroupCommit, listener: socket.socket, on_started: Callable[[], None]) -> None:
+def run_app(
+    app: ASGIApp, runtime: Runtime, settings: Settings, listener: socket.socket, on_started: Callable[[], None]
+) -> None:
     """Serve until SIGINT or SIGTERM; `on_started` is called once requests are answered."""
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=WholeProtocol,
+        http=refusing(malformed(settings, runtime.catalog.error_prefix)),
         lifespan="off",
         access_log=False,
         log_config=None,
@@ -219,7 +222,7 @@ def run_app(app: ASGIApp, group: GroupCommit, listener: socket.socket, on_starte
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    _Server(config, group, on_started).run(sockets=[listener])
+    _Server(config, runtime.group, on_started).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
@@ -307,7 +310,7 @@ def _serve_one(settings: Settings, listener: socket.socket, *, is_alone: bool = 
             if is_alone:
                 stack.enter_context(serving_metrics(settings, db, meters))
         parts.start()
-        run_app(app, parts.runtime.group, listener, lambda: log.info("purser serves", url=settings.base_url))
+        run_app(app, parts.runtime, settings, listener, lambda: log.info("purser serves", url=settings.base_url))
 
 
 def _serve_many(settings: Settings, listener: socket.socket, workers: int) -> None:

@@ -185,7 +185,11 @@ def serve(folder: str) -> None:
             listener = purser.listen("127.0.0.1", 0)
             port = listener.getsockname()[1]
             purser.run_app(
-                app, parts.runtime.group, listener, lambda: print(json.dumps({"port": port, "key": key}), flush=True)
+                app,
+                parts.runtime,
+                settings,
+                listener,
+                lambda: print(json.dumps({"port": port, "key": key}), flush=True),
             )
 
 

@@ -1,5 +1,6 @@
 """Attacks below HTTP's surface: requests whose length two readers could see differently, on a server that serves."""
 
+import json
 import shutil
 import socket
 from collections.abc import Iterator
@@ -7,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from api.front import SAFE_HEADERS
 from tests.e2e.served import environment, serving
 
+START = "POST /webhooks/stripe HTTP/1.1\r\nHost: x\r\n"
 SMUGGLED = "GET /v1/accounts HTTP/1.1\r\nHost: inside\r\n\r\n"
 ODD: dict[str, str] = {
     "two lengths": "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
@@ -22,6 +25,7 @@ ODD: dict[str, str] = {
     "a header without a name": ": x\r\nContent-Length: 0\r\n\r\n",
     "a blank before the colon": "Content-Length : 5\r\n\r\nhello",
     "a NUL in a header": "X-A: a\x00b\r\nContent-Length: 0\r\n\r\n",
+    "a DEL in a key": "Idempotency-Key: a\x7fb\r\nContent-Length: 0\r\n\r\n",
 }
 
 
@@ -52,9 +56,26 @@ def ask(address: tuple[str, int], raw: str) -> str:
 
 @pytest.mark.parametrize("odd", ODD, ids=str)
 def test_a_request_of_two_readings_is_refused_and_hides_no_second_one(address: tuple[str, int], odd: str) -> None:
-    told = ask(address, "POST /webhooks/stripe HTTP/1.1\r\nHost: x\r\n" + ODD[odd])
+    told = ask(address, START + ODD[odd])
     assert told == "" or told.startswith("HTTP/1.1 400 "), told
     assert told.count("HTTP/1.1 ") <= 1, told
+
+
+@pytest.mark.parametrize("odd", ["two lengths", "a header without a name", "a NUL in a header", "a DEL in a key"])
+def test_what_is_no_http_is_answered_with_a_problem(address: tuple[str, int], odd: str) -> None:
+    head, _, body = ask(address, START + ODD[odd]).partition("\r\n\r\n")
+    status, *lines = head.split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    assert status == "HTTP/1.1 400 Bad Request"
+    assert (headers["content-type"], headers["connection"]) == ("application/problem+json", "close")
+    assert headers.items() >= SAFE_HEADERS.items() and int(headers["content-length"]) == len(body)
+    assert json.loads(body) == {
+        "type": "urn:purser:problem:invalid-request",
+        "title": "Invalid request",
+        "status": 400,
+        "detail": "The request is malformed.",
+        "code": "ACN-INVALID",
+    }
 
 
 def test_a_plain_request_is_answered(address: tuple[str, int]) -> None:

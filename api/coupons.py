@@ -20,11 +20,13 @@ from engine.rules.errors import (
 )
 from engine.rules.money import usd_text
 
+CODE_LENGTH_MAX = 200
+
 
 class RedeemBody(Body, frozen=True, kw_only=True):
     """The code, in any case and with blanks around it."""
 
-    code: Annotated[str, Meta(min_length=1, max_length=200)]
+    code: Annotated[str, Meta(min_length=1, max_length=CODE_LENGTH_MAX)]
 
 
 class RedeemAnswer(View, frozen=True, kw_only=True):

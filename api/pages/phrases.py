@@ -30,6 +30,7 @@ Phrase = str | tuple[str, str]
 REFUSALS = (
     *COUPON_REFUSALS,
     "The coupon adds credits to a top-up: use it there.",
+    "With this coupon the wallet would hold more than a wallet can.",
     "A checkout with this coupon is still open: pay it, or use the coupon again once it has ended.",
     "A commit plan has a bonus of its own: it takes no coupon.",
     "This account has no such saved card.",

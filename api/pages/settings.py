@@ -18,7 +18,7 @@ from api.pages.tongues import languages
 from api.problems import KINDS
 from engine.clock import new_id
 from engine.rules.countries import COUNTRIES
-from engine.rules.errors import Invalid, NotFound, Refusal
+from engine.rules.errors import CouponUnknown, Invalid, NotFound, Refusal
 from engine.rules.profiles import PostalAddress
 from receipts.phrases import LOCALES as RECEIPT_LOCALES
 
@@ -105,6 +105,8 @@ def redeem(visit: Visit) -> Response[Any]:
     try:
         if not visit.form.get("code", "").strip():
             raise Invalid("code", "Type the code of your coupon.")
+        if len(visit.form["code"]) > coupons.CODE_LENGTH_MAX:
+            raise CouponUnknown
         given: Any = coupons.post_redeem(call_of(visit, coupons.RedeemBody, {"code": visit.form["code"]})).value
     except Refusal as refusal:
         return _again(visit, "coupon", refusal, {"": "code"})

@@ -17,7 +17,7 @@ from engine import book
 from engine.rules.catalog import Coupon, coupon_key
 from engine.rules.commands import Posted, fingerprint_of
 from engine.rules.coupons import GUESS_WINDOW, GUESSES_MAX, Redeemer, check_redeemable, coupon_grant
-from engine.rules.errors import CouponUnknown, CouponUsedUp, NotFound, RateLimited, Refusal, WalletNotActive
+from engine.rules.errors import CouponUnknown, CouponUsedUp, Invalid, NotFound, RateLimited, Refusal, WalletNotActive
 from engine.rules.money import CREDITS_MAX
 from engine.runtime import Runtime
 from engine.store import books, coupons, replies
@@ -120,6 +120,8 @@ def redeemer_of(session: Session, account_id: str, coupon: Coupon, *, has_used: 
 def _grant(session: Session, runtime: Runtime, order: RedeemOrder, coupon: Coupon, now: datetime) -> Redemption:
     command = coupon_grant(coupon, runtime.catalog.descriptions, order.account_id, order.actor, now)
     (outcome,) = book.post(session, [command], runtime.terms, now)
+    if isinstance(outcome, Invalid):
+        raise Invalid("code", "With this coupon the wallet would hold more than a wallet can.")
     if isinstance(outcome, Refusal):
         raise outcome
     assert isinstance(outcome, Posted) and not outcome.replayed, "whether it was redeemed is known under the lock"

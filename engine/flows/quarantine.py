@@ -104,7 +104,7 @@ def _credit(session: Session, runtime: Runtime, purchase: PurchaseRow, payment: 
         purchase.amount_minor, purchase.currency = payment.amount.minor, payment.amount.currency
     settle(session, runtime, purchase, actor, is_accepted=True)
     if purchase.landed_at is None:
-        raise Invalid("action", f"It can't be credited: {purchase.problem}.")
+        raise Invalid("action", f"It can't be credited: {(purchase.problem or '').rstrip('.')}.")
 
 
 def _refund(session: Session, runtime: Runtime, purchase: PurchaseRow, payment: KnownFact, ruling: Ruling) -> str:

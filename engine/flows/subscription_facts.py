@@ -13,8 +13,10 @@ from sqlmodel import Session
 from engine.flows.subscription_credits import grant_paid
 from engine.flows.subscription_standing import note_standing
 from engine.payments import PaymentProvider
+from engine.rules.descriptions import money_label
 from engine.rules.errors import Invalid
 from engine.rules.facts import InvoiceFact, SubscriptionFact
+from engine.rules.money import Money
 from engine.rules.subscriptions import ABILITIES, Terms, level_of, terms_of
 from engine.runtime import Runtime
 from engine.store import books, outbox, subscriptions
@@ -200,7 +202,8 @@ def _new_invoice(
     if fact.live != provider.is_live:
         problem = "the invoice's mode is not this service's"
     elif fact.kind == "create" and (fact.amount.minor, fact.amount.currency) != (terms.price_minor, row.currency):
-        problem = f"asked {fact.amount.minor} {fact.amount.currency}, agreed {terms.price_minor} {row.currency}"
+        agreed = Money(terms.price_minor, row.currency)
+        problem = f"asked {money_label(fact.amount)}, agreed {money_label(agreed)}"
     if fact.kind == "create" and problem is not None:
         row.problem = problem  # a subscription that did not begin as agreed gives no plan until a person decides
     return SubscriptionInvoiceRow(

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from engine.rules.descriptions import money_label
 from engine.rules.errors import (
     AlreadyRefunded,
     RefundCreditsTouched,
@@ -206,10 +207,7 @@ def _mismatch(terms: Terms, payment: KnownFact, is_live: bool) -> str | None:
     if payment.is_live != is_live:
         return "the payment is " + ("live" if payment.is_live else "a test") + ", this service is not"
     if payment.amount != terms.amount:
-        return (
-            f"paid {payment.amount.minor} {payment.amount.currency}, "
-            f"agreed {terms.amount.minor} {terms.amount.currency}"
-        )
+        return f"paid {money_label(payment.amount)}, agreed {money_label(terms.amount)}"
     return None
 
 

@@ -130,7 +130,7 @@ def test_a_key_answers_the_first_answer_again_and_names_one_code(shop: Host) -> 
 def test_what_the_wallet_cannot_hold_is_not_counted_against_the_cap(shop: Host) -> None:
     full, empty = shop.open("a", plan="pro"), shop.open("b", plan="pro")
     shop.grant(full, "recharge", 1)
-    assert_problem(redeem(shop, full, "HUGE"), 400, "INVALID")
+    assert_problem(redeem(shop, full, "HUGE"), 400, "INVALID", field="code")
     assert redeem(shop, empty, "HUGE").status_code == 201
     assert_problem(redeem(shop, full, "HUGE"), 409, "COUPON-005")
 

@@ -35,7 +35,7 @@ def test_an_operator_credits_what_the_purchase_says_at_what_was_paid(host: Host,
     assert (item["id"], item["kind"], item["amountMinor"], item["amountCredits"]) == (
         purchase, "purchase", 2_000, "2000",
     )  # fmt: skip
-    assert item["problem"] == "paid 1500 USD, agreed 2000 USD" and item["accountEmail"] == "mira@customer.example"
+    assert item["problem"] == "paid $15.00, agreed $20.00" and item["accountEmail"] == "mira@customer.example"
     assert_problem(desk.resolve("quarantined", purchase, "approve"), 400, "INVALID", field="action")
     done = desk.resolve("quarantined", purchase, "credit")
     assert (done.status_code, done.json()["status"], done.json()["decidedBy"]) == (200, "paid", "support:Sam")
@@ -98,7 +98,9 @@ def test_money_for_a_closed_wallet_is_reviewed_and_sent_back(host: Host, path: s
     assert desk.queue("quarantined") == []
     (item,) = desk.queue("review")
     assert (item["id"], item["kind"], item["actions"]) == (made, "purchase", ["credit", "refund", "dismiss"])
-    assert_problem(desk.resolve("review", made, "credit"), 400, "INVALID", field="action")
+    refused = desk.resolve("review", made, "credit")
+    assert_problem(refused, 400, "INVALID", field="action")
+    assert refused.json()["detail"] == "It can't be credited: WALLET-001: The wallet is closed."
     assert desk.resolve("review", made, "refund").status_code == 200
     desk.jobs.run_due()
     assert (desk.queue("review"), status(host, path), host.balance(path)["balanceCredits"]) == ([], "refunded", "0")

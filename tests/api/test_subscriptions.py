@@ -11,8 +11,8 @@ from sqlmodel import Session, select
 from api import sandbox_returns as returns
 from api import sandbox_subscriptions as books
 from engine.rules.periods import period_start
-from engine.store.database import Database, transact
-from engine.store.tables import ReplyRow, SandboxSubscriptionRow
+from engine.store.database import Database, reading, transact
+from engine.store.tables import ReplyRow, SandboxSubscriptionRow, SubscriptionInvoiceRow
 from tests.api.host import assert_problem
 from tests.api.subscriber import Subscriber, restarted, subscriber
 from tests.engine.support import DAY_0, FakeClock
@@ -77,6 +77,8 @@ def test_another_amount_than_agreed_goes_to_review_and_gives_nothing(mira: Subsc
     mira.subscribe("pro", button="pay-wrong-amount")
     assert mira.subscription()["plan"] == "free" and mira.monthly() == 100
     assert [(p["status"], p["amountMinor"], p["creditsGranted"]) for p in mira.payments()] == [("review", 2_450, "0")]
+    with reading(mira.runtime.db) as session:
+        assert session.exec(select(SubscriptionInvoiceRow.problem)).one() == "asked $24.50, agreed $49.00"
     assert mira.is_clean()
 
 

@@ -48,6 +48,7 @@ def test_the_page_shows_what_was_spent_each_day_and_what_expires_soon(paged: Hos
     chart = shown.text.partition('class="chart"')[2].partition("</svg>")[0]
     assert chart.count('class="bucket-limited_time"') == 2 and "bucket-recharge" not in chart
     calendar = shown.text.partition('id="expiring"')[2].partition("</section>")[0]
+    assert "Within each kind of credits, what expires first is spent first." in calendar
     assert "2 Dec 2026, 09:30 UTC" in calendar and "1,100" in calendar and "10,000" not in calendar
 
 

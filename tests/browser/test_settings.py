@@ -151,6 +151,17 @@ def test_another_sites_form_changes_no_setting(demo: Demo, customer: Customer) -
     assert customer.balance() == 0
 
 
+def test_a_code_longer_than_any_is_no_coupon(demo: Demo, customer: Customer) -> None:
+    answer = httpx.post(
+        f"{demo.base_url}/account/settings/coupon",
+        data={"code": "x" * 201},
+        cookies=customer.cookies(),
+        headers={"origin": demo.base_url},
+    )
+    assert answer.status_code == 404
+    assert "There is no such coupon." in answer.text and "Expected" not in answer.text
+
+
 def test_a_card_is_saved_recharges_and_is_removed(chromium: Browser, ecolink: Demo) -> None:
     customer = ecolink.new_customer(plan=None)
     window = Window(chromium, ecolink, java_script_enabled=False)

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from api.grants import TYPES
+from engine.audit import audit
 from tests.api.host import Host, assert_problem
 
 REFERRAL = {"bucket": "limited_time", "amountCredits": "50", "source": "referral", "campaign": "spring", "step": "1"}
@@ -91,6 +92,18 @@ def test_a_wallet_holds_at_most_a_quadrillion(host: Host, path: str) -> None:
     assert_problem(host.post(f"{path}/grants", body), 400, "INVALID", field="amountCredits")
     host.grant(path, "recharge", 1)
     assert host.balance(path)["balanceCredits"] == str(10**15)
+
+
+def test_what_was_spent_comes_back_even_to_a_wallet_that_is_full(host: Host, path: str) -> None:
+    host.grant(path, "recharge", 10**15)
+    spent = host.spend(path, 7).json()["transaction"]["id"]
+    host.grant(path, "recharge", 7)
+    undone = host.post(f"{path}/spends/{spent}/reversal", {})
+    assert (undone.status_code, undone.json()["balanceAfter"]) == (201, str(10**15 + 7))
+    body = {"bucket": "recharge", "amountCredits": "1", "source": "admin"}
+    assert_problem(host.post(f"{path}/grants", body), 400, "INVALID", field="amountCredits")
+    assert host.spend(path, 8).json()["balanceAfter"] == str(10**15 - 1)
+    assert audit(host.runtime.db, host.runtime.secrets.all_for("ledger chain")).is_clean
 
 
 def test_a_repeated_step_answers_the_first_grant(host: Host, path: str) -> None:

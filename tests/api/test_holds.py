@@ -133,6 +133,8 @@ def test_an_extension_adds_credits_and_time(host: Host, acme: str) -> None:
     host.wait(seconds=90)
     later = host.post(f"{acme}/holds/{held}/extend", {"expiresInSeconds": 120}, key=None).json()
     assert (later["amountCredits"], later["expiresAt"]) == ("7", "2026-11-02T09:33:30Z")
+    row = host.get(f"{acme}/transactions").json()["transactions"][0]
+    assert (row["type"], row["amountCredits"], row["entries"]) == ("hold", "0", [])
     again = host.post(f"{acme}/holds/{held}/extend", {"amountCredits": "3", "expiresInSeconds": 120}, key="e")
     assert (again.json(), again.headers["idempotency-replayed"]) == (body, "true")
     assert_problem(host.post(f"{acme}/holds/{held}/extend", {"amountCredits": "19"}), 402, "CREDIT-001")

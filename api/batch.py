@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from api.body import Batch, Line, read_item
+from api.body import BATCH_MAX, Batch, Line, read_item
 from api.posting import carry_out_all
 from api.problems import bug_problem, problem
 from api.scope import Answer, Call, Resource, checked_key
@@ -14,7 +14,6 @@ from engine.rules.commands import Command, Outcome, Posted, Spend
 from engine.rules.errors import Refusal
 from engine.runtime import Runtime
 
-BATCH_MAX = 1_000
 BATCH_BYTES_MAX = 1024 * 1024
 
 

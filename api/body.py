@@ -21,6 +21,7 @@ from engine.rules.money import CREDITS_MAX
 T = TypeVar("T")
 
 BODY_BYTES_MAX = 64 * 1024
+BATCH_MAX = 1_000
 DEPTH_MAX = 16
 METADATA_BYTES_MAX = 4 * 1024
 _DIGITS = re.compile(r"[0-9]{1,30}", re.ASCII)
@@ -51,7 +52,10 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unk
 
 
 class Batch(Body, frozen=True, kw_only=True):
-    """A body whose items are read one by one with `read_item`, so that a malformed one stops nobody."""
+    """A body whose items, `BATCH_MAX` at most, are read one by one with `read_item`, so that one stops no other.
+
+    One that can't be parsed stops them all: the refusal names its place.
+    """
 
 
 class PageQuery(Body, frozen=True, kw_only=True):
@@ -67,7 +71,12 @@ def read_body(raw: bytes, content_type: str, shape: type[T]) -> T:
         return read_value({}, shape)
     if not is_json(content_type):
         raise Invalid("body", "The Content-Type must be application/json.")
-    tree = _parse(raw)
+    try:
+        tree = _parse(raw)
+    except Invalid as refusal:
+        if not issubclass(shape, Batch):
+            raise
+        raise _placed(refusal, raw) from None
     if b"\\u" in raw and not issubclass(shape, Batch):
         _check_texts(tree)
     return read_value(tree, shape)
@@ -169,6 +178,22 @@ def _parse_any(raw: bytes) -> object:
     if raw.count(b"{") + raw.count(b"[") > DEPTH_MAX:
         _check_depth(tree)
     return tree
+
+
+def _placed(refusal: Invalid, raw: bytes) -> Invalid:
+    """Why this batch can't be parsed, told of the item that is the reason, where it is one."""
+    try:
+        lists = msgspec.json.decode(raw, type=dict[str, list[msgspec.Raw]])
+    except (ValueError, RecursionError):
+        return refusal
+    for name, items in lists.items():
+        for place, item in enumerate(items[:BATCH_MAX]):
+            try:
+                _parse_any(b"[[%b]]" % bytes(item))  # as deep as it stands in the body
+            except Invalid as why:
+                within, field = f"{_printable(name)}[{place}]", why.facts["field"]
+                return Invalid(within if field == "body" else f"{within}.{field}", why.detail)
+    return refusal
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

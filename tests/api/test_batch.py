@@ -3,6 +3,8 @@
 import json
 from typing import Any, cast
 
+import pytest
+
 from tests.api.host import Host, assert_problem
 
 BATCH = "/v1/spends/batch"
@@ -77,6 +79,32 @@ def test_a_thousand_spends_fit_and_one_more_does_not(host: Host) -> None:
     over = host.post(BATCH, {"spends": [*items, spent("a", "1", "more")]})
     assert_problem(over, 400, "INVALID", field="spends")
     assert results(host) == []
+
+
+DEEP = b'{"metadata":{"a":' + b"[" * 13 + b"]" * 13 + b"}}"
+
+
+@pytest.mark.parametrize(
+    ("item", "field"),
+    [
+        (b'{"accountId":"a","accountId":"b"}', "spends[1].accountId"),
+        (b'{"metadata":{"a":{"b":1,"b":2}}}', "spends[1].b"),
+        (b'{"metadata":{"a":1e999}}', "spends[1]"),
+        (DEEP.replace(b"[]", b"[[]]"), "spends[1]"),
+        (b'"\xff"', "spends[1]"),
+        (b'{"metadata":NaN}', "body"),
+        (b"[" * 10_000 + b"]" * 10_000, "body"),
+        (b"{", "body"),
+    ],
+)
+def test_an_item_that_cannot_be_parsed_is_named_by_its_place(host: Host, item: bytes, field: str) -> None:
+    sent = b'{"spends":[%b,%b,{"a":1,"a":2}]}' % (DEEP, item)
+    assert_problem(host.post_raw(BATCH, sent), 400, "INVALID", field=field)
+
+
+def test_a_field_twice_beside_the_items_is_named_as_it_is(host: Host) -> None:
+    assert_problem(host.post_raw(BATCH, b'{"spends":[],"spends":[]}'), 400, "INVALID", field="spends")
+    assert_problem(host.post_raw(BATCH, b'{"spends":[],"a":{"b":1,"b":1}}'), 400, "INVALID", field="b")
 
 
 def test_an_account_key_may_not_spend(host: Host) -> None:

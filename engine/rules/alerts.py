@@ -43,9 +43,10 @@ def watch_limit(page: Page) -> None:
 
 
 def meet_limit(page: Page, refusal: LimitReached) -> None:
-    """Tell once a UTC day that a spend was refused because of the day's limit."""
+    """Tell once a UTC day that a spend was refused because of the account's limit for the day; an API key's own limit
+    says nothing of the account's."""
     limit = page.wallet.daily_limit_credits
-    if limit is not None and refusal.facts["limitType"] == "daily":
+    if limit is not None and refusal.facts["limitType"] == "daily" and "apiKeyId" not in refusal.facts:
         _note_limit(page, limit, page.wallet.spent_today(page.at.date()))
 
 

@@ -150,3 +150,16 @@ def test_the_days_limit_is_told_once_a_day(host: Host, acme: str) -> None:
     host.wait(days=1)
     host.spend(acme, 100)
     assert told(host, "notice") == [facts, facts | {"spentCredits": "100"}]
+
+
+@pytest.mark.parametrize("catalog", ["acn"])
+def test_a_keys_own_limit_says_nothing_of_the_accounts(host: Host, acme: str) -> None:
+    """What the key is refused leaves the account's own notice of that day to be told."""
+    put(host, f"{acme}/limits", {"dailySpendLimitCredits": "1000"})
+    key_id = host.post(f"{acme}/api-keys", {"name": "laptop", "dailySpendLimitCredits": "50"}).json()["id"]
+    assert host.spend(acme, 50, apiKeyId=key_id).status_code == 201
+    assert_problem(host.spend(acme, 1, apiKeyId=key_id), 402, "ACN-CREDIT-002", apiKeyId=key_id, limitType="daily")
+    assert told(host, "notice") == []
+    assert_problem(host.spend(acme, 951), 402, "ACN-CREDIT-002", limitCredits="1000")
+    facts = {"notice": "dailyLimitReached", "limitCredits": "1000", "spentCredits": "50"}
+    assert told(host, "notice") == [facts]

@@ -193,14 +193,20 @@ def credits_expiring(told: Told) -> Letter:
 
 
 def rollover_clipped(told: Told) -> Letter:
+    until = gettext("%(credits)s, until %(moment)s")
     return Letter(
         told.say(gettext("Some monthly credits will not roll over")),
         (
-            told.say(
-                gettext("Your plan carries over only so many unused credits. Spend the others before they expire.")
+            told.say(gettext("Your plan carries over only so many unused credits.")),
+            told.say(gettext("These credits leave your wallet unless they are spent before:")),
+        ),
+        (
+            Detail(
+                told.say(gettext("Monthly credits")),
+                told.say(until, credits=told.credits("clippedCredits"), moment=told.moment(told.facts["periodEnd"])),
             ),
         ),
-        link=told.page(told.say(gettext("What you have and when it expires")), USAGE),
+        told.page(told.say(gettext("What you have and when it expires")), USAGE),
     )
 
 

@@ -30,6 +30,7 @@ FACTS: dict[str, dict[str, object]] = {
     "refundDone": {"amountMinor": 2_500, "currency": "USD", "number": "AC-2", "originalNumber": "AC-1"},
     "refundFailed": {"amountMinor": 2_500, "currency": "USD", "number": "AC-3", "originalNumber": "AC-2"},
     "creditsExpiring": {"lots": [{"expiresAt": "2026-11-09T09:30:00Z", "bucket": "limited_time", "credits": "40"}]},
+    "rolloverClipped": {"clippedCredits": "2000", "periodEnd": "2026-12-02T09:30:00Z"},
     "unusualActivity": {"day": "2026-11-02", "spentCredits": "900", "averageCredits": "100"},
     "dailySummary": {
         "from": "2026-11-01",
@@ -93,6 +94,24 @@ def test_numbers_and_money_are_written_as_the_language_does(world: World) -> Non
     assert "25,00\u00a0USD" in paid.subject and "2.500\u00a0" in paid.text and "AC2026-0000001" in paid.text
     english = compose(world.runtime, account(), "creditsExpiring", FACTS["creditsExpiring"])
     assert "Limited-time credits: 40\u00a0credits, until November 9, 2026" in english.text
+
+
+@pytest.mark.parametrize(
+    ("locale", "number", "day"),
+    [
+        ("en", "2,000", "December 2, 2026"),
+        ("de", "2.000", "2. Dezember 2026"),
+        ("fr", "2\u202f000", "2 décembre 2026"),
+        ("es", "2.000", "2 de diciembre de 2026"),
+        ("ja", "2,000", "2026年12月2日"),
+        ("zh", "2,000", "2026年12月2日"),
+        ("ar", "2,000", "2 ديسمبر 2026"),
+    ],
+)
+def test_a_cap_that_clips_is_told_with_its_credits_and_day(world: World, locale: str, number: str, day: str) -> None:
+    mail = compose(world.runtime, account(locale=locale), "rolloverClipped", FACTS["rolloverClipped"])
+    for form in (mail.text, mail.html):
+        assert number in form and day in form
 
 
 def test_a_plan_that_changes_later_is_told_with_its_day_and_name(world: World) -> None:

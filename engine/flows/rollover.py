@@ -91,13 +91,22 @@ def roll_into(
     now = runtime.clock.now()
     if month.start > now or (not is_new and row.rolled_at is not None and month.start <= row.rolled_at):
         return
-    for invoice in invoices:
-        before = month_of(row, invoice, ends_at=month.start) if invoice.kind in COVERING else None
-        if before is not None and gives_months(invoice, invoices):
-            plan = plan_of_month(session, invoice, invoices, before)
-            roll_over(session, runtime, row.account_id, plan, row.anchor_at, month, row.subscription_id)
+    for plan in plans_ending(session, row, invoices, month.start):
+        roll_over(session, runtime, row.account_id, plan, row.anchor_at, month, row.subscription_id)
     row.rolled_at = month.start if row.rolled_at is None else max(month.start, row.rolled_at)
     session.add(row)
+
+
+def plans_ending(
+    session: Session, row: SubscriptionRow, invoices: Sequence[SubscriptionInvoiceRow], ends_at: datetime
+) -> list[Plan]:
+    """The plans of a subscription's months that end at an instant and were paid for."""
+    found = []
+    for invoice in invoices:
+        month = month_of(row, invoice, ends_at=ends_at) if invoice.kind in COVERING else None
+        if month is not None and gives_months(invoice, invoices):
+            found.append(plan_of_month(session, invoice, invoices, month))
+    return found
 
 
 def roll_late(

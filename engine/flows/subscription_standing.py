@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 import msgspec
 from sqlmodel import Session
 
+from engine.flows.rollover_ahead import is_followed, tell_clipped
 from engine.flows.subscription_months import COVERING, gives_months, months_of, paid_invoices, plan_of_month
-from engine.rules.subscriptions import Standing, clipped, standing
+from engine.rules.subscriptions import Standing, standing
 from engine.runtime import Runtime
 from engine.store import outbox, subscriptions
 from engine.store.tables import AccountRow, SubscriptionInvoiceRow, SubscriptionRow
@@ -151,22 +152,10 @@ def _next_look(
                 plan = plan_of_month(session, invoice, invoices, month)
                 if plan.rollover_periods > 0 and now < month.end - notice:
                     looks.append(month.end - notice)
-                elif plan.rollover_periods > 0:
-                    lots = subscriptions.ending_lots(session, row.account_id, month.end)
-                    _warn(session, row, clipped(plan, lots), month.end, now)
+                elif plan.rollover_periods > 0 and is_followed(session, row, invoices, month.end):
+                    row.warned_for_at = month.end
+                    tell_clipped(session, row.account_id, plan, month.end, now)
     return min((look for look in looks if look > now), default=None)
-
-
-def _warn(session: Session, row: SubscriptionRow, credits: int, ends_at: datetime, now: datetime) -> None:
-    """Tell once for each period that more is left than may roll over."""
-    row.warned_for_at = ends_at
-    if credits > 0:
-        facts: dict[str, object] = {
-            "notice": "rolloverClipped",
-            "clippedCredits": str(credits),
-            "periodEnd": _text(ends_at),
-        }
-        outbox.enqueue(session, row.account_id, "notice", facts, now)
 
 
 def _text(at: datetime) -> str:

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from typing import Any
 
 import msgspec
-from sqlalchemy import and_, case, exists, func, literal, select, text, union_all
+from sqlalchemy import Row, and_, case, exists, func, literal, select, text, union_all
 from sqlmodel import Session, col
 
 from engine.rules.alerts import UNUSUAL_DAYS, UNUSUAL_FACTOR
 from engine.rules.preferences import EmailNotifications
+from engine.rules.subscriptions import Ending
 from engine.store.bulk import update_rows
 from engine.store.front_lots import carried
+from engine.store.subscriptions import ROLLOVER
 from engine.store.tables import (
     AccountRow,
     AlertMarkRow,
@@ -20,6 +22,7 @@ from engine.store.tables import (
     CredentialRow,
     KeyUsageDailyRow,
     LotRow,
+    TransactionRow,
     UsageDailyRow,
     WalletRow,
 )
@@ -58,12 +61,16 @@ def mark_once(session: Session, account_id: str, kind: str, subject: str, now: d
 
 @dataclass(frozen=True, slots=True)
 class ExpiringLot:
-    """A lot about whose expiry its owner may be told; `credits` is what remains of it and what is held, once each."""
+    """A lot about whose expiry its owner may be told; `credits` is what remains of it and what is held, once each.
+
+    `ending` is what rollover sees of it, if it is of a plan's month.
+    """
 
     lot_id: str
     bucket: str
     expires_at: datetime
     credits: int
+    ending: Ending | None
 
 
 def accounts_to_warn(session: Session, now: datetime, limit: int) -> list[str]:
@@ -81,23 +88,77 @@ def lots_to_warn(session: Session, account_id: str, before: datetime) -> list[Ex
         select(
             col(LotRow.lot_id),
             col(LotRow.bucket),
+            col(LotRow.source),
             col(LotRow.expires_at),
             col(LotRow.remaining_credits),
             col(LotRow.held_credits),
+            col(TransactionRow.operation),
+        )
+        .join(
+            TransactionRow,
+            and_(
+                col(TransactionRow.account_id) == col(LotRow.account_id),
+                col(TransactionRow.seq) == col(LotRow.granted_seq),
+            ),
         )
         .where(col(LotRow.account_id) == account_id, col(LotRow.warn_at) < before)
         .order_by(col(LotRow.expires_at), col(LotRow.bucket_order), col(LotRow.granted_seq))
     )
-    return [
-        ExpiringLot(lot_id, bucket, expires_at, left.get(lot_id, remaining) + held)
-        for lot_id, bucket, expires_at, remaining, held in rows
-    ]
+    return [_expiring(row, left.get(row.lot_id, row.remaining_credits)) for row in rows]
+
+
+def _expiring(row: Row[Any], left_credits: int) -> ExpiringLot:
+    is_of_a_month = row.bucket == "monthly" and row.source == "subscription"
+    ending = Ending(left_credits, row.operation == ROLLOVER) if is_of_a_month else None
+    return ExpiringLot(row.lot_id, row.bucket, row.expires_at, left_credits + row.held_credits, ending)
 
 
 def set_warnings(session: Session, account_id: str, warnings: Sequence[tuple[str, datetime | None]]) -> None:
     """Note when each of these lots is warned about next."""
     rows = [(account_id, lot_id, warn_at) for lot_id, warn_at in warnings]
     update_rows(session, "lots", ("account_id", "lot_id"), ("warn_at",), rows)
+
+
+@dataclass(frozen=True, slots=True)
+class EndingMonth:
+    """A month that no subscription pays for, and when it ends."""
+
+    account_id: str
+    ends_at: datetime
+
+
+CLIPPED = "rolloverClipped"
+"""The kind of mark of a month that was looked at for what its plan's cap clips, by the day of its end."""
+
+
+def months_to_look_at(
+    session: Session, plans: Sequence[str], now: datetime, until: datetime, limit: int
+) -> list[EndingMonth]:
+    """Months on these plans that no subscription pays for, that end in `(now, until]` and were not looked at for what
+    a cap clips, the soonest to end first."""
+    today, ends_at = now.astimezone(timezone.utc).date(), col(AccountRow.next_grant_at)
+    days = [today + timedelta(days=n) for n in range((until - now).days + 2)]
+    midnights = [datetime.combine(each + timedelta(days=1), time(), timezone.utc) for each in days]
+    day = case(
+        *[(ends_at < midnight, _subject(each)) for each, midnight in zip(days, midnights, strict=True)], else_=""
+    )
+    told = exists().where(
+        col(AlertMarkRow.account_id) == col(AccountRow.account_id),
+        col(AlertMarkRow.kind) == CLIPPED,
+        col(AlertMarkRow.subject) == day,
+    )
+    rows = session.execute(
+        select(col(AccountRow.account_id), ends_at)
+        .where(ends_at > now, ends_at <= until, col(AccountRow.plan).in_(plans), ~told)
+        .order_by(ends_at, col(AccountRow.account_id))
+        .limit(limit)
+    )
+    return [EndingMonth(account_id, at) for account_id, at in rows]
+
+
+def mark_month(session: Session, month: EndingMonth, now: datetime) -> bool:
+    """Note that a month is looked at; `False` if it was before."""
+    return mark_once(session, month.account_id, CLIPPED, _subject(month.ends_at.astimezone(timezone.utc).date()), now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from typing import Literal
 
 from sqlmodel import Session
 
-from engine.rules.finance import LedgerLine, Movement, PaidLot, RollForward, move
+from engine.rules.finance import KINDS, LedgerLine, Movement, PaidLot, RollForward, move
+from engine.rules.money_back import Returned, move_back, own_money
 from engine.rules.prepaid import Prepaid
 from engine.store.finance import lines_after, paid_lots, paying_accounts
 
@@ -48,8 +49,10 @@ class _Account:
     prepaid: dict[str, Prepaid]
     figures: dict[str, RollForward]
     seen: int = 0
+    debt: int = 0
     is_open: bool = False
     refunded: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    returned: dict[str, Returned] = field(default_factory=lambda: defaultdict(Returned))
 
     def open(self) -> None:
         """Note what each lot and payment had deferred when the month began."""
@@ -59,6 +62,11 @@ class _Account:
         for payment in self.prepaid.values():
             self.figures[payment.lot_id].opening = payment.left_minor
         self.is_open = True
+
+    def lots_of(self, purchase_id: str) -> list[PaidLot]:
+        """The paid lots that a purchase was granted so far, oldest first."""
+        of_purchase = (lot for lot in self.lots.values() if lot.purchase_id == purchase_id)
+        return [lot for lot in of_purchase if lot.granted_seq <= self.seen]
 
     def count(self, movement: Movement) -> Movement:
         if movement.kind == "refunded" and movement.lot.purchase_id is not None:
@@ -120,9 +128,8 @@ def _events(payments: Sequence[Prepaid], end: datetime) -> list[_Event]:
 
 def _movements(step: LedgerLine | _Event, account: _Account) -> Iterator[Movement]:
     """What a step moves, with what it moves of the payment that it concerns."""
-    if isinstance(step, LedgerLine):
-        account.seen = step.seq
-    for movement in _befall(step) if isinstance(step, _Event) else move(step, account.lots):
+    payment = None
+    for movement in _befall(step) if isinstance(step, _Event) else _posted(step, account):
         yield account.count(movement)
         line, payment = movement.line, account.prepaid.get(movement.lot.purchase_id or "")
         if payment is None:
@@ -133,6 +140,36 @@ def _movements(step: LedgerLine | _Event, account: _Account) -> Iterator[Movemen
         more = payment.square(account.refunded[payment.purchase_id])
         if more != 0:
             yield account.count(Movement(line, payment, "refunded", 0, more))
+    if payment is not None:
+        yield from _beyond(line, payment, account)
+
+
+def _posted(line: LedgerLine, account: _Account) -> list[Movement]:
+    """What a row moves of lots. While a payment's credits are still to come, its lots lose what those that go back had
+    cost: it squares that with the money itself."""
+    owed, account.debt, account.seen = line.debt_after - account.debt, line.debt_after, line.seq
+    if line.purchase_id is None:
+        return move(line, account.lots)
+    returned = account.returned[line.purchase_id]
+    if KINDS[line.type] != "refunded":
+        returned.count(line)
+        return move(line, account.lots)
+    lots, payment = account.lots_of(line.purchase_id), account.prepaid.get(line.purchase_id)
+    if not lots:
+        return []
+    minor = returned.money(line, owed, lots, account.refunded[line.purchase_id])
+    is_ahead = payment is not None and not payment.has_ended
+    return move_back(line, lots, own_money(line, lots) if is_ahead else minor)
+
+
+def _beyond(line: LedgerLine, payment: Prepaid, account: _Account) -> Iterator[Movement]:
+    """Money that went back where nothing is to come that it could leave: it leaves the lots."""
+    more = payment.back_minor - account.refunded[payment.purchase_id]
+    if payment.has_ended or more <= 0:
+        return
+    of_event = LedgerLine(line.seq, line.transaction_id, line.type, (), line.created_at)
+    for movement in move_back(of_event, account.lots_of(payment.purchase_id), more):
+        yield account.count(movement)
 
 
 def _befall(event: _Event) -> list[Movement]:

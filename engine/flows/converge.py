@@ -6,7 +6,7 @@ transaction and under the wallet's lock. Saying the same again changes nothing.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlmodel import Session
@@ -27,7 +27,8 @@ from engine.rules.facts import Fact
 from engine.rules.ledger import Transaction
 from engine.rules.lots import Lot
 from engine.rules.money import Money, share_down
-from engine.rules.purchases import KnownFact, Terms, Verdict, converge, merge, money_moved
+from engine.rules.money_back import mark_of_money
+from engine.rules.purchases import Demands, KnownFact, Verdict, converge, merge
 from engine.runtime import Runtime
 from engine.store import books, coupons, documents, outbox, proposals, purchases
 from engine.store.tables import CommitRow, PurchaseRow, ReversalRow
@@ -83,7 +84,7 @@ def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str
             verdict = converge(terms_of(purchase, commit), known, provider.is_live, freezes)
     if purchase.landed_at is not None:
         states = ("lost", "open", "warning") if freezes else ("lost", "open")
-        demands = _Demands(verdict, terms_of(purchase, commit), tuple(known), states)
+        demands = Demands(verdict, terms_of(purchase, commit), tuple(known), states)
         _post_difference(session, runtime, purchase, demands, actor)
     _note_status(session, runtime, purchase, verdict, out_before, now)
     _note_refunds(session, purchase, now)
@@ -179,21 +180,7 @@ def _uncredited(verdict: Verdict, problem: str) -> Verdict:
     return Verdict(status, False, None, 0, 0, problem)
 
 
-@dataclass(frozen=True, slots=True)
-class _Demands:
-    """What the facts demand, and what it follows from; `states` are those of disputes that take credits."""
-
-    verdict: Verdict
-    terms: Terms
-    known: tuple[KnownFact, ...]
-    states: tuple[str, ...]
-
-    def moved(self, before_credits: int, *, is_firm: bool) -> int | None:
-        """The money behind a change of what is out, if facts explain it."""
-        return money_moved(self.terms, self.known, self.states[:1] if is_firm else self.states, before_credits)
-
-
-def _post_difference(session: Session, runtime: Runtime, purchase: PurchaseRow, demands: _Demands, actor: str) -> None:
+def _post_difference(session: Session, runtime: Runtime, purchase: PurchaseRow, demands: Demands, actor: str) -> None:
     """Take back or give back until `credits_out` is what the facts demand.
 
     An open dispute takes only what remains, so `credits_out` may stay below the target until it is lost. Of a
@@ -201,41 +188,39 @@ def _post_difference(session: Session, runtime: Runtime, purchase: PurchaseRow, 
     """
     verdict = demands.verdict
     missing = verdict.out_credits - purchase.credits_out
-    minor = demands.moved(purchase.credits_out, is_firm=False) if missing != 0 else None
     if missing < 0:
-        _give_back(session, runtime, purchase, -missing, minor, actor)
+        _give_back(session, runtime, purchase, -missing, demands, actor, out_credits=verdict.out_credits)
         purchase.credits_out = verdict.out_credits
     if purchase.subscription_id is not None:
         if missing > 0:
             kind = _cause(session, purchase) if verdict.firm_credits > purchase.credits_out else "dispute"
             purchase.credits_out += _take_back(
-                session, runtime, purchase, missing, minor, owe=False, kind=kind, actor=actor
+                session, runtime, purchase, missing, demands, owe=False, kind=kind, actor=actor
             )
         return
     if purchase.credits_out > verdict.firm_credits:
-        _owe_no_more(session, runtime, purchase, verdict.firm_credits, actor)
+        _owe_no_more(session, runtime, purchase, demands, actor)
     firm = max(0, verdict.firm_credits - purchase.credits_out)
     if firm > 0:
-        minor = demands.moved(purchase.credits_out, is_firm=True)
-        _take_back(session, runtime, purchase, firm, minor, owe=True, kind=_cause(session, purchase), actor=actor)
+        _take_back(session, runtime, purchase, firm, demands, owe=True, kind=_cause(session, purchase), actor=actor)
         purchase.credits_out += firm
     soft = verdict.out_credits - purchase.credits_out
     if soft > 0:
-        minor = demands.moved(purchase.credits_out, is_firm=False)
         purchase.credits_out += _take_back(
-            session, runtime, purchase, soft, minor, owe=False, kind="dispute", actor=actor
+            session, runtime, purchase, soft, demands, owe=False, kind="dispute", actor=actor
         )
 
 
-def _owe_no_more(session: Session, runtime: Runtime, purchase: PurchaseRow, firm_credits: int, actor: str) -> None:
+def _owe_no_more(session: Session, runtime: Runtime, purchase: PurchaseRow, demands: Demands, actor: str) -> None:
     """For a dispute that is only open nothing is owed: what was, for a refund that failed or while it was lost,
     is given back, and what was found in the purchase's lots stays out."""
     lots = purchases.purchase_lots(session, purchase.account_id, purchase.purchase_id)
     taken = sum(lot.taken_credits for lot in lots)
-    owed = sum(lot.owed_credits for lot in lots) - max(0, firm_credits - taken)
+    owed = sum(lot.owed_credits for lot in lots) - max(0, demands.verdict.firm_credits - taken)
+    out = max(demands.verdict.firm_credits, taken)
     if owed > 0:
-        _give_back(session, runtime, purchase, owed, None, actor, only_owed=True)
-    purchase.credits_out = max(firm_credits, taken)
+        _give_back(session, runtime, purchase, owed, demands, actor, out_credits=out, only_owed=True)
+    purchase.credits_out = out
 
 
 def _cause(session: Session, purchase: PurchaseRow) -> str:
@@ -249,7 +234,7 @@ def _take_back(
     runtime: Runtime,
     purchase: PurchaseRow,
     credits: int,
-    minor: int | None,
+    demands: Demands,
     *,
     owe: bool,
     kind: str,
@@ -260,8 +245,10 @@ def _take_back(
     words = runtime.catalog.descriptions
     template = words.refund if kind == "refund" else words.dispute
     before = purchases.purchase_lots(session, purchase.account_id, purchase.purchase_id)
-    if not owe and not any(lot.remaining_credits or lot.uncalled_credits for lot in before):
+    found = credits if owe else min(credits, sum(lot.remaining_credits + lot.uncalled_credits for lot in before))
+    if found == 0:
         return 0
+    minor = demands.moved(purchase.credits_out, is_firm=owe)
     command = TakeBack(
         account_id=purchase.account_id,
         actor=actor,
@@ -272,6 +259,7 @@ def _take_back(
         description=_words(template, purchase, credits, minor),
         reference_type=f"{purchase.provider}_payment",
         reference_id=purchase.provider_reference,
+        metadata=mark_of_money(demands.money_out(purchase.credits_out + found)),
     )
     _posted(book.post(session, [command], runtime.terms, runtime.clock.now())[0])
     after = purchases.purchase_lots(session, purchase.account_id, purchase.purchase_id)
@@ -287,9 +275,10 @@ def _give_back(
     runtime: Runtime,
     purchase: PurchaseRow,
     credits: int,
-    minor: int | None,
+    demands: Demands,
     actor: str,
     *,
+    out_credits: int,
     only_owed: bool = False,
 ) -> None:
     words = runtime.catalog.descriptions
@@ -297,6 +286,7 @@ def _give_back(
     is_dispute = only_owed or any(fact.kind == "dispute" and fact.state in ("won", "prevented") for fact in facts)
     has_failed = any(fact.kind == "refund" and fact.state == "failed" for fact in facts)
     won = is_dispute and not has_failed
+    minor = None if only_owed else demands.moved(purchase.credits_out, is_firm=False)
     command = GiveBack(
         account_id=purchase.account_id,
         actor=actor,
@@ -307,6 +297,7 @@ def _give_back(
         only_owed=only_owed,
         reference_type=f"{purchase.provider}_payment",
         reference_id=purchase.provider_reference,
+        metadata=mark_of_money(demands.money_out(out_credits)),
     )
     _posted(book.post(session, [command], runtime.terms, runtime.clock.now())[0])
 

@@ -5,14 +5,16 @@ has earned, after g of them have left, C × g ÷ G rounded down; each row moves 
 or made: whatever the order, what left and what is still deferred sum up to C, and a lot that is empty has earned all
 of it. A reserved credit has not left. Lots that cost nothing (gifts, bonuses) carry no money.
 
+Where money goes back, `rules/money_back.py` says how much of it leaves which lot. From there on C is the money that
+was kept, G the credits that were, and g those that left unreturned: what was earned stays, and the rest of C is earned
+with the rest of G.
+
 * recognised: credits were used, or paid for credits used before (`debt_repayment`); a reversal takes it back;
 * breakage: credits left unused, by expiry, forfeit or a correction;
-* refunded: credits went back with their money; a refund that fails brings them back.
+* refunded: money went back; one that fails, or a dispute that is won, brings it back.
 
 Of a payment for credits that come later (`rules/prepaid.py`) the part that has no lot yet is deferred too, under the
 payment's own id; a lot that it grants later is sold out of that part.
-
-Money that went back for credits already used is not deferred any more: it is no part of these figures.
 """
 
 from dataclasses import dataclass
@@ -73,26 +75,63 @@ class PaidLot:
     granted_seq: int
     granted_at: datetime
     gone_credits: int = 0
+    taken_credits: int = 0
+    """Of those that left, how many went back."""
+    back_minor: int = 0
+    """Of its cost, how much went back."""
+    turn_credits: int = 0
+    turn_minor: int = 0
+    """How many were used, and what they had earned, when money went back last."""
+    unearned_minor: int = 0
+    """What had been earned before its money went back."""
+    recognised_minor: int = 0
+    """How much of what is earned is recognised; the rest is breakage."""
+
+    @property
+    def kept_minor(self) -> int:
+        return self.cost_minor - self.back_minor
+
+    @property
+    def kept_credits(self) -> int:
+        return self.granted_credits - self.taken_credits
+
+    @property
+    def used_credits(self) -> int:
+        """Those that left and did not go back: spent, or left unused."""
+        return self.gone_credits - self.taken_credits
 
     @property
     def earned_minor(self) -> int:
-        return share_down(self.cost_minor, self.gone_credits, self.granted_credits)
+        return self.earned_at(self.used_credits)
+
+    def earned_at(self, used: int) -> int:
+        """What is earned once so many are used: from the last turn on, the rest of the money with the rest of the
+        credits; where uses before it are undone, what was earned till then goes with them."""
+        if used == self.kept_credits:
+            return self.kept_minor
+        if used < self.turn_credits:
+            return share_down(self.turn_minor, used, self.turn_credits)
+        rest = self.kept_minor - self.turn_minor
+        return self.turn_minor + share_down(rest, used - self.turn_credits, self.kept_credits - self.turn_credits)
 
     @property
     def deferred_minor(self) -> int:
         """What is still owed in service once the lot was granted."""
-        return self.cost_minor - self.earned_minor
+        return self.kept_minor - self.earned_minor
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerLine:
-    """What finance reads of a ledger row."""
+    """What finance reads of a ledger row. `back_minor` is what it names as the money of its purchase that is out."""
 
     seq: int
     transaction_id: str
     type: str
     entries: tuple[Entry, ...]
     created_at: datetime
+    purchase_id: str | None = None
+    debt_after: int = 0
+    back_minor: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +192,9 @@ class RollForward:
 
 
 def move(line: LedgerLine, lots: dict[str, PaidLot]) -> list[Movement]:
-    """What a row does to the money of the lots it touches; the lots are moved on."""
+    """What a row by which no money goes back does to that of the lots it touches; the lots are moved on."""
     kind = KINDS[line.type]
+    assert kind != "refunded"
     found: list[Movement] = []
     if kind is None:
         return found
@@ -167,7 +207,9 @@ def move(line: LedgerLine, lots: dict[str, PaidLot]) -> list[Movement]:
             continue
         before = lot.earned_minor
         lot.gone_credits -= entry.credits
-        found.append(Movement(line, lot, kind, -entry.credits, lot.earned_minor - before))
+        earned = lot.earned_minor - before
+        lot.recognised_minor += earned if kind == "recognised" else 0
+        found.append(Movement(line, lot, kind, -entry.credits, earned))
     return found
 
 

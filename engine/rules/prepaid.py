@@ -2,7 +2,8 @@
 
 What was paid and has no lot yet is deferred too. Each lot that the payment grants takes its own cost out of it. Money
 that goes back leaves it at once, and what lots then lose for that same money comes back into it: the payment and its
-lots together never lose more than what went back. What is left when nothing more comes is breakage.
+lots together never lose more than what went back. What goes back when nothing is left to come leaves the lots
+(`rules/money_back.py`). What is left when nothing more comes is breakage.
 """
 
 from collections.abc import Sequence

@@ -268,6 +268,33 @@ def _out_minor(terms: Terms, facts: Iterable[KnownFact]) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Demands:
+    """What the facts demand, and what it follows from; `states` are those of disputes that take credits."""
+
+    verdict: Verdict
+    terms: Terms
+    known: tuple[KnownFact, ...]
+    states: tuple[str, ...]
+
+    def moved(self, before_credits: int, *, is_firm: bool) -> int | None:
+        """The money behind a change of what is out, if facts explain it."""
+        return money_moved(self.terms, self.known, self.states[:1] if is_firm else self.states, before_credits)
+
+    def money_out(self, out_credits: int) -> int:
+        """The money that is out once so many credits are: what went back for good, and of an open dispute's the part
+        of its credits that could be taken."""
+        firm, whole = self._minor(self.states[:1]), self._minor(self.states)
+        waiting = self.verdict.out_credits - self.verdict.firm_credits
+        taken = min(waiting, max(0, out_credits - self.verdict.firm_credits))
+        return firm + (share_down(whole - firm, taken, waiting) if waiting > 0 else 0)
+
+    def _minor(self, dispute_states: tuple[str, ...]) -> int:
+        known = about_credited(self.known, self.terms.credited)
+        own = [f for f in known if f.kind != "payment" and f.amount.currency == self.terms.amount.currency]
+        return _out_minor(self.terms, [fact for fact in own if _is_out(fact, dispute_states)])
+
+
+@dataclass(frozen=True, slots=True)
 class Reversible:
     """What the 24 hour rule looks at."""
 

@@ -1,11 +1,12 @@
 """Reads for finance: lots that cost money, payments for credits that come later, and the ledgers that moved them."""
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import case, select
 from sqlmodel import Session, col
 
-from engine.rules.finance import LedgerLine, PaidLot
+from engine.rules.finance import KINDS, LedgerLine, PaidLot
 from engine.rules.ledger import Entry
+from engine.rules.money_back import read_money_out
 from engine.rules.prepaid import MoneyBack
 from engine.store.tables import Base, FactRow, PurchaseRow
 
@@ -14,6 +15,7 @@ _ROWS = Base.metadata.tables["transactions"].c
 _IS_AHEAD = col(PurchaseRow.landed_at).is_not(None) & (
     col(PurchaseRow.subscription_id).is_not(None) | (col(PurchaseRow.kind) == "commit")
 )
+_BACK = [type_ for type_, kind in KINDS.items() if kind == "refunded"]
 _entries = msgspec.json.Decoder(tuple[Entry, ...])
 
 
@@ -47,12 +49,24 @@ def paid_lots(session: Session, account_id: str) -> list[PaidLot]:
 def lines_after(session: Session, account_id: str, after_seq: int, limit: int) -> list[LedgerLine]:
     """The next rows of a ledger, oldest first."""
     rows = session.execute(
-        select(_ROWS.seq, _ROWS.transaction_id, _ROWS.type, _ROWS.entries, _ROWS.created_at)
+        select(
+            _ROWS.seq,
+            _ROWS.transaction_id,
+            _ROWS.type,
+            _ROWS.entries,
+            _ROWS.created_at,
+            _ROWS.purchase_id,
+            _ROWS.debt_after,
+            case((_ROWS.type.in_(_BACK), _ROWS.metadata_json), else_=None),
+        )
         .where(_ROWS.account_id == account_id, _ROWS.seq > after_seq)
         .order_by(_ROWS.seq)
         .limit(limit)
     )
-    return [LedgerLine(seq, name, type_, _entries.decode(entries), at) for seq, name, type_, entries, at in rows]
+    return [
+        LedgerLine(seq, name, type_, _entries.decode(entries), at, purchase_id, debt, read_money_out(metadata))
+        for seq, name, type_, entries, at, purchase_id, debt, metadata in rows
+    ]
 
 
 def payments_ahead(session: Session, account_id: str) -> list[PurchaseRow]:

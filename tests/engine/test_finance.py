@@ -3,6 +3,7 @@
 import csv
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import get_args
@@ -17,6 +18,7 @@ from engine import finance
 from engine.rules.commands import Command, Expire, GiveBack, Grant, Posted, Reverse, TakeBack
 from engine.rules.finance import KINDS, RollForward
 from engine.rules.ledger import Transaction
+from engine.rules.money_back import mark_of_money
 from engine.store.database import Database, reading
 from tests.conftest import empty_tables
 from tests.engine.backends import Stored
@@ -47,7 +49,7 @@ def buy(
     )
 
 
-def bonus(purchase_id: str, credits: int) -> Grant:
+def bonus(purchase_id: str, credits: int, until: datetime | None = None) -> Grant:
     return Grant(
         account_id=A,
         actor="provider",
@@ -56,11 +58,12 @@ def bonus(purchase_id: str, credits: int) -> Grant:
         bucket="recharge",
         credits=credits,
         description="Bonus",
+        expires_at=until,
         purchase_id=purchase_id,
     )
 
 
-def take_back(purchase_id: str, credits: int) -> TakeBack:
+def take_back(purchase_id: str, credits: int, out_minor: int | None = None) -> TakeBack:
     return TakeBack(
         account_id=A,
         actor="provider",
@@ -69,10 +72,11 @@ def take_back(purchase_id: str, credits: int) -> TakeBack:
         credits=credits,
         owe=True,
         description="Refund",
+        metadata="{}" if out_minor is None else mark_of_money(out_minor),
     )
 
 
-def give_back(purchase_id: str, credits: int) -> GiveBack:
+def give_back(purchase_id: str, credits: int, out_minor: int | None = None) -> GiveBack:
     return GiveBack(
         account_id=A,
         actor="provider",
@@ -80,6 +84,7 @@ def give_back(purchase_id: str, credits: int) -> GiveBack:
         purchase_id=purchase_id,
         credits=credits,
         description="Refund failed",
+        metadata="{}" if out_minor is None else mark_of_money(out_minor),
     )
 
 
@@ -131,7 +136,7 @@ def test_the_roll_forward_is_what_a_person_works_out(kept: Database, tmp_path: P
     november = figures(kept, "2026-11", tmp_path)
     assert november == {
         "EUR": RollForward(sold=500, recognised=50, breakage=450),
-        "USD": RollForward(opening=667, recognised=333 - 166, refunded=500),
+        "USD": RollForward(opening=667, recognised=333 - 166 - 46, refunded=546),
     }
     assert {currency: of.closing for currency, of in november.items()} == {"EUR": 0, "USD": 0}
     assert figures(kept, "2026-12", tmp_path) == {}
@@ -143,12 +148,13 @@ def test_the_files_say_the_same_in_parts(kept: Database, tmp_path: Path) -> None
     assert sorted(path.name for path in out.iterdir()) == sorted(f"2026-11-{kind}.csv" for kind in HEADERS)
     assert [list(row.values()) for row in table(made, "roll-forward")] == [
         ["EUR", "0", "500", "50", "450", "0", "0"],
-        ["USD", "667", "0", "167", "0", "500", "0"],
+        ["USD", "667", "0", "121", "0", "546", "0"],
     ]
     assert [list(row.values()) for row in table(made, "recognised-revenue")] == [
         [A, "2026-11-01", "USD", "100", "333"],
         [A, "2026-11-02", "USD", "-50", "-166"],
         [A, "2026-11-04", "EUR", "7", "50"],
+        [A, "2026-11-25", "USD", "0", "-46"],
     ]
     (broken,) = table(made, "breakage")
     assert (broken["createdAt"], broken["type"], broken["credits"], broken["breakageMinor"]) == (
@@ -182,8 +188,10 @@ def test_the_journal_is_double_entry(kept: Database, tmp_path: Path) -> None:
         ("debit", "EUR", "revenue", "0", "50"),
         ("expiry", "EUR", "deferred_revenue", "450", "0"),
         ("expiry", "EUR", "breakage_revenue", "0", "450"),
-        ("refund", "USD", "deferred_revenue", "500", "0"),
-        ("refund", "USD", "payments_clearing", "0", "500"),
+        ("refund", "USD", "deferred_revenue", "546", "0"),
+        ("refund", "USD", "payments_clearing", "0", "546"),
+        ("refund", "USD", "revenue", "46", "0"),
+        ("refund", "USD", "deferred_revenue", "0", "46"),
     ]
 
 
@@ -195,12 +203,47 @@ def test_debt_paid_from_another_lot_is_recognised_and_a_refund_that_failed_is_de
     posted(stored, day(10, 2), buy("pay_a", 100, 1_000), debit(A, 100))
     posted(stored, day(10, 3), buy("pay_b", 120, 1_200))
     posted(stored, day(10, 4), take_back("pay_a", 100))
-    assert figures(db, "2026-10", tmp_path) == {"USD": RollForward(sold=2_200, recognised=2_000)}
+    assert figures(db, "2026-10", tmp_path) == {"USD": RollForward(sold=2_200, recognised=1_000, refunded=1_000)}
     posted(stored, day(11, 1), take_back("pay_b", 20))
     assert figures(db, "2026-11", tmp_path) == {"USD": RollForward(opening=200, refunded=200)}
     posted(stored, day(12, 1), give_back("pay_b", 20))
     december = figures(db, "2026-12", tmp_path)["USD"]
     assert (december.opening, december.refunded, december.closing) == (0, -200, 200)
+
+
+def test_a_part_that_goes_back_takes_its_money_with_it_though_the_bonus_goes_first(
+    db: Database, tmp_path: Path
+) -> None:
+    create_accounts(db, A, now=day(10, 1))
+    stored = Stored(db)
+    posted(stored, day(10, 2), buy("pay_a", 600_000, 60_000), bonus("pay_a", 60_000))
+    posted(stored, day(10, 3), take_back("pay_a", 66_000))
+    assert figures(db, "2026-10", tmp_path) == {"USD": RollForward(sold=60_000, refunded=6_000)}
+    posted(stored, day(11, 1), debit(A, 297_000))
+    posted(stored, day(12, 1), debit(A, 297_000))
+    assert figures(db, "2026-11", tmp_path) == {"USD": RollForward(opening=54_000, recognised=27_000)}
+    assert figures(db, "2026-12", tmp_path) == {"USD": RollForward(opening=27_000, recognised=27_000)}
+
+
+def test_money_that_is_won_back_returns_to_what_it_left(db: Database, tmp_path: Path) -> None:
+    create_accounts(db, A, now=day(10, 1))
+    stored = Stored(db)
+    posted(stored, day(10, 2), buy("pay_a", 100, 1_000), bonus("pay_a", 10), debit(A, 60))
+    posted(stored, day(11, 1), take_back("pay_a", 110, 1_000))
+    posted(stored, day(12, 1), give_back("pay_a", 110, 0))
+    assert figures(db, "2026-10", tmp_path) == {"USD": RollForward(sold=1_000, recognised=600)}
+    assert figures(db, "2026-11", tmp_path) == {"USD": RollForward(opening=400, recognised=-600, refunded=1_000)}
+    december = figures(db, "2026-12", tmp_path)["USD"]
+    assert (december.recognised, december.refunded, december.closing) == (600, -1_000, 400)
+
+
+def test_what_is_kept_of_a_lot_that_goes_back_whole_is_earned(db: Database, tmp_path: Path) -> None:
+    create_accounts(db, A, now=day(10, 1))
+    stored = Stored(db)
+    posted(stored, day(10, 2), buy("pay_a", 100, 1_000), debit(A, 20))
+    posted(stored, day(10, 3), take_back("pay_a", 80, 500))
+    told = figures(db, "2026-10", tmp_path)
+    assert told == {"USD": RollForward(sold=1_000, recognised=200, breakage=300, refunded=500)}
 
 
 def test_every_type_of_row_has_its_place_in_the_figures() -> None:
@@ -224,35 +267,52 @@ STEPS = st.lists(
 )
 
 
+@dataclass
+class Bought:
+    """What the history knows of a purchase: what it granted and cost, and how much of both is out."""
+
+    credits: int
+    minor: int
+    out_credits: int = 0
+
+    @property
+    def out_minor(self) -> int:
+        return -(-self.minor * self.out_credits // self.credits)
+
+
 @given(steps=STEPS, chunk=st.integers(1, 7))
 @settings(max_examples=30)
-def test_any_history_closes_and_its_journal_sums_up_to_zero(
+def test_any_history_closes_keeps_the_money_that_was_kept_and_its_journal_sums_up_to_zero(
     db: Database, tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]], chunk: int
 ) -> None:
     empty_tables(db)
     create_accounts(db, A, now=day(1, 1))
     stored, now = Stored(db), day(1, 2)
+    bought: dict[str, Bought] = {}
     for step in steps:
         if step[0] == "wait":
             now += timedelta(days=step[1] % 17)
             continue
-        for command in _commands(db, step, now):
-            stored.post([command], now)
+        stored.post(list(_commands(db, step, now, bought)), now)
     before, finance.CHUNK = finance.CHUNK, chunk
     try:
-        _check_months(db, tmp_path_factory.mktemp("months"), now.month + 12 * (now.year - 2026))
+        _check_months(db, tmp_path_factory.mktemp("months"), now.month + 12 * (now.year - 2026), bought)
     finally:
         finance.CHUNK = before
 
 
-def _commands(db: Database, step: tuple[str, int, int], now: datetime) -> Iterator[Command]:
+def _commands(db: Database, step: tuple[str, int, int], now: datetime, bought: dict[str, Bought]) -> Iterator[Command]:
     kind, number, more = step
     with reading(db) as session:
         rows = rows_of(session, A)
-    bought = [row for row in rows if row.type == "deposit"]
     debits = [row for row in rows if row.type == "debit"]
     if kind == "buy":
-        yield buy(f"pay_{len(rows)}", number, more, until=now + timedelta(days=20) if more % 3 == 0 else None)
+        purchase_id, until = f"pay_{len(rows)}", now + timedelta(days=20) if more % 3 == 0 else None
+        extra = number // 2 if more % 2 else 0
+        bought[purchase_id] = Bought(number + extra, more)
+        yield buy(purchase_id, number, more, until=until)
+        if extra:
+            yield bonus(purchase_id, extra, until)
     elif kind == "gift":
         yield gift(A, number)
     elif kind == "spend":
@@ -260,23 +320,18 @@ def _commands(db: Database, step: tuple[str, int, int], now: datetime) -> Iterat
     elif kind == "undo" and debits:
         yield undo(debits[more % len(debits)], number if more % 2 else None)
     elif kind in ("take", "give") and bought:
-        purchase_id = bought[more % len(bought)].purchase_id
-        assert purchase_id is not None
-        limit = bought[more % len(bought)].amount_credits
-        taken = -sum(
-            row.amount_credits
-            for row in rows
-            if row.purchase_id == purchase_id and row.type in ("refund", "refund_failed")
-        )
-        if kind == "take" and limit - taken > 0:
-            yield take_back(purchase_id, min(number, limit - taken))
-        elif kind == "give" and taken > 0:
-            yield give_back(purchase_id, min(number, taken))
+        purchase_id, of = list(bought.items())[more % len(bought)]
+        credits = min(number, of.credits - of.out_credits if kind == "take" else of.out_credits)
+        of.out_credits += credits if kind == "take" else -credits
+        if credits > 0:
+            yield (take_back if kind == "take" else give_back)(purchase_id, credits, of.out_minor)
 
 
-def _check_months(db: Database, out: Path, months: int) -> None:
+def _check_months(db: Database, out: Path, months: int, bought: dict[str, Bought]) -> None:
     closing: dict[str, int] = defaultdict(int)
-    deferred = 0
+    deferred = cleared = 0
+    of_purchase: dict[str, int] = defaultdict(int)
+    of_lot: dict[str, int] = {}
     for place in range(months):
         made = export_month(db, read_month(f"{2026 + place // 12}-{place % 12 + 1:02d}"), out)
         for currency, of in made.figures.items():
@@ -289,15 +344,23 @@ def _check_months(db: Database, out: Path, months: int) -> None:
             amount = int(row["debitMinor"]) - int(row["creditMinor"])
             sums[row["transactionId"]] += amount
             deferred -= amount if row["ledgerAccount"] == "deferred_revenue" else 0
+            cleared += amount if row["ledgerAccount"] == "payments_clearing" else 0
         assert set(sums.values()) <= {0}, "each transaction sums up to zero"
         assert sum(int(row["recognisedMinor"]) for row in table(made, "recognised-revenue")) == sum(
             of.recognised for of in made.figures.values()
         )
+        for row in table(made, "cost-basis"):
+            of_lot[row["lotId"]] = int(row["closingMinor"])
+            earned = int(row["recognisedMinor"]) + int(row["breakageMinor"])
+            of_purchase[row["purchaseId"]] += earned
+    assert sum(closing.values()) == deferred
+    assert cleared == sum(each.minor - each.out_minor for each in bought.values()), "the money that moved"
     with reading(db) as session:
         lots = lots_of(session, A)
-    left = sum(
-        lot.cost_minor
-        - lot.cost_minor * (lot.granted_credits - lot.remaining_credits - lot.held_credits) // lot.granted_credits
-        for lot in lots
-    )
-    assert sum(closing.values()) == deferred == left, "what is still deferred is what the lots still hold"
+    for lot in lots:
+        left = of_lot.get(lot.lot_id, 0)
+        assert 0 <= left <= lot.cost_minor
+        assert left == 0 or lot.remaining_credits + lot.held_credits > 0, "an empty lot has nothing deferred"
+        of_purchase[lot.purchase_id or ""] += left
+    for purchase_id, each in bought.items():
+        assert of_purchase[purchase_id] == each.minor - each.out_minor, "earned or deferred is what was kept"

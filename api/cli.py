@@ -22,7 +22,7 @@ from api.cli_care import backup_command, doctor_command, restore_command
 from api.cli_import import import_command
 from api.cli_keys import SCOPE_HELP, KeyEnd, keys_list_command, keys_revoke_command
 from api.cli_receipts import receipts_export_command
-from api.cli_talk import NO
+from api.cli_talk import NO, check_begun
 from api.cli_talk import complaints as _complaints
 from api.cli_talk import counting as _counting
 from api.cli_talk import log_here as _log
@@ -264,11 +264,10 @@ def export_command(name: str, out: Path, as_json: bool) -> None:
         month = read_month(name)
     except ValueError as error:
         raise click.UsageError(f"--month: {error}.") from error
-    if month.start > Clock().now():
-        raise click.UsageError("--month: this month has not begun.")
     settings = _read_settings()
     with _complaints(), opened(settings) as db, _counting("Writing", is_shown=not as_json) as progress:
         check_schema(db)
+        check_begun(db, month)
         made = export_month(db, month, out, progress)
     figures = {currency: {**asdict(of), "closing": of.closing} for currency, of in made.figures.items()}
     if as_json:

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import click
 
-from api.cli_talk import complaints, counting, log_here, say_json, settings_of_environment
+from api.cli_talk import check_begun, complaints, counting, log_here, say_json, settings_of_environment
 from api.exports import read_month
 from api.receipt_books import write_month
 from api.server import check_schema, opened
 from engine.catalogs import load_catalog
-from engine.clock import Clock
 from receipts import RenderFailed
 from receipts.render import Renderer
 
@@ -27,8 +26,6 @@ def receipts_export_command(name: str, out: Path, with_pdfs: bool, as_json: bool
         month = read_month(name)
     except ValueError as error:
         raise click.UsageError(f"--month: {error}.") from error
-    if month.start > Clock().now():
-        raise click.UsageError("--month: this month has not begun.")
     settings = settings_of_environment()
     renderer = Renderer() if with_pdfs else nullcontext()
     with (
@@ -38,6 +35,7 @@ def receipts_export_command(name: str, out: Path, with_pdfs: bool, as_json: bool
         renderer as press,
     ):
         check_schema(db)
+        check_begun(db, month)
         zone = load_catalog(settings.catalog).seller.timezone
         written = write_month(db, month.name, zone, out, press, progress)
     table = str(written.files[0])

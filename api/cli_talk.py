@@ -11,12 +11,16 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn
 from sqlalchemy.exc import DBAPIError
 
+from api.demo import remembered_offset
 from api.environ import SettingsError
+from api.exports import Month
 from api.logs import log_to_stderr
 from api.server import SchemaOutdated
 from api.settings import Settings, read_settings
+from engine.clock import Clock
 from engine.rules.catalog import CatalogError
 from engine.rules.errors import Refusal
+from engine.store.database import Database
 from engine.store.file_locks import DatabaseLocked
 
 NO = 1
@@ -51,6 +55,12 @@ def settings_of_environment() -> Settings:
     with complaints():
         return read_settings(os.environ)
     raise AssertionError("a complaint ends the process")
+
+
+def check_begun(db: Database, month: Month) -> None:
+    """Refuse a month that the engine's clock has not reached; a demo's may be ahead of real time."""
+    if month.start > Clock(remembered_offset(db)).now():
+        raise click.UsageError("--month: this month has not begun.")
 
 
 def log_here() -> None:

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,9 +13,11 @@ from click.testing import CliRunner, Result
 
 from api import receipt_books
 from api.cli import main
+from api.demo import CLOCK
 from api.receipt_books import write_month
 from engine.rules.documents import read
-from engine.store.database import Database, open_database
+from engine.store.database import Database, open_database, transact
+from engine.store.tables import DemoClockRow
 from receipts.render import Renderer
 from tests.e2e.served import environment
 from tests.engine.support import FakeClock
@@ -127,3 +129,20 @@ def test_the_command_writes_the_month_and_refuses_what_is_none(
     for bad in ("2026-13", "26-1", "2999-01", ""):
         refused = export(env, "--month", bad)
         assert refused.exit_code == 2 and "--month" in refused.stderr
+
+
+@pytest.mark.parametrize("words", [("receipts", "export"), ("export",)])
+def test_a_month_has_begun_when_a_demos_clock_has_reached_it(
+    sqlite_url: str, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    def told(days: int) -> Result:
+        month = f"{datetime.now(UTC) + timedelta(days=days):%Y-%m}"
+        env = environment(sqlite_url, tmp_path, PURSER_CATALOG="alphio")
+        return CliRunner().invoke(main, [*words, "--month", month, "--out", str(tmp_path / "books")], env=env)
+
+    assert told(100).exit_code == 2 and "this month has not begun" in told(100).stderr
+    db = open_database(sqlite_url)
+    transact(db, lambda session: session.add(DemoClockRow(name=CLOCK, offset_seconds=100 * 86_400)))
+    db.close()
+    assert told(100).exit_code == 0
+    assert told(200).exit_code == 2 and "this month has not begun" in told(200).stderr

@@ -3,10 +3,10 @@
 For every wallet: `seq` has no gap, the hash chain is whole, Σ entries = amount, `balance_after` is the running sum,
 each lot holds what its entries leave, the wallet's totals are those of its lots, what is held of each lot is what the
 rows say and the open holds pin, head, `seq`, debt and the day's spending are those of the rows, daily usage is what the
-debits say, and what was taken back of a purchase is what its lots say. For every payment: exactly the grants its
-purchase names. For every coupon: as many uses as redemptions and purchases that have it. For every series of
-documents: no gap, and its chain whole. What the desk decided, what keys spent and what invoices paid for is looked at
-in `engine/audit_desk.py`.
+debits say, and what was taken back of a purchase is what its lots say. For every purchase: exactly the grants it
+names, and what its provider's facts demand (`engine/audit_purchases.py`). For every coupon: as many uses as
+redemptions and purchases that have it. For every series of documents: no gap, and its chain whole. What the desk
+decided, what keys spent and what invoices paid for is looked at in `engine/audit_desk.py`.
 
 It reads one snapshot, window by window, and keeps of a wallet only sums (by lot, by day and provider): a wallet with a
 million rows takes no more memory than one with ten. Several processes may share the accounts (`engine/audit_many.py`).
@@ -23,9 +23,9 @@ from sqlmodel import Session
 
 from engine.audit_desk import desk_findings
 from engine.audit_documents import audit_documents
+from engine.audit_purchases import audit_purchases
 from engine.rules.audit import Finding, Row, WalletCheck
 from engine.rules.audit_ends import end_findings
-from engine.rules.commits import part_of
 from engine.rules.coupons import uses_coupon
 from engine.rules.holds import Hold
 from engine.rules.keyed_hash import hmac_sha256
@@ -39,8 +39,6 @@ REFERENCE = books.TRANSACTION.index("reference_type")
 REVERSES = books.TRANSACTION.index("reverses_id")
 UNREADABLE = (TypeError, ValueError, IndexError, msgspec.MsgspecError, OperationalError)
 """What a row raises that no row of ours can be made of; SQLite's driver refuses text that is not UTF-8."""
-
-GRANTS = ("deposit", "auto_recharge", "volume_discount", "coupon_credit", "monthly_credit", "commit_credit")
 
 
 @dataclass(slots=True)
@@ -77,7 +75,7 @@ def audit_rest(session: Session, keys: Sequence[bytes], report: Report) -> None:
     report.wallets = scan.count_wallets(session)
     for account_id, what in scan.accounts_without_rows(session):
         report.findings.append(Finding(account_id, what))
-    _audit_purchases(session, report)
+    report.purchases = audit_purchases(session, report.findings)
     _audit_coupons(session, report)
     report.documents = audit_documents(session, keys, report.findings)
     report.findings += desk_findings(session)
@@ -191,72 +189,6 @@ def _close(session: Session, checks: Sequence[WalletCheck], report: Report) -> N
         report.findings += end_findings(check, own.wallet, own.lots, own.uses, own.holds)
         for coupon, count in check.kept.coupons.items():
             report.coupons[coupon] += count
-
-
-def _audit_purchases(session: Session, report: Report) -> None:
-    """Every landed purchase has its base grant and, where it names them, its bonus and its coupon's, once each, and no
-    other has any; and whatever was taken of a purchase, or given back to it, has one.
-
-    A subscription's payment names the sum of what was granted for it so far.
-    """
-    granted: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
-    others: set[tuple[str, str]] = set()
-    for account_id, purchase_id, kind, credits in session.execute(
-        text("SELECT account_id, purchase_id, type, amount_credits FROM transactions WHERE purchase_id IS NOT NULL")
-    ):
-        if kind in GRANTS:
-            granted[(account_id, purchase_id)].append((kind, credits))
-        else:
-            others.add((account_id, purchase_id))
-    for account_id, purchase_id, subscription_id, landed_at, base, bonus, out, landed, parts, coupon in session.execute(
-        text(
-            "SELECT p.account_id, p.purchase_id, subscription_id, landed_at, base_credits, bonus_credits, credits_out, "
-            "parts_landed, parts, coalesce(u.credits, 0) FROM purchases p LEFT JOIN commit_purchases c "
-            "ON c.account_id = p.account_id AND c.purchase_id = p.purchase_id LEFT JOIN purchase_coupons u "
-            "ON u.account_id = p.account_id AND u.purchase_id = p.purchase_id"
-        )
-    ):
-        report.purchases += 1
-        numbers = range(1, (1 if landed is None else landed) + 1) if landed_at is not None else range(0)
-        wholes = (base, bonus - coupon, coupon)
-        named = [part for whole in wholes for n in numbers if (part := part_of(whole, n, parts or 1))]
-        has = granted.pop((account_id, purchase_id), [])
-        others.discard((account_id, purchase_id))
-        is_sum = subscription_id is not None and sum(credits for _, credits in has) == sum(named)
-        if not is_sum and sorted(credits for _, credits in has) != sorted(named):
-            report.findings.append(Finding(purchase_id, f"it names the grants {named} and has {has}"))
-        if landed_at is None and out:
-            report.findings.append(Finding(purchase_id, f"{out} credits are out of it and it never landed"))
-    for (_, purchase_id), has in sorted(granted.items()):
-        report.findings.append(Finding(purchase_id, f"grants without a purchase: {has}"))
-    for account_id, purchase_id in sorted(others - granted.keys()):
-        report.findings.append(Finding(purchase_id, f"rows of {account_id} name it and there is no such purchase"))
-    _audit_taken(session, report)
-
-
-def _audit_taken(session: Session, report: Report) -> None:
-    """What lots say was taken or is owed of a purchase is no more than what its facts demand, and what they say they
-    cost is what was paid."""
-    for purchase_id, cost, amount in session.execute(
-        text(
-            "SELECT p.purchase_id, sum(l.cost_minor), p.amount_minor FROM purchases p "
-            "JOIN lots l ON l.account_id = p.account_id AND l.purchase_id = p.purchase_id "
-            "GROUP BY p.account_id, p.purchase_id, p.amount_minor, p.currency "
-            "HAVING sum(l.cost_minor) > p.amount_minor OR min(l.cost_currency) <> p.currency "
-            "OR max(l.cost_currency) <> p.currency "
-            "OR (sum(l.cost_minor) < p.amount_minor AND min(l.source) IN ('coupon', 'custom_credits'))"
-        )
-    ):
-        report.findings.append(Finding(purchase_id, f"its lots cost {cost}, it was {amount}, or another currency"))
-    for purchase_id, out, taken in session.execute(
-        text(
-            "SELECT p.purchase_id, p.credits_out, sum(l.taken_credits + l.owed_credits) FROM purchases p "
-            "JOIN lots l ON l.account_id = p.account_id AND l.purchase_id = p.purchase_id "
-            "GROUP BY p.account_id, p.purchase_id, p.credits_out HAVING sum(l.taken_credits + l.owed_credits) <> 0"
-        )
-    ):
-        if taken > out:
-            report.findings.append(Finding(purchase_id, f"{taken} credits were taken of it, {out} are to be out"))
 
 
 def _audit_coupons(session: Session, report: Report) -> None:

@@ -1,4 +1,5 @@
-"""The audit of what stands beside the books: keys' days, decisions of the desk, invoices, claimed store purchases.
+"""The audit of what stands beside the books: wallets' status, keys' days, decisions of the desk, refunds that were
+asked for, invoices, claimed store purchases.
 
 Each check holds by construction: whoever writes the row writes what it points at in the same transaction.
 """
@@ -9,11 +10,21 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from engine.rules.audit import Finding
+from engine.rules.lots import BUCKETS
 from engine.store import books, scan
 
 AMOUNT = books.TRANSACTION.index("amount_credits")
+_CREDITS = " + ".join(f"available_{bucket} + held_{bucket}" for bucket in BUCKETS)
 
 CHECKS: tuple[tuple[str, str], ...] = (
+    (
+        "the wallet's status is none that there is",
+        "SELECT account_id FROM wallets WHERE status NOT IN ('active', 'suspended', 'closed')",
+    ),
+    (
+        "the wallet is closed and has credits",
+        f"SELECT account_id FROM wallets WHERE status = 'closed' AND {_CREDITS} <> 0",  # noqa: S608
+    ),
     (
         "more counts on its keys today than on the wallet",
         "SELECT w.account_id FROM wallets w JOIN key_usage_daily k ON k.account_id = w.account_id "
@@ -41,6 +52,13 @@ CHECKS: tuple[tuple[str, str], ...] = (
         "SELECT d.purchase_id FROM resolutions d WHERE d.reversal_id IS NOT NULL AND NOT EXISTS (SELECT 1 "
         "FROM reversals r WHERE r.account_id = d.account_id AND r.reversal_id = d.reversal_id "
         "AND r.purchase_id = d.purchase_id)",
+    ),
+    (
+        "the refund that was asked for is not known, or as another one",
+        "SELECT r.reversal_id FROM reversals r WHERE NOT EXISTS (SELECT 1 FROM purchase_facts f "
+        "WHERE f.account_id = r.account_id AND f.purchase_id = r.purchase_id AND f.fact_id = r.reversal_id "
+        "AND f.kind = 'refund' AND f.own_credits = r.credits AND f.amount_minor = r.amount_minor "
+        "AND f.currency = r.currency)",
     ),
     (
         "its payment is not of its subscription",

@@ -140,7 +140,7 @@ def holds_by_id(session: Session, wanted: Iterable[Row]) -> dict[Row, Hold]:
 def beside(session: Session, account_ids: Sequence[str]) -> dict[str, Beside]:
     """What is kept beside the rows of each of these accounts."""
     keys: list[Row] = [(account_id,) for account_id in account_ids]
-    lots = _grouped(select_rows(session, "lots", (*books.LOT, "bucket_order"), KEY[:1], keys), _lot)
+    lots = _grouped(select_rows(session, "lots", (*books.LOT, "bucket_order", "is_open"), KEY[:1], keys), _lot)
     uses = _grouped(
         select_rows(session, "usage_daily", ("account_id", *USE), KEY[:1], keys), lambda row: DayUse(*row[1:])
     )
@@ -186,9 +186,15 @@ def _with_front(wallet: Wallet, lots: list[Lot]) -> list[Lot]:
 
 
 def _lot(row: Row) -> Lot:
-    if BUCKETS[row[-1]] != row[books.LOT.index("bucket")]:
-        raise ValueError(f"{row[1]} stands in the order of another bucket")
-    return books.lot_of(row[:-1])
+    """A lot as its own row says. It is open where that row has something left, also of what the wallet carries."""
+    lot, (order, is_open) = books.lot_of(row[:-2]), row[-2:]
+    if BUCKETS.index(lot.bucket) != order:
+        raise ValueError(f"{lot.lot_id} stands in the order of another bucket")
+    if is_open != (lot.remaining_credits > 0):
+        raise ValueError(
+            f"{lot.lot_id} is kept as {'open' if is_open else 'empty'} and has {lot.remaining_credits} left"
+        )
+    return lot
 
 
 WITHOUT_ROWS = {

@@ -1,7 +1,8 @@
 """The audit: clean books are clean, and a change to any column of any row is found and named."""
 
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from sqlalchemy import text, update
 from engine import audit as auditing
 from engine.audit import Report, audit
 from engine.book import post
-from engine.rules.commands import Command, Posted, Reverse, Spend
+from engine.rules.commands import Command, Posted, Reverse, SetStatus, Spend
 from engine.rules.ledger import Transaction
 from engine.store import books
 from engine.store.database import Database, reading, transact, writing
@@ -233,6 +234,79 @@ def test_a_wallet_with_many_rows_takes_no_more_memory_than_its_sums(sqlite: Data
     peak, report = peak_of(500)
     assert report.is_clean and report.rows == 20_001
     assert peak < 5_000_000, "20,000 rows at once take several times as much"
+
+
+LOTS: list[tuple[str, str]] = [
+    ("UPDATE lots SET bucket_order = -2 WHERE bucket = 'monthly'", "stands in the order of another bucket"),
+    ("UPDATE lots SET bucket_order = -1 WHERE bucket = 'recharge'", "stands in the order of another bucket"),
+    ("UPDATE lots SET bucket_order = 1 WHERE bucket = 'limited_time'", "stands in the order of another bucket"),
+    ("UPDATE lots SET bucket_order = 7 WHERE bucket = 'limited_time'", "stands in the order of another bucket"),
+    ("UPDATE lots SET is_open = false WHERE remaining_credits > 0", "is kept as empty"),
+    ("UPDATE lots SET is_open = true WHERE remaining_credits = 0", "is kept as open and has 0 left"),
+]
+"""What no statement of ours can write, and a changed byte can."""
+
+
+@pytest.mark.parametrize(("statement", "what"), LOTS, ids=[str(n) for n in range(len(LOTS))])
+def test_a_lot_at_another_place_in_the_spend_order_is_found(kept: Database, statement: str, what: str) -> None:
+    carry_out(kept, gift("acc_2", 10, "monthly", until=DAY_0 + timedelta(days=30)), now=DAY_0 + timedelta(days=3))
+    assert findings(kept) == []
+    with unchecked(kept, "lots", "open_while_remaining"):
+        with writing(kept) as session:
+            assert session.connection().execute(text(statement)).rowcount > 0
+        found = findings(kept)
+        with writing(kept) as session:
+            session.execute(text("UPDATE lots SET is_open = (remaining_credits > 0)"))
+    assert "lot_" in found[0][1] and what in found[0][1], found
+
+
+STATUSES = [
+    ("acc_1", "closed", "the wallet is closed and has credits"),
+    ("acc_1", "open", "the wallet's status is none that there is"),
+    ("acc_empty", "open", "the wallet's status is none that there is"),
+]
+
+
+@pytest.mark.parametrize(("account_id", "status", "what"), STATUSES, ids=["closed", "unknown", "unknown-empty"])
+def test_a_status_that_a_wallet_cannot_have_is_found(kept: Database, account_id: str, status: str, what: str) -> None:
+    with unchecked(kept, "wallets", "status_kind"):
+        _set(kept, "wallets", {"account_id": account_id}, "status", status)
+        assert findings(kept) == [(account_id, what)]
+        _set(kept, "wallets", {"account_id": account_id}, "status", "active")
+
+
+def test_an_empty_wallet_may_be_closed(kept: Database) -> None:
+    carry_out(kept, SetStatus(account_id="acc_1", actor="admin:root", status="closed"), now=DAY_0 + timedelta(days=1))
+    assert findings(kept) == []
+
+
+@contextmanager
+def unchecked(db: Database, table: str, constraint: str) -> Iterator[None]:
+    """Without what the database itself refuses, as a byte that changed on a disk is."""
+    name = f"ck_{table}_{constraint}"
+    with writing(db) as session:
+        if not db.is_sqlite:
+            where = {"name": name}
+            rule = session.execute(
+                text("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = :name"), where
+            ).scalar_one()
+            session.execute(text(f"ALTER TABLE {table} DROP CONSTRAINT {name}"))
+    if db.is_sqlite:
+        _ignore_checks(db, "ON")
+    try:
+        yield
+    finally:
+        if db.is_sqlite:
+            _ignore_checks(db, "OFF")
+        else:
+            with writing(db) as session:
+                session.execute(text(f"ALTER TABLE {table} ADD CONSTRAINT {name} {rule}"))
+
+
+def _ignore_checks(db: Database, word: str) -> None:
+    """On the one connection that writes."""
+    with writing(db) as session:
+        session.execute(text(f"PRAGMA ignore_check_constraints = {word}"))
 
 
 def _set(db: Database, table: str, key: dict[str, object], column: str, value: object) -> None:

@@ -34,7 +34,7 @@ from api.exports import export_month, read_month
 from api.receipt_checks import verify_documents
 from api.reconciling import reconcile_now, reports_text, reports_told
 from api.script import run_script
-from api.server import assembled, check_schema, opened, providers_of, serve, work
+from api.server import assembled, check_schema, opened, opened_to_read, providers_of, serve, work
 from api.settings import read_settings
 from engine.audit import Report
 from engine.audit_many import audit_many
@@ -201,7 +201,7 @@ def audit_command(as_json: bool, processes: int) -> None:
     _log()
     settings = _read_settings()
     keys = Secrets(settings.secret_keys).all_for("ledger chain")
-    with _complaints(), opened(settings) as db, _counting("Reading the ledger", is_shown=True) as progress:
+    with _complaints(), opened_to_read(settings) as db, _counting("Reading the ledger", is_shown=True) as progress:
         check_schema(db)
         report = audit_many(db, keys, processes, progress)
     _say_json(_report(report)) if as_json else _show_report(report)
@@ -236,7 +236,7 @@ def receipts_verify_command(as_json: bool) -> None:
     """Render every document again and compare it with the PDF that was kept; exit code 1 if one differs."""
     _log()
     settings = _read_settings()
-    with _complaints(), opened(settings) as db, _counting("Rendering again", is_shown=not as_json) as progress:
+    with _complaints(), opened_to_read(settings) as db, _counting("Rendering again", is_shown=not as_json) as progress:
         check_schema(db)
         with Renderer() as renderer:
             verified = verify_documents(db, renderer, progress)
@@ -265,7 +265,7 @@ def export_command(name: str, out: Path, as_json: bool) -> None:
     except ValueError as error:
         raise click.UsageError(f"--month: {error}.") from error
     settings = _read_settings()
-    with _complaints(), opened(settings) as db, _counting("Writing", is_shown=not as_json) as progress:
+    with _complaints(), opened_to_read(settings) as db, _counting("Writing", is_shown=not as_json) as progress:
         check_schema(db)
         check_begun(db, month)
         made = export_month(db, month, out, progress)

@@ -8,7 +8,7 @@ import click
 from api.cli_talk import check_begun, complaints, counting, log_here, say_json, settings_of_environment
 from api.exports import read_month
 from api.receipt_books import write_month
-from api.server import check_schema, opened
+from api.server import check_schema, opened_to_read
 from engine.catalogs import load_catalog
 from receipts import RenderFailed
 from receipts.render import Renderer
@@ -30,7 +30,7 @@ def receipts_export_command(name: str, out: Path, with_pdfs: bool, as_json: bool
     renderer = Renderer() if with_pdfs else nullcontext()
     with (
         complaints(RenderFailed),
-        opened(settings) as db,
+        opened_to_read(settings) as db,
         counting("Writing", is_shown=not as_json) as progress,
         renderer as press,
     ):

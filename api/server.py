@@ -51,7 +51,8 @@ from engine.jobs import Jobs
 from engine.lane_process import in_processes
 from engine.payments import PaymentProvider
 from engine.runtime import Runtime, Secrets, chain_terms
-from engine.store.database import Database, open_database
+from engine.store.database import Database, open_database, open_reader
+from engine.store.file_locks import DatabaseLocked
 from engine.store.migrations import is_current
 from psp.moonpay import MoonPay
 from psp.paddle import Paddle
@@ -137,6 +138,18 @@ def opened(settings: Settings) -> Iterator[Database]:
         yield db
     finally:
         db.close()
+
+
+@contextmanager
+def opened_to_read(settings: Settings) -> Iterator[Database]:
+    """`opened` for a command that writes nothing: a SQLite file that another process holds is read beside it."""
+    with ExitStack() as stack:
+        try:
+            db = stack.enter_context(opened(settings))
+        except DatabaseLocked:
+            db = open_reader(settings.database_url)
+            stack.callback(db.close)
+        yield db
 
 
 def check_schema(db: Database) -> None:

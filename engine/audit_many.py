@@ -18,10 +18,13 @@ SPANS_EACH = 4
 def audit_many(
     db: Database, chain_keys: Sequence[bytes], processes: int, progress: Progress = lambda rows: None
 ) -> Report:
-    """The same report as `audit`, its findings in the order of accounts. On SQLite nothing may write meanwhile:
-    the processes share no snapshot there."""
+    """The same report as `audit`, its findings in the order of accounts.
+
+    On SQLite the processes share no snapshot, so nothing may write meanwhile: a file that is not ours is read by one.
+    """
     with snapshot(db) as session:
-        is_small = processes < 2 or count_rows(session) < ROWS_MIN
+        is_alone = processes < 2 or (db.is_sqlite and db.lock_file is None)
+        is_small = is_alone or count_rows(session) < ROWS_MIN
         if not is_small:
             name, pieces = shared_snapshot(db, session), spans(session, processes * SPANS_EACH)
             report = _joined(_read_spans(db.url, name, pieces, tuple(chain_keys), processes, progress))

@@ -154,12 +154,23 @@ def test_serve_ends_cleanly_holds_its_database_and_has_none_of_the_demos_doors(f
             assert http.get(path).status_code == 404
         for path in ("/demo/clock", "/sandbox/checkout/x/pay", "/sandbox/payments/x/refund", "/webhooks/sandbox"):
             assert http.post(path, json={}).status_code == 404
-        told = purser("audit", **settings_of(folder))
+        told = purser("reconcile", **settings_of(folder))
         assert told.returncode == 2 and "in use by another Purser process" in told.stderr
         process.send_signal(signal.SIGTERM)
         out, log = process.communicate(timeout=SECONDS)
         assert (process.returncode, out) == (0, "") and "Traceback" not in log
         assert json.loads(log.splitlines()[0])["event"] == "purser serves"
+
+
+def test_what_only_reads_works_beside_a_server(folder: Path) -> None:
+    with server(folder):
+        told = purser("audit", "--processes", "2", **settings_of(folder))
+        assert told.returncode == 0 and "The books add up" in told.stdout
+        for words in (("export",), ("receipts", "export")):
+            told = purser(*words, "--month", "2026-01", "--out", str(folder), **settings_of(folder))
+            assert told.returncode == 0, told.stderr
+        told = purser("receipts", "verify", **settings_of(folder))
+        assert told.returncode == 0, told.stderr
 
 
 def test_the_audit_says_that_the_books_add_up_or_where_they_do_not(folder: Path) -> None:

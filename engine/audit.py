@@ -3,12 +3,13 @@
 For every wallet: `seq` has no gap, the hash chain is whole, Σ entries = amount, `balance_after` is the running sum,
 each lot holds what its entries leave, the wallet's totals are those of its lots, what is held of each lot is what the
 rows say and the open holds pin, head, `seq`, debt and the day's spending are those of the rows, daily usage is what the
-debits say, and what was taken back of a purchase is what its lots say. For every purchase: exactly the grants it
-names, and what its provider's facts demand (`engine/audit_purchases.py`). For every coupon: as many uses as
-redemptions and purchases that have it. For every series of documents: no gap, and its chain whole. What the desk
-decided, what keys spent and what invoices paid for is looked at in `engine/audit_desk.py`.
+debits say, what counts on an API key's day is what was spent and held with it, and what was taken back of a purchase is
+what its lots say. For every purchase: exactly the grants it names, and what its provider's facts demand
+(`engine/audit_purchases.py`). For every coupon: as many uses as redemptions and purchases that have it. For every
+series of documents: no gap, and its chain whole. What the desk decided and what invoices paid for is looked at in
+`engine/audit_desk.py`.
 
-It reads one snapshot, window by window, and keeps of a wallet only sums (by lot, by day and provider): a wallet with a
+It reads one snapshot, window by window and keeps of a wallet only sums (by lot, by day and provider or key); one with a
 million rows takes no more memory than one with ten. Several processes may share the accounts (`engine/audit_many.py`).
 """
 
@@ -186,7 +187,7 @@ def _close(session: Session, checks: Sequence[WalletCheck], report: Report) -> N
         return
     for check in checks:
         own = kept[check.account_id]
-        report.findings += end_findings(check, own.wallet, own.lots, own.uses, own.holds)
+        report.findings += end_findings(check, own.wallet, own.lots, own.uses, own.key_uses, own.holds)
         for coupon, count in check.kept.coupons.items():
             report.coupons[coupon] += count
 

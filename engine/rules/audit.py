@@ -89,6 +89,7 @@ class Kept:
     coupons: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     spent_on: date | None = None
     spent: int = 0
+    keys: dict[tuple[str, date], int] = field(default_factory=lambda: defaultdict(int))
 
 
 class WalletCheck:
@@ -126,7 +127,7 @@ class WalletCheck:
             left[entry.lot_id] += entry.credits
         if kind == "debit" and row[9] != "hold":
             self._count_use(row, -row[4], 1)
-            self._count_spent(row[CREATED].date(), -row[4])
+            self._count_spent(row, -row[4])
         else:
             self._take_rare(row, entries, debits, holds)
         kept.debt = row[6]
@@ -185,7 +186,7 @@ class WalletCheck:
         if debit[CREATED].date() == day:
             held = holds.get((row[0], debit[10])) if debit[9] == "hold" else None
             counted = -debit[4] if held is None else held.counted_credits
-            self._count_spent(day, min(undone, counted) - min(undone + row[4], counted))
+            self._count_spent(row, min(undone, counted) - min(undone + row[4], counted))
 
     def _take_hold(self, row: Row, entries: tuple[Entry, ...], hold: Hold | None) -> None:
         """A row of a hold, against the hold as it stands now."""
@@ -195,16 +196,16 @@ class WalletCheck:
             return
         if kind == "hold":
             what = self._reserved(row, entries, hold)
-            self._count_spent(day, -row[4])
+            self._count_spent(row, -row[4])
         elif kind == "hold_release":
             what = self._released(row, entries, hold)
-            self._count_spent(day, -counted_on(day, hold.parts))
+            self._count_spent(row, -counted_on(day, hold.parts))
         else:
             self._count_use(row, -row[4], 1)
             kept_today = counted_on(day, taken(hold.parts, hold.captured_credits))
             counted = kept_today + max(0, hold.captured_credits - hold.credits)
             what = (hold.status, hold.captured_credits, hold.counted_credits) == ("captured", -row[4], counted)
-            self._count_spent(day, counted)
+            self._count_spent(row, counted)
         if not what:
             self._break(row[1], f"the hold {hold_id} is kept as something else than its rows say")
 
@@ -240,11 +241,14 @@ class WalletCheck:
         draws = [(draw.lot_id, draw.bucket, draw.credits) for draw in by_lot(tuple(reversed(hold.parts)))]
         return draws == [(entry.lot_id, entry.bucket, entry.credits) for entry in entries]
 
-    def _count_spent(self, day: date, credits: int) -> None:
+    def _count_spent(self, row: Row, credits: int) -> None:
+        """What counts on the limits of the row's day: the wallet's, of the last day alone, and its key's."""
         if credits != 0:
-            kept = self.kept
+            kept, day = self.kept, row[CREATED].date()
             kept.spent = (kept.spent if kept.spent_on == day else 0) + credits
             kept.spent_on = day
+            if row[API_KEY] is not None:
+                kept.keys[row[API_KEY], day] += credits
 
     def _count_use(self, debit: Row, credits: int, calls: int, *, is_named: bool = True) -> None:
         """Credits and calls on a debit's own day and provider."""

@@ -1,7 +1,8 @@
 """The end of a wallet's audit: what its rows made, held against the wallet, lots, holds and usage kept beside them."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import date
 
 import msgspec
 
@@ -22,10 +23,11 @@ def end_findings(
     wallet: Wallet | None,
     lots: Sequence[Lot],
     uses: Sequence[DayUse],
+    key_uses: Mapping[tuple[str, date], int],
     holds: Sequence[tuple[Hold, int]],
 ) -> list[Finding]:
-    """Everything found, the first broken row before the rest. `holds` are the open ones, each with the sum its row
-    keeps."""
+    """Everything found, the first broken row before the rest. `key_uses` are what counts on each API key and day,
+    `holds` the open ones, each with the sum its row keeps."""
     account_id, kept = check.account_id, check.kept
     found = [check.broken] if check.broken is not None else []
     if wallet is None:
@@ -35,7 +37,8 @@ def end_findings(
     found += _wallet_findings(account_id, kept, kept.last, wallet, lots, holds)
     found += _lot_findings(account_id, kept, wallet, lots)
     found += _purchase_findings(kept, lots)
-    return found + _hold_findings(kept, lots, holds) + _use_findings(account_id, kept, uses)
+    found += _hold_findings(kept, lots, holds)
+    return found + _use_findings(account_id, kept, uses) + _key_findings(account_id, kept, key_uses)
 
 
 def _wallet_findings(
@@ -167,3 +170,12 @@ def _use_findings(account_id: str, kept: Kept, uses: Sequence[DayUse]) -> list[F
             where = f"{account_id}/{key[0]}"
             found.append(Finding(where, f"usage of {key[1] or 'no provider'} is not what its debits say"))
     return found
+
+
+def _key_findings(account_id: str, kept: Kept, key_uses: Mapping[tuple[str, date], int]) -> list[Finding]:
+    """Days on which a key's limit counts something else than was spent and held with the key."""
+    return [
+        Finding(f"{account_id}/{day}", f"{key_uses.get((key, day), 0)} count on {key}, its rows say {made}")
+        for key, day in sorted(kept.keys.keys() | key_uses.keys(), key=str)
+        if (made := kept.keys.get((key, day), 0)) != key_uses.get((key, day), 0)
+    ]

@@ -7,7 +7,7 @@ SQLite's instants become instants, and only if they are written exactly as we wr
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from functools import lru_cache
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from engine.store import books
 from engine.store.bulk import Row, select_rows
 from engine.store.front_lots import present
 from engine.store.holds import HOLD, hold_of
+from engine.store.key_uses import USE as KEY_USE
 from engine.store.pens import pen_of
 from engine.store.values import FRONT, USED_ON, front_value, uses_values
 
@@ -52,6 +53,7 @@ class Beside:
     wallet: Wallet | None
     lots: tuple[Lot, ...]
     uses: tuple[DayUse, ...]
+    key_uses: dict[tuple[str, date], int]
     holds: tuple[tuple[Hold, int], ...]
 
 
@@ -144,6 +146,9 @@ def beside(session: Session, account_ids: Sequence[str]) -> dict[str, Beside]:
     uses = _grouped(
         select_rows(session, "usage_daily", ("account_id", *USE), KEY[:1], keys), lambda row: DayUse(*row[1:])
     )
+    key_uses: dict[str, dict[tuple[str, date], int]] = defaultdict(dict)
+    for account_id, api_key_id, day, credits in select_rows(session, "key_usage_daily", KEY_USE, KEY[:1], keys):
+        key_uses[account_id][api_key_id, day] = credits
     open_keys: list[Row] = [(account_id, "open") for account_id in account_ids]
     found = select_rows(session, "holds", (*HOLD, "held_credits"), ("account_id", "status"), open_keys)
     holds = _grouped(found, lambda row: (hold_of(row[:-1]), row[-1]))
@@ -152,7 +157,9 @@ def beside(session: Session, account_ids: Sequence[str]) -> dict[str, Beside]:
         uses[account_id] += wallet.uses
         lots[account_id] = _with_front(wallet, lots[account_id])
     return {
-        each: Beside(wallets.get(each), tuple(lots[each]), tuple(added_up(uses[each])), tuple(holds[each]))
+        each: Beside(
+            wallets.get(each), tuple(lots[each]), tuple(added_up(uses[each])), key_uses[each], tuple(holds[each])
+        )
         for each in account_ids
     }
 
@@ -201,6 +208,8 @@ WITHOUT_ROWS = {
     "lots": "SELECT a.account_id FROM accounts a WHERE EXISTS (SELECT 1 FROM lots x WHERE x.account_id = a.account_id)",
     "usage": "SELECT a.account_id FROM accounts a "
     "WHERE EXISTS (SELECT 1 FROM usage_daily x WHERE x.account_id = a.account_id)",
+    "keys' usage": "SELECT a.account_id FROM accounts a "
+    "WHERE EXISTS (SELECT 1 FROM key_usage_daily x WHERE x.account_id = a.account_id)",
     "holds": "SELECT a.account_id FROM accounts a WHERE EXISTS "
     "(SELECT 1 FROM holds x WHERE x.account_id = a.account_id)",
 }

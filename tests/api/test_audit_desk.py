@@ -91,6 +91,31 @@ def test_an_invoice_whose_payment_is_of_no_subscription_is_found(db: Database, c
     assert "its payment is not of its subscription" in found(mira.host)
 
 
+def test_a_keys_day_counts_what_was_spent_and_held_with_it(host: Host, desk: Desk) -> None:
+    """Holds of every end and what came back, on the day and later, and then a day that says something else."""
+    path, db = "/v1/accounts/a", host.runtime.db
+    with writing(db) as session:
+        (key,) = session.execute(text("SELECT api_key_id FROM key_usage_daily")).scalars()
+    held = [
+        host.post(f"{path}/holds", {"amountCredits": "9", "apiKeyId": key, "expiresInSeconds": 90_000}).json()["holdId"]
+        for _ in range(4)
+    ]
+    assert host.post(f"{path}/holds/{held[0]}/capture", {"amountCredits": "4"}).status_code == 200
+    assert host.post(f"{path}/holds/{held[1]}/void").status_code == 200
+    spent = host.spend(path, 5, apiKeyId=key).json()["transaction"]["id"]
+    assert host.post(f"{path}/spends/{spent}/reversal", {"amountCredits": "2"}).status_code == 201
+    assert found(host) == set()
+    host.clock.advance(timedelta(days=1))
+    assert host.post(f"{path}/holds/{held[2]}/capture", {"amountCredits": "4"}).status_code == 200
+    assert host.post(f"{path}/spends/{spent}/reversal", {"amountCredits": "2"}).status_code == 201
+    assert host.spend(path, 1, apiKeyId=key).status_code == 201
+    assert found(host) == set()
+    with writing(db) as session:
+        session.execute(text("UPDATE key_usage_daily SET credits_spent = credits_spent - 1"))
+    # 7 spent, 4 of 9 captured, 9 and 9 held, 3 of 5 left: 32 on the first day, 1 on the second.
+    assert found(host) == {f"31 count on {key}, its rows say 32", f"0 count on {key}, its rows say 1"}
+
+
 ELSEWHERE = {
     "its payment is not of its subscription",
     "the wallet is closed and has credits",

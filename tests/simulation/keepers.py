@@ -20,6 +20,7 @@ from engine.rules.errors import Refusal
 from engine.rules.facts import Fact
 from engine.rules.ledger import Transaction
 from engine.rules.money import Money
+from engine.rules.money_back import MARK
 from engine.runtime import Runtime, Secrets
 from engine.store.database import Database, transact, writing
 from engine.store.tables import PurchaseRow
@@ -170,11 +171,13 @@ def refund_fact(bought: Bought, name: str, state: str, minor: int, version: int,
 
 
 def comparable(books: WalletBooks) -> WalletBooks:
-    """Books without what the words of a flow change: descriptions, and what is computed from them."""
+    """Books without what the words of a flow change: descriptions, what is computed from them, and the money that a
+    row which takes credits back says is out."""
     rows = tuple(map(_wordless, books.rows))
     return replace(books, wallet=structs.replace(books.wallet, head=b""), rows=rows)
 
 
 def _wordless(row: Transaction) -> Transaction:
     fingerprint = row.fingerprint and "told by the key"
-    return msgspec.structs.replace(row, description="", fingerprint=fingerprint, hash=b"")
+    metadata = "{}" if MARK in row.metadata else row.metadata
+    return msgspec.structs.replace(row, description="", fingerprint=fingerprint, metadata=metadata, hash=b"")

@@ -3,10 +3,16 @@
 Plain spends on wallets that it remembers (`engine/store/memory.py`) are decided before their transaction begins, which
 reads only what the batch's other commands need. Where a guess was wrong nothing was stored, and all are carried out
 again as `book.post` does, which locks and reads.
+
+While PostgreSQL commits a batch the next one is decided, on the wallets as that batch leaves them. It is written once
+the batch is committed; if that fails, what was decided on it is dropped.
 """
 
 from collections.abc import Callable, Container, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from engine import book
 from engine.clock import monotonic
@@ -14,11 +20,22 @@ from engine.rules.commands import Command, Outcome, Posted
 from engine.rules.decisions import Terms, decide_all
 from engine.rules.errors import MonthDue, Unavailable
 from engine.store.database import Database, as_unavailable, busy, transact_by_letter, writing_by_letter
-from engine.store.memory import Memory, Written, WrongGuess
+from engine.store.memory import Guess, Memory, Written, WrongGuess
 from engine.store.pens import Pen
 
 Answer = Outcome | Exception
 """What became of one command of many: its outcome, or why the database could not do it."""
+Coming = Callable[[], Sequence[Command]]
+
+
+@dataclass(slots=True)
+class _Decided:
+    """Commands, and what was guessed for them and decided on that at an instant."""
+
+    commands: Sequence[Command]
+    at: datetime
+    guess: Guess | None
+    outcomes: Sequence[Outcome]
 
 
 class LaneBook:
@@ -29,45 +46,70 @@ class LaneBook:
         self._terms = terms
         self._now = now
         self._memory = Memory()
+        self._ahead: _Decided | None = None
 
-    def carry_out(self, commands: Sequence[Command], turned: Container[str] | None = None) -> list[Answer]:
+    def carry_out(
+        self,
+        commands: Sequence[Command],
+        turned: Container[str] | None = None,
+        coming: Coming | None = None,
+    ) -> list[Answer]:
         """Post and commit commands together; their answers in order. Those of accounts whose month is due, and that
         are not `turned`, are answered by `MonthDue` if anything is said of that.
 
         If the database refuses them they are split in halves until the poisoned command stands alone: it fails, its
-        neighbours do not.
+        neighbours do not. While PostgreSQL commits, `coming` may be asked for what will be carried out next, to decide
+        it then.
         """
         ends = monotonic() + self._db.deadline_seconds
         try:
-            posted = self._from_memory(commands, turned)
+            posted = self._from_memory(commands, turned, coming)
         except Exception as error:  # nothing was stored: where a command is to blame, reading finds out which
+            self._ahead = None
             self._memory.was_wrong()
             unavailable = as_unavailable(error) or (busy() if monotonic() > ends else None)
             return self._posted(commands, turned) if unavailable is None else [unavailable] * len(commands)
         if posted is None:
             return self._posted(commands, turned)
-        outcomes, written = posted
+        answers, written = posted
         self._memory.remember(written)
         self._memory.was_right()
-        return outcomes
+        return answers
 
-    def _from_memory(
-        self, commands: Sequence[Command], turned: Container[str] | None
-    ) -> tuple[list[Answer], Written] | None:
-        """Carry out what can be with what is remembered, and the others with it; `None` if that is nothing."""
+    def _look_ahead(self, coming: Coming) -> None:
+        """Decide what is coming on what the transaction under way has written.
+
+        Nothing is raised: that transaction has its own answer. What goes wrong is met again when it is carried out.
+        """
+        with suppress(Exception):
+            commands = coming()
+            self._ahead = self._decided(commands) if commands else None
+
+    def _decided(self, commands: Sequence[Command]) -> "_Decided":
         now = self._now()
         guess = self._memory.guess(commands, now)
+        outcomes = [] if guess is None else decide_all(guess.pages, guess.commands, self._terms)
+        return _Decided(commands, now, guess, outcomes)
+
+    def _from_memory(
+        self, commands: Sequence[Command], turned: Container[str] | None, coming: Coming | None
+    ) -> tuple[list[Answer], Written] | None:
+        """Carry out what can be with what is remembered, and the others with it; `None` if that is nothing."""
+        ahead, self._ahead = self._ahead, None
+        decided = ahead if ahead is not None and ahead.commands is commands else self._decided(commands)
+        guess, now = decided.guess, decided.at
         if guess is None:
             return None
-        guessed = decide_all(guess.pages, guess.commands, self._terms)
-        if not all(isinstance(outcome, Posted) for outcome in guessed):
+        if not all(isinstance(outcome, Posted) for outcome in decided.outcomes):
             raise WrongGuess
-        with writing_by_letter(self._db) as pen:
+        meanwhile = None if coming is None else partial(self._look_ahead, coming)
+        with writing_by_letter(self._db, meanwhile) as pen:
             self._memory.check(pen, guess)
             pages, read = book.post_pages(pen, guess.others, self._terms, now, guess.pages.values(), turned)
             written = self._memory.note(pen, pages)
-            sure, rest = iter(guessed), iter(read)
+            sure, rest = iter(decided.outcomes), iter(read)
             answers: list[Answer] = [next(sure if c.account_id in guess.pages else rest) for c in commands]
+            self._memory.expect(written)
         return answers, written
 
     def _posted(self, commands: Sequence[Command], turned: Container[str] | None) -> list[Answer]:
@@ -80,6 +122,7 @@ class LaneBook:
                 return [error]
             middle = len(commands) // 2
             return self._posted(commands[:middle], turned) + self._posted(commands[middle:], turned)
+        self._memory.expect(written)
         self._memory.remember(written)
         return list(outcomes)
 

@@ -39,6 +39,7 @@ from engine.lane_wire import (
     read_order,
 )
 from engine.meter import Meter
+from engine.rules.commands import Command
 from engine.rules.decisions import Terms
 from engine.rules.errors import Unavailable
 from engine.store.database import Database, open_beside
@@ -304,20 +305,48 @@ def _serve(line: socket.socket, frames: Frames, order: Order) -> NoReturn:
     book = LaneBook(db, terms, clock.now)
     tune_interpreter()
     line.sendall(answered_frame(0, [], []))
+    ahead: _Batch | None = None
+
+    def take(first: bytes) -> _Batch:
+        asked = _taken(first, frames)
+        clock.advance(asked[-1].clock_offset - clock.offset)
+        terms.wanted.events = frozenset(asked[-1].events)
+        return _Batch(asked)
+
+    def coming() -> Sequence[Command]:
+        nonlocal ahead
+        try:
+            first = next(frames.arrived(), None)
+            ahead = None if first is None else take(first)
+        except Exception as error:  # nobody would ever answer it
+            raise SystemExit from error
+        return [] if ahead is None else ahead.commands
+
     try:
         while True:
-            batch = _taken(frames)
-            started = monotonic()
-            clock.advance(batch[-1].clock_offset - clock.offset)
-            terms.wanted.events = frozenset(batch[-1].events)
-            read = [each for asked in batch for each in commands_of(asked)]
-            wrong = [(number, error) for number, error in read if isinstance(error, Exception)]
-            right = [(number, command) for number, command in read if not isinstance(command, Exception)]
-            answers = book.carry_out([command for _, command in right], _turned(batch))
-            told = [*zip((number for number, _ in right), answers, strict=True), *wrong]
-            line.sendall(answered_frame(monotonic() - started, [n for n, _ in told], [each for _, each in told]))
+            batch, ahead = ahead or take(frames.next()), None
+            answers = book.carry_out(batch.commands, batch.turned, coming)
+            told = [*zip(batch.numbers, answers, strict=True), *batch.wrong]
+            line.sendall(answered_frame(monotonic() - batch.started, [n for n, _ in told], [each for _, each in told]))
     finally:
         db.close()
+
+
+class _Batch:
+    """What is carried out together. `wrong` are those that are no commands, and what is wrong with them."""
+
+    def __init__(self, asked: Sequence[Asked]) -> None:
+        self.started = monotonic()
+        self.turned = _turned(asked)
+        self.numbers: list[int] = []
+        self.commands: list[Command] = []
+        self.wrong: list[tuple[int, Exception]] = []
+        for number, command in (each for some in asked for each in commands_of(some)):
+            if isinstance(command, Exception):
+                self.wrong.append((number, command))
+            else:
+                self.numbers.append(number)
+                self.commands.append(command)
 
 
 def _turned(batch: Sequence[Asked]) -> set[str] | None:
@@ -326,9 +355,9 @@ def _turned(batch: Sequence[Asked]) -> set[str] | None:
     return {account_id for turned in known for account_id in turned} if known else None
 
 
-def _taken(frames: Frames) -> list[Asked]:
-    """Wait for commands and take all that came with them. `EOFError` once the server is gone and all was taken."""
-    batch = [read_asked(frames.next())]
+def _taken(first: bytes, frames: Frames) -> list[Asked]:
+    """What is asked in a frame, and in all that came with it."""
+    batch = [read_asked(first)]
     count = batch[0].size
     for frame in frames.arrived():
         batch.append(read_asked(frame))

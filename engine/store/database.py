@@ -30,6 +30,7 @@ from sqlmodel import Session
 from engine import clock
 from engine.rules.errors import Unavailable
 from engine.store.file_locks import Turn, hold_file
+from engine.store.letters import Meanwhile
 from engine.store.pens import Pen, has_left, pen_of
 
 T = TypeVar("T")
@@ -184,11 +185,11 @@ def writing(db: Database) -> Iterator[Session]:
 
 
 @contextmanager
-def writing_by_letter(db: Database) -> Iterator[Pen]:
+def writing_by_letter(db: Database, meanwhile: Meanwhile | None = None) -> Iterator[Pen]:
     """`writing` for statements of `engine/store/bulk.py` alone: on PostgreSQL they travel together (`letters.py`).
 
-    What a statement of the block changes or raises is known when an answer is fetched, or at the commit. A block that
-    raises leaves its connection to the pool, which rolls it back.
+    What a statement of the block changes or raises is known when an answer is fetched, or at the commit; `meanwhile` is
+    called while PostgreSQL commits. A block that raises leaves its connection to the pool, which rolls it back.
     """
     lent = _lent(db.letters)
     try:
@@ -196,7 +197,7 @@ def writing_by_letter(db: Database) -> Iterator[Pen]:
         with _watched(db, pen):
             pen.begin(lent.info)
             yield pen
-            pen.commit()
+            pen.commit(meanwhile)
     finally:
         lent.close()
 

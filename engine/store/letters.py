@@ -18,6 +18,7 @@ from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Ready, Wait
 
 Rows = Callable[[], list[tuple[Any, ...]]]
+Meanwhile = Callable[[], None]
 _PLACE = re.compile("%s")
 
 
@@ -49,15 +50,21 @@ class Letter:
         self._parts.append(part)
         return part.fetch
 
-    def commit(self) -> None:
+    def commit(self, meanwhile: Meanwhile | None = None) -> None:
         self._parts.append(_Part(self, b"COMMIT"))
-        self.send()
+        self.send(meanwhile)
 
-    def send(self) -> None:
-        """Send what has been written and take the answers. Raises the first error; nothing after it was run."""
+    def send(self, meanwhile: Meanwhile | None = None) -> None:
+        """Send what has been written and take the answers; `meanwhile` is called while they are on their way.
+
+        Raises the first error; nothing after it was run.
+        """
         parts, self._parts = self._parts, []
         try:
-            results = self._driver.wait(_exchange(self._driver.pgconn, parts))
+            self._driver.wait(_dispatched(self._driver.pgconn, parts))
+            if meanwhile is not None:
+                meanwhile()
+            results = self._driver.wait(_answered(self._driver.pgconn))
         except BaseException:
             self._driver.close()  # half a letter may be on its way: nobody can go on from there
             raise
@@ -101,8 +108,8 @@ class _Part:
         return self.rows
 
 
-def _exchange(libpq: PGconn, parts: Sequence[_Part]) -> PQGen[list[PGresult]]:
-    """Send the parts and take a result for each, up to the letter's end or the connection's."""
+def _dispatched(libpq: PGconn, parts: Sequence[_Part]) -> PQGen[None]:
+    """Send the parts."""
     libpq.enter_pipeline_mode()
     for part in parts:
         if part.values is None:
@@ -114,6 +121,10 @@ def _exchange(libpq: PGconn, parts: Sequence[_Part]) -> PQGen[list[PGresult]]:
         ready = yield Wait.RW
         if ready & Ready.R:
             libpq.consume_input()
+
+
+def _answered(libpq: PGconn) -> PQGen[list[PGresult]]:
+    """Take a result for each part, up to the letter's end or the connection's."""
     results: list[PGresult] = []
     while True:
         while libpq.is_busy():

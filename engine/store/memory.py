@@ -32,6 +32,13 @@ class WrongGuess(Exception):
 
 
 @dataclass(slots=True)
+class Mark:
+    """PostgreSQL's name of a transaction, known once it is committed."""
+
+    text: str = ""
+
+
+@dataclass(slots=True)
 class Guess:
     """Pages as they should be, and the marks of the transactions that should have written their wallets last.
 
@@ -39,7 +46,7 @@ class Guess:
     """
 
     pages: dict[str, Page] = field(default_factory=dict)
-    marks: dict[str, str] = field(default_factory=dict)
+    marks: dict[str, Mark] = field(default_factory=dict)
     commands: Sequence[Command] = ()
     others: Sequence[Command] = ()
 
@@ -51,13 +58,15 @@ class Written:
     wallets: Sequence[Wallet]
     state: _State
     ask_mark: Rows | None
+    mark: Mark = field(default_factory=Mark)
 
 
 class Memory:
     """The wallets that one lane wrote last, as it left them. Used by one thread."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Wallet, str]] = {}
+        self._known: dict[str, tuple[Wallet, Mark]] = {}
+        self._expected: Written | None = None
         self._state: _State | None = None
         self._pause = 0
         self._skips = 0
@@ -105,7 +114,8 @@ class Memory:
             raise WrongGuess
         if not pen.is_sqlite:
             others = {command.account_id for command in guess.others}
-            lock_marked(pen, "wallets", "account_id", guess.marks, others)
+            marks = {account_id: mark.text for account_id, mark in guess.marks.items()}
+            lock_marked(pen, "wallets", "account_id", marks, others)
 
     def forget_outdated(self, pen: Pen) -> bool:
         """Forget what is no longer true, as far as it can be told without a look at the wallets; whether it was."""
@@ -119,22 +129,34 @@ class Memory:
         wallets = [page.wallet for page in pages if page.is_changed]
         return Written(wallets, _state(pen), pen.run(_MARK, ()) if wallets and not pen.is_sqlite else None)
 
-    def remember(self, written: Written) -> None:
-        """Once it is committed."""
-        self._state = written.state
-        mark = "" if written.ask_mark is None else written.ask_mark()[0][0]
+    def expect(self, written: Written) -> None:
+        """What a transaction has written: it will most likely be committed, so the next guess may be made on it."""
+        self._expected = written
         for wallet in written.wallets:
             self._known.pop(wallet.account_id, None)
-        carried = {wallet.account_id: (wallet, mark) for wallet in written.wallets if wallet.front is not None}
+        carried = {wallet.account_id: (wallet, written.mark) for wallet in written.wallets if wallet.front is not None}
         if len(self._known) + len(carried) > WALLETS_MAX:
             self._known.clear()
         self._known.update(carried)
+
+    def remember(self, written: Written) -> None:
+        """Once what was expected is committed."""
+        self._state = written.state
+        self._expected = None
+        if written.ask_mark is not None:
+            written.mark.text = written.ask_mark()[0][0]
 
     def was_right(self) -> None:
         self._pause = 0
 
     def was_wrong(self) -> None:
-        """Guess more seldom: where others write the same wallets all the time, it costs more than reading."""
+        """Forget what was expected, and guess more seldom: where others write the same wallets all the time, it costs
+        more than reading.
+        """
+        if self._expected is not None:
+            for wallet in self._expected.wallets:
+                self._known.pop(wallet.account_id, None)
+            self._expected = None
         self._pause = self._skips = min(PAUSE_MAX, 2 * self._pause + 1)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.engine.interfaces import DBAPIModule
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
-from engine.store.letters import Known, Letter, Rows
+from engine.store.letters import Known, Letter, Meanwhile, Rows
 
 DriverError = DBAPIModule.Error
 
@@ -44,12 +44,13 @@ class Pen:
             known = info.get("known") or info.setdefault("known", Known(self.driver))
             self._letter = Letter(self.driver, known)
 
-    def commit(self) -> None:
+    def commit(self, meanwhile: Meanwhile | None = None) -> None:
+        """Commit; `meanwhile` is called once the last letter is sent, before its answer is waited for."""
         try:
             if self._letter is None:
                 self.driver.commit()
             else:
-                self._letter.commit()
+                self._letter.commit(meanwhile)
         except self.errors as error:
             raise self.explained(error, "COMMIT") from error
 

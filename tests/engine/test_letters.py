@@ -231,7 +231,7 @@ def test_a_letter_that_breaks_off_gives_back_no_connection_that_is_half_way(
         yield
 
     with monkeypatch.context() as broken:
-        broken.setattr(letters, "_exchange", break_off)
+        broken.setattr(letters, "_dispatched", break_off)
         with pytest.raises(RuntimeError), writing_by_letter(postgresql) as pen:
             select_rows(pen, "accounts", ("account_id",), ("account_id",), [("acc_1",)])
     for _ in range(3):
@@ -249,4 +249,4 @@ def test_a_connection_that_ends_without_a_word_is_no_success(last: ExecStatus | 
         **{name: lambda *_: 0 for name in ("enter_pipeline_mode", "pipeline_sync", "flush", "is_busy")},
     )
     with pytest.raises(OperationalError, match="connection was lost"):
-        list(letters._exchange(cast(PGconn, libpq), []))
+        list(letters._answered(cast(PGconn, libpq)))

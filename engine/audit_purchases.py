@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Row as Found
-from sqlalchemy import text
+from sqlalchemy import select, text, tuple_
 from sqlmodel import Session
 
 from engine.rules.audit import Finding
@@ -24,6 +24,8 @@ from engine.rules.commits import landed_of, part_of
 from engine.rules.money import Money
 from engine.rules.purchases import KnownFact, Terms
 from engine.store.bulk import Row, select_rows
+from engine.store.purchases import read_fact
+from engine.store.tables import Base
 
 CHUNK = 5_000
 GRANTS = ("deposit", "auto_recharge", "volume_discount", "coupon_credit", "monthly_credit", "commit_credit")
@@ -36,11 +38,8 @@ _PURCHASES = (
     "ON d.account_id = p.account_id AND d.purchase_id = p.purchase_id "
     "WHERE (p.account_id, p.purchase_id) > (:account, :purchase) ORDER BY p.account_id, p.purchase_id LIMIT :limit"
 )
-_FACTS = (
-    "SELECT account_id, purchase_id, fact_id, kind, object_id, state, amount_minor, currency, version, is_live, "
-    "own_credits, parent_id FROM purchase_facts WHERE (account_id, purchase_id) > (:account, :purchase) "
-    "AND (account_id, purchase_id) <= (:last_account, :last_purchase)"
-)
+_FACTS = Base.metadata.tables["purchase_facts"]
+_OF = tuple_(_FACTS.c.account_id, _FACTS.c.purchase_id)
 
 
 @dataclass(slots=True)
@@ -102,29 +101,14 @@ def _pages(session: Session) -> Iterator[tuple[Sequence[Found[Any]], dict[Row, l
     """All purchases in windows of their key, each window with its facts."""
     after = ("", "")
     while True:
-        place = {"account": after[0], "purchase": after[1]}
-        page = session.execute(text(_PURCHASES), {**place, "limit": CHUNK}).all()
+        page = session.execute(text(_PURCHASES), {"account": after[0], "purchase": after[1], "limit": CHUNK}).all()
         if not page:
             return
-        after = (page[-1].account_id, page[-1].purchase_id)
+        before, after = after, (page[-1].account_id, page[-1].purchase_id)
         facts: dict[Row, list[KnownFact]] = defaultdict(list)
-        for row in session.execute(text(_FACTS), {**place, "last_account": after[0], "last_purchase": after[1]}):
-            facts[(row.account_id, row.purchase_id)].append(_fact(row))
+        for row in session.execute(select(_FACTS).where(tuple_(*before) < _OF, tuple_(*after) >= _OF)):
+            facts[(row.account_id, row.purchase_id)].append(read_fact(row))
         yield page, facts
-
-
-def _fact(row: Found[Any]) -> KnownFact:
-    return KnownFact(
-        fact_id=row.fact_id,
-        kind=row.kind,
-        object_id=row.object_id,
-        state=row.state,
-        amount=Money(row.amount_minor, row.currency),
-        version=row.version,
-        is_live=bool(row.is_live),
-        own_credits=row.own_credits,
-        parent_id=row.parent_id,
-    )
 
 
 def _wrong(row: Found[Any], has: _Rows, facts: Sequence[KnownFact]) -> Iterator[str]:

@@ -238,12 +238,12 @@ def tell(items: Sequence[Item], answers: Sequence[Answer], put_off: PutOff | Non
     """Give each waiter its answer. A refusal by the rules is an outcome, all other trouble is raised."""
     late: list[Item] = []
     for item, answer in zip(items, answers, strict=True):
-        if put_off is not None and isinstance(answer, MonthDue):
-            late.append(item)
-        elif isinstance(answer, Exception) and (not isinstance(answer, Refusal) or isinstance(answer, Unavailable)):
-            item[1].set_exception(answer)
-        else:
+        if not isinstance(answer, Exception) or (isinstance(answer, Refusal) and not isinstance(answer, Unavailable)):
             item[1].set_result(answer)
+        elif put_off is not None and isinstance(answer, MonthDue):
+            late.append(item)
+        else:
+            item[1].set_exception(answer)
     if put_off is not None and late:
         put_off(late)
 

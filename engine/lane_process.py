@@ -142,7 +142,7 @@ class ProcessLane:
             tell(items, [gone] * len(items))
 
     def _send_packed(self, items: Sequence[Item], runs: list[Run], turned: str | None) -> None:
-        may_wait = None if self.put_off is None else [] if turned is None else [turned]
+        turns = None if self.put_off is None else [] if turned is None else [turned]
         with self._door:
             if self._is_closed:
                 raise Unavailable(CLOSING)
@@ -152,7 +152,7 @@ class ProcessLane:
                 raise Unavailable("The book is busy; try again.")
             first, self._next = self._next, self._next + len(items)
             self._waiting.update(enumerate(items, first))
-            self._line.send(asked_frame(first, runs, self._clock.offset, self._terms.wanted.events, may_wait))
+            self._line.send(asked_frame(first, runs, self._clock.offset, self._terms.wanted.events, turns))
 
     def _start(self) -> "tuple[subprocess.Popen[bytes], socket.socket]":
         ours, theirs = socket.socketpair()

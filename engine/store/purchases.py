@@ -2,8 +2,9 @@
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import delete, func, tuple_
+from sqlalchemy import Row, delete, func, tuple_
 from sqlmodel import Session, col, select
 
 from engine.rules.facts import Fact
@@ -44,8 +45,8 @@ def known_facts(session: Session, account_id: str, purchase_id: str) -> list[Kno
     return list(map(read_fact, rows))
 
 
-def read_fact(row: FactRow) -> KnownFact:
-    """A kept fact as the rules look at it."""
+def read_fact(row: FactRow | Row[Any]) -> KnownFact:
+    """A kept fact, or what a statement read of one, as the rules look at it."""
     return KnownFact(
         fact_id=row.fact_id,
         kind=row.kind,

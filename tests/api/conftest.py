@@ -31,6 +31,14 @@ def host(db: Database, clock: FakeClock, catalog: str) -> Iterator[Host]:
 
 
 @pytest.fixture
+def mira(db: Database, clock: FakeClock) -> Iterator[Subscriber]:
+    """A customer who subscribes for herself."""
+    made = subscriber(db, clock)
+    yield made
+    made.runtime.group.close()
+
+
+@pytest.fixture
 def open_with(db: Database, clock: FakeClock) -> Iterator[Open]:
     """Opens subscribers of plans that let so much roll over for so many periods."""
     opened: list[Subscriber] = []

@@ -1,24 +1,20 @@
 """Where one month becomes the next, nobody sees the wallet in between: what has expired, and not yet what follows."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from engine.flows import accounts
 from engine.flows.accounts import grant_due_months
 from engine.flows.expiry import expire_due
-from engine.store.database import Database, reading
+from engine.store.database import reading
 from engine.store.tables import WalletRow
 from tests.api.host import Host, assert_problem
-from tests.api.plan_terms import month
-from tests.api.subscriber import Subscriber, subscriber
+from tests.api.plan_terms import Open, month
+from tests.api.subscriber import Subscriber
 from tests.api.test_alerts import put, told
-from tests.engine.support import FakeClock
 
 TURN = ["monthly_credit", "expiry", "monthly_credit"]
 MONTH = {"days": 30.0}
@@ -138,13 +134,6 @@ def wait_without_jobs(mira: Subscriber, until: str) -> None:
     mira.host.clock.advance(datetime.fromisoformat(until) - mira.host.clock.now())
 
 
-@pytest.fixture
-def mira(db: Database, clock: FakeClock) -> Iterator[Subscriber]:
-    made = subscriber(db, clock)
-    yield made
-    made.runtime.group.close()
-
-
 def test_a_year_that_is_paid_turns_its_months_for_who_comes_first(mira: Subscriber) -> None:
     mira.subscribe("base", "year")
     wait_without_jobs(mira, month(1))
@@ -161,39 +150,76 @@ def test_a_month_that_nobody_has_paid_yet_is_not_waited_for(mira: Subscriber) ->
     assert mira.is_clean()
 
 
-def test_what_rolls_over_and_the_month_itself_come_together(db: Database, clock: FakeClock) -> None:
-    def change(catalog: Any) -> Any:
-        plans = tuple(replace(plan, rollover_max=40, rollover_periods=1) for plan in catalog.plans)
-        return replace(catalog, plans=plans)
+ROLLED = ["monthly_credit", "expiry", "monthly_credit", "monthly_credit"]
 
-    mira = subscriber(db, clock, change)
-    try:
-        body = {"accountId": "b", "email": "b@customer.example", "plan": "base", "grantMonthlyCredits": True}
-        assert mira.host.post("/v1/accounts", body).status_code == 201
-        path = "/v1/accounts/b"
-        assert put(mira.host, f"{path}/alerts", {"lowBalanceThresholdCredits": "1000"}).status_code == 200
-        mira.host.wait(days=31)
-        assert mira.host.spend(path, 3_040).status_code == 201
-        assert types(mira.host, path) == ["monthly_credit", "expiry", "monthly_credit", "monthly_credit", "debit"]
-    finally:
-        mira.runtime.group.close()
+
+@pytest.fixture
+def rolling(open_with: Open) -> Subscriber:
+    """Beside an account "b" of 3,000 monthly credits, of which 40 roll over, whose month has just ended."""
+    mira = open_with(40, 1)
+    body = {"accountId": "b", "email": "b@customer.example", "plan": "base", "grantMonthlyCredits": True}
+    assert mira.host.post("/v1/accounts", body).status_code == 201
+    assert put(mira.host, "/v1/accounts/b/alerts", {"lowBalanceThresholdCredits": "1000"}).status_code == 200
+    mira.host.wait(days=31)
+    return mira
+
+
+def test_what_rolls_over_and_the_month_itself_come_together(rolling: Subscriber) -> None:
+    assert rolling.host.spend("/v1/accounts/b", 3_040).status_code == 201
+    assert types(rolling.host, "/v1/accounts/b") == [*ROLLED, "debit"]
+
+
+def cut_short(host: Host, step: str) -> None:
+    """The job that grants months ends at a step, as a killed process does."""
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as cut, pytest.raises(KeyboardInterrupt):
+        cut.setattr(accounts, step, end)
+        grant_due_months(host.runtime, host.clock.now())
+
+
+def test_a_turn_cut_short_before_it_is_noted_grants_once(host: Host, path: str) -> None:
+    cut_short(host, "_move_on")
+    assert types(host, path) == TURN
+    assert grant_due_months(host.runtime, host.clock.now()) == 1
+    assert grant_due_months(host.runtime, host.clock.now()) == 0
+    assert types(host, path) == TURN and host.balance(path)["balanceCredits"] == "100"
+
+
+@pytest.mark.parametrize("step", ["_grant", "_move_on"])
+def test_a_turn_with_rollover_is_done_or_not(rolling: Subscriber, step: str) -> None:
+    cut_short(rolling.host, step)
+    with reading(rolling.runtime.db) as session:
+        wallet = session.get(WalletRow, "b")
+        assert wallet is not None and (wallet.seq, wallet.available_monthly) == (1, 3_000)
+    grant_due_months(rolling.runtime, rolling.host.clock.now())
+    assert grant_due_months(rolling.runtime, rolling.host.clock.now()) == 0
+    assert types(rolling.host, "/v1/accounts/b") == ROLLED
+    assert rolling.host.balance("/v1/accounts/b")["balanceCredits"] == "3040"
+    assert rolling.is_clean()
 
 
 def test_no_read_of_the_books_falls_between(host: Host, path: str) -> None:
     """The turn is one transaction's: each state that another connection can see has the old month or the new one."""
-    seen: set[int] = set()
-    stop = threading.Event()
+    seen: list[int] = []
+    looked, stop = threading.Event(), threading.Event()
 
     def look() -> None:
-        while not stop.is_set():
+        is_last = False
+        while not is_last:
+            is_last = stop.is_set()
             with reading(host.runtime.db) as session:
                 wallet = session.get(WalletRow, "a")
                 assert wallet is not None
-                seen.add(wallet.available_monthly)
+                seen.append(wallet.available_monthly)
+            looked.set()
 
     looking = threading.Thread(target=look)
     looking.start()
+    assert looked.wait(30)
     host.balance(path)
     stop.set()
     looking.join()
-    assert seen <= {100}
+    assert set(seen) == {100} and len(seen) > 1

@@ -1,7 +1,6 @@
 """Money for credits that come later, in the figures of each month: deferred as soon as it is paid, to the cent."""
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,18 +13,11 @@ from engine.jobs import Jobs
 from engine.rules.finance import RollForward
 from engine.rules.periods import period_start
 from engine.store.database import Database
-from tests.api.subscriber import Subscriber, subscriber
+from tests.api.subscriber import Subscriber
 from tests.engine.support import DAY_0, FakeClock
 from tests.engine.test_finance import table
 from tests.flows.test_commits import commit, monthly
 from tests.flows.world import open_world
-
-
-@pytest.fixture
-def mira(db: Database, clock: FakeClock) -> Iterator[Subscriber]:
-    made = subscriber(db, clock)
-    yield made
-    made.runtime.group.close()
 
 
 def month(n: int) -> str:

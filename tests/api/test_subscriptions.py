@@ -1,6 +1,5 @@
 """Subscriptions over HTTP on both databases: starting, changing, failing, ending, and what each costs and gives."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,18 +10,11 @@ from sqlmodel import Session, select
 from api import sandbox_returns as returns
 from api import sandbox_subscriptions as books
 from engine.rules.periods import period_start
-from engine.store.database import Database, reading, transact
+from engine.store.database import reading, transact
 from engine.store.tables import ReplyRow, SandboxSubscriptionRow, SubscriptionInvoiceRow
 from tests.api.host import assert_problem
-from tests.api.subscriber import Subscriber, restarted, subscriber
-from tests.engine.support import DAY_0, FakeClock
-
-
-@pytest.fixture
-def mira(db: Database, clock: FakeClock) -> Iterator[Subscriber]:
-    made = subscriber(db, clock)
-    yield made
-    made.runtime.group.close()
+from tests.api.subscriber import Subscriber, restarted
+from tests.engine.support import DAY_0
 
 
 def test_an_account_without_a_subscription_has_the_first_plan(mira: Subscriber) -> None:

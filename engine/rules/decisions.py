@@ -137,7 +137,7 @@ def spend(page: Page, command: c.Spend, terms: Terms) -> c.Planned | None:
     if command.dry_run:
         return c.Planned(draws, wallet.available_credits - command.credits)
     # From here the spend must succeed.
-    entries = tuple(page.move(page.lots[d.lot_id], -d.credits) for d in draws)
+    entries = tuple([page.move(page.lots[d.lot_id], -d.credits) for d in draws])
     row = write(
         page,
         terms,

@@ -171,7 +171,8 @@ class Wallet(msgspec.Struct):
 
     @property
     def available_credits(self) -> int:
-        return sum(self.available)
+        limited_time, monthly, recharge = self.available
+        return limited_time + monthly + recharge
 
     def is_due(self, now: datetime) -> bool:
         """Whether a lot or a hold may be past its end, with its row still to be written."""

@@ -104,9 +104,9 @@ class LaneBook:
             raise WrongGuess
         meanwhile = None if coming is None else partial(self._look_ahead, coming)
         with writing_by_letter(self._db, meanwhile) as pen:
-            self._memory.check(pen, guess)
+            mark = self._memory.check(pen, guess)
             pages, read = book.post_pages(pen, guess.others, self._terms, now, guess.pages.values(), turned)
-            written = self._memory.note(pen, pages)
+            written = self._memory.note(pen, pages, mark)
             sure, rest = iter(decided.outcomes), iter(read)
             answers: list[Answer] = [next(sure if c.account_id in guess.pages else rest) for c in commands]
             self._memory.expect(written)

@@ -99,12 +99,21 @@ def add_rows(
             pen.run(on_postgresql(table, keys, sums, latest), _arrays(kinds, found))
 
 
-def lock_marked(pen: Pen, table: str, key: str, marks: Mapping[str, str], others: Collection[str]) -> None:
-    """PostgreSQL: lock rows in the order in which `ask_rows` does. `marks` has, by key, the transaction that wrote each
-    of them last: if another one has, whatever is sent with this fails. Of the `others` nothing is asked.
+def lock_marked(pen: Pen, table: str, key: str, marks: Mapping[str, str], others: Collection[str]) -> Callable[[], str]:
+    """PostgreSQL: lock rows in the order in which `ask_rows` does; this transaction's mark, when it is asked for.
+
+    `marks` has, by key, the transaction that wrote each of them last: if another one has, whatever is sent with this
+    fails. Of the `others` nothing is asked.
     """
     told = msgspec.json.encode(marks).decode()
-    pen.run(statements.lock_marked(table, key), [told, _array("text", [*marks, *others]), str(len(marks))])
+    rows = pen.run(statements.lock_marked(table, key), [told, _array("text", [*marks, *others]), str(len(marks))])
+    return lambda: str(rows()[0][1])
+
+
+def ask_mark(pen: Pen) -> Callable[[], str]:
+    """PostgreSQL: this transaction's mark, where none of its rows need be as it was remembered."""
+    rows = pen.run(f"SELECT {statements.MARK}", ())
+    return lambda: str(rows()[0][0])
 
 
 def select_rows(

@@ -43,10 +43,11 @@ class Letter:
 
     def write(self, statement: str, values: Sequence[str | None]) -> Rows:
         """Add a statement, `%s` for each value as text; its rows, when they are asked for."""
-        if any(value is not None and "\0" in value for value in values):
+        texts = [None if value is None else value.encode() for value in values]
+        if b"\0" in b"".join(filter(None, texts)):
             raise ValueError("a text with a NUL cannot be stored")  # libpq would end it there
         name = self._known.names.get(statement) or self._prepare(statement)
-        part = _Part(self, name, [None if value is None else value.encode() for value in values])
+        part = _Part(self, name, texts)
         self._parts.append(part)
         return part.fetch
 

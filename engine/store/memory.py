@@ -8,7 +8,7 @@ other does, and fails with all that was sent with it unless the transactions tha
 guess as well: the ledger's unique keys refuse one that is not.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeGuard
@@ -16,14 +16,14 @@ from typing import TypeGuard
 from engine.rules.commands import Command, Spend
 from engine.rules.ledger import Page, Wallet
 from engine.store import books
-from engine.store.bulk import Rows, lock_marked
+from engine.store.bulk import ask_mark, lock_marked
 from engine.store.pens import Pen
 
 WALLETS_MAX = 16_384
 """About 2 kB each. One more, and all are forgotten: a lane that has to do with so many seldom meets one again."""
 PAUSE_MAX = 64
 """So many batches are read without a guess, at most, after one that was wrong."""
-_MARK = "SELECT pg_current_xact_id()::xid::text"
+AskMark = Callable[[], str]
 _State = tuple[object, int, int]
 
 
@@ -57,7 +57,7 @@ class Written:
 
     wallets: Sequence[Wallet]
     state: _State
-    ask_mark: Rows | None
+    ask_mark: AskMark | None
     mark: Mark = field(default_factory=Mark)
 
 
@@ -105,17 +105,18 @@ class Memory:
             guess.others = [command for command in commands if command.account_id not in guess.pages]
         return guess
 
-    def check(self, pen: Pen, guess: Guess) -> None:
-        """In a transaction that has begun: `WrongGuess` if somebody else has written.
+    def check(self, pen: Pen, guess: Guess) -> AskMark | None:
+        """In a transaction that has begun: `WrongGuess` if somebody else has written; else its mark.
 
         On PostgreSQL the transaction itself fails then, with its first letter.
         """
         if self.forget_outdated(pen):
             raise WrongGuess
-        if not pen.is_sqlite:
-            others = {command.account_id for command in guess.others}
-            marks = {account_id: mark.text for account_id, mark in guess.marks.items()}
-            lock_marked(pen, "wallets", "account_id", marks, others)
+        if pen.is_sqlite:
+            return None
+        others = {command.account_id for command in guess.others}
+        marks = {account_id: mark.text for account_id, mark in guess.marks.items()}
+        return lock_marked(pen, "wallets", "account_id", marks, others)
 
     def forget_outdated(self, pen: Pen) -> bool:
         """Forget what is no longer true, as far as it can be told without a look at the wallets; whether it was."""
@@ -124,10 +125,12 @@ class Memory:
         self._known.clear()
         return True
 
-    def note(self, pen: Pen, pages: Iterable[Page]) -> Written:
-        """What a transaction has written, at its end."""
+    def note(self, pen: Pen, pages: Iterable[Page], mark: AskMark | None = None) -> Written:
+        """What a transaction has written, at its end; with its mark, if that was asked for."""
         wallets = [page.wallet for page in pages if page.is_changed]
-        return Written(wallets, _state(pen), pen.run(_MARK, ()) if wallets and not pen.is_sqlite else None)
+        if mark is None and wallets and not pen.is_sqlite:
+            mark = ask_mark(pen)
+        return Written(wallets, _state(pen), mark)
 
     def expect(self, written: Written) -> None:
         """What a transaction has written: it will most likely be committed, so the next guess may be made on it."""
@@ -144,7 +147,7 @@ class Memory:
         self._state = written.state
         self._expected = None
         if written.ask_mark is not None:
-            written.mark.text = written.ask_mark()[0][0]
+            written.mark.text = written.ask_mark()
 
     def was_right(self) -> None:
         self._pause = 0

@@ -16,6 +16,8 @@ from engine.store.tables import Base
 
 Kind = Literal["bigint", "integer", "boolean", "timestamptz", "date", "bytea", "text"]
 Names = tuple[str, ...]
+MARK = "pg_current_xact_id()::xid::text"
+"""PostgreSQL: what a row that this transaction writes has for its `xmin`."""
 _PLACES = re.compile(r"\{(\d+)\}")
 _WANTED = "(SELECT value AS wanted FROM json_each(?)) AS w"
 """SQLite: one row for each key in a JSON array, an array itself if it has several columns. CROSS JOIN keeps it the
@@ -124,8 +126,8 @@ def lock_marked(table: str, key: str) -> str:
     """Lock the rows of so many keys, in the order of `select_on_postgresql`; PostgreSQL only.
 
     Marks, a JSON object by key, name the transactions that wrote some of them last. Where another one has, the division
-    by zero fails everything that was sent with it. An order of what a join gives would cost a look at every row there
-    is.
+    by zero fails everything that was sent with it. The second column is this transaction's own mark. An order of what a
+    join gives would cost a look at every row there is.
     """
     mark = f"(SELECT marks FROM told) ->> t.{key}"  # noqa: S608
     held = (
@@ -134,7 +136,7 @@ def lock_marked(table: str, key: str) -> str:
     )
     return (
         f"WITH told AS MATERIALIZED (SELECT %s::jsonb AS marks), held AS ({held}) "  # noqa: S608
-        f"SELECT 1 / (count(mark) = %s::bigint)::integer FROM held"
+        f"SELECT 1 / (count(mark) = %s::bigint)::integer, {MARK} FROM held"
     )
 
 

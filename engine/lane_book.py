@@ -4,8 +4,8 @@ Plain spends on wallets that it remembers (`engine/store/memory.py`) are decided
 reads only what the batch's other commands need. Where a guess was wrong nothing was stored, and all are carried out
 again as `book.post` does, which locks and reads.
 
-While PostgreSQL commits a batch the next one is decided, on the wallets as that batch leaves them. It is written once
-the batch is committed; if that fails, what was decided on it is dropped.
+While PostgreSQL commits a batch the next one may be decided, on the wallets as that batch leaves them. It is written
+once the batch is committed; if that fails, what was decided on it is dropped.
 """
 
 from collections.abc import Callable, Container, Sequence
@@ -26,16 +26,19 @@ from engine.store.pens import Pen
 Answer = Outcome | Exception
 """What became of one command of many: its outcome, or why the database could not do it."""
 Coming = Callable[[], Sequence[Command]]
+AHEAD_SHARE = 1 / 3
+"""Where deciding a batch takes less than this of its commit's time, the next one is not decided ahead: what arrives
+during a commit would wait for one more, only to save little."""
 
 
 @dataclass(slots=True)
 class _Decided:
-    """Commands, and what was guessed for them and decided on that at an instant."""
+    """Commands, what was guessed for them, what was decided on that, and how long it took."""
 
     commands: Sequence[Command]
-    at: datetime
     guess: Guess | None
     outcomes: Sequence[Outcome]
+    seconds: float
 
 
 class LaneBook:
@@ -47,12 +50,10 @@ class LaneBook:
         self._now = now
         self._memory = Memory()
         self._ahead: _Decided | None = None
+        self._is_ahead_worth_it = True
 
     def carry_out(
-        self,
-        commands: Sequence[Command],
-        turned: Container[str] | None = None,
-        coming: Coming | None = None,
+        self, commands: Sequence[Command], turned: Container[str] | None = None, coming: Coming | None = None
     ) -> list[Answer]:
         """Post and commit commands together; their answers in order. Those of accounts whose month is due, and that
         are not `turned`, are answered by `MonthDue` if anything is said of that.
@@ -72,24 +73,24 @@ class LaneBook:
         if posted is None:
             return self._posted(commands, turned)
         answers, written = posted
-        self._memory.remember(written)
+        self._memory.confirm(written)
         self._memory.was_right()
         return answers
 
     def _look_ahead(self, coming: Coming) -> None:
         """Decide what is coming on what the transaction under way has written.
 
-        Nothing is raised: that transaction has its own answer. What goes wrong is met again when it is carried out.
+        Nothing is raised: that transaction has its own answer. What can't be decided is met again in its turn.
         """
+        commands = coming()
         with suppress(Exception):
-            commands = coming()
             self._ahead = self._decided(commands) if commands else None
 
-    def _decided(self, commands: Sequence[Command]) -> "_Decided":
-        now = self._now()
-        guess = self._memory.guess(commands, now)
+    def _decided(self, commands: Sequence[Command]) -> _Decided:
+        began = monotonic()
+        guess = self._memory.guess(commands, self._now())
         outcomes = [] if guess is None else decide_all(guess.pages, guess.commands, self._terms)
-        return _Decided(commands, now, guess, outcomes)
+        return _Decided(commands, guess, outcomes, monotonic() - began)
 
     def _from_memory(
         self, commands: Sequence[Command], turned: Container[str] | None, coming: Coming | None
@@ -97,19 +98,21 @@ class LaneBook:
         """Carry out what can be with what is remembered, and the others with it; `None` if that is nothing."""
         ahead, self._ahead = self._ahead, None
         decided = ahead if ahead is not None and ahead.commands is commands else self._decided(commands)
-        guess, now = decided.guess, decided.at
+        guess = decided.guess
         if guess is None:
             return None
         if not all(isinstance(outcome, Posted) for outcome in decided.outcomes):
             raise WrongGuess
-        meanwhile = None if coming is None else partial(self._look_ahead, coming)
+        meanwhile = partial(self._look_ahead, coming) if coming is not None and self._is_ahead_worth_it else None
         with writing_by_letter(self._db, meanwhile) as pen:
             mark = self._memory.check(pen, guess)
-            pages, read = book.post_pages(pen, guess.others, self._terms, now, guess.pages.values(), turned)
+            pages, read = book.post_pages(pen, guess.others, self._terms, self._now(), guess.pages.values(), turned)
             written = self._memory.note(pen, pages, mark)
             sure, rest = iter(decided.outcomes), iter(read)
             answers: list[Answer] = [next(sure if c.account_id in guess.pages else rest) for c in commands]
             self._memory.expect(written)
+            sent = monotonic()
+        self._is_ahead_worth_it = decided.seconds >= AHEAD_SHARE * (monotonic() - sent)
         return answers, written
 
     def _posted(self, commands: Sequence[Command], turned: Container[str] | None) -> list[Answer]:
@@ -123,7 +126,7 @@ class LaneBook:
             middle = len(commands) // 2
             return self._posted(commands[:middle], turned) + self._posted(commands[middle:], turned)
         self._memory.expect(written)
-        self._memory.remember(written)
+        self._memory.confirm(written)
         return list(outcomes)
 
     def _post(

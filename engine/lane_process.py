@@ -286,7 +286,7 @@ def _note(event: str, **facts: object) -> None:
 
 
 def main() -> None:
-    """The lane itself: what arrives while a batch is under way makes up the next one. Ends when the server is gone.
+    """The lane itself: what has come while a batch was under way makes up the next one. Ends when the server is gone.
 
     Signals that end a whole group of processes are the server's to answer: it has requests to finish.
     """
@@ -306,6 +306,7 @@ def _serve(line: socket.socket, frames: Frames, order: Order) -> NoReturn:
     tune_interpreter()
     line.sendall(answered_frame(0, [], []))
     ahead: _Batch | None = None
+    trouble: Exception | None = None
 
     def take(first: bytes) -> _Batch:
         asked = _taken(first, frames)
@@ -314,12 +315,12 @@ def _serve(line: socket.socket, frames: Frames, order: Order) -> NoReturn:
         return _Batch(asked)
 
     def coming() -> Sequence[Command]:
-        nonlocal ahead
+        nonlocal ahead, trouble
         try:
             first = next(frames.arrived(), None)
             ahead = None if first is None else take(first)
-        except Exception as error:  # nobody would ever answer it
-            raise SystemExit from error
+        except Exception as error:  # once the batch under way has its answer
+            trouble = error
         return [] if ahead is None else ahead.commands
 
     try:
@@ -328,6 +329,8 @@ def _serve(line: socket.socket, frames: Frames, order: Order) -> NoReturn:
             answers = book.carry_out(batch.commands, batch.turned, coming)
             told = [*zip(batch.numbers, answers, strict=True), *batch.wrong]
             line.sendall(answered_frame(monotonic() - batch.started, [n for n, _ in told], [each for _, each in told]))
+            if trouble is not None:
+                raise trouble
     finally:
         db.close()
 

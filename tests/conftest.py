@@ -52,18 +52,19 @@ def postgresql_server() -> Iterator[str]:
     home.chmod(0o755)
     server = get_server(home / "data", cleanup_mode="delete")
     try:
-        _write_without_sync(server.get_uri())
+        _configure(server.get_uri())
         yield server.get_uri()
     finally:
         server.cleanup()
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _write_without_sync(url: str) -> None:
-    """A server that lives as long as the tests needs no disk that survives it."""
+def _configure(url: str) -> None:
+    """A server that lives as long as the tests needs no disk that survives it. Nor does it gather statistics when it
+    likes: plans would depend on the hour."""
     engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+        for setting in ("fsync", "synchronous_commit", "full_page_writes", "autovacuum"):
             connection.execute(text(f"ALTER SYSTEM SET {setting} = off"))
         connection.execute(text("SELECT pg_reload_conf()"))
     engine.dispose()

@@ -33,7 +33,7 @@ class WrongGuess(Exception):
 
 @dataclass(slots=True)
 class Mark:
-    """PostgreSQL's name of a transaction, known once it is committed."""
+    """PostgreSQL's name of a transaction. Before that is committed it is not known, and no row's `xmin` is empty."""
 
     text: str = ""
 
@@ -62,7 +62,7 @@ class Written:
 
 
 class Memory:
-    """The wallets that one lane wrote last, as it left them. Used by one thread."""
+    """The wallets that one lane wrote last, as it left them or is about to. Used by one thread."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[Wallet, Mark]] = {}
@@ -142,8 +142,8 @@ class Memory:
             self._known.clear()
         self._known.update(carried)
 
-    def remember(self, written: Written) -> None:
-        """Once what was expected is committed."""
+    def confirm(self, written: Written) -> None:
+        """What was expected is committed."""
         self._state = written.state
         self._expected = None
         if written.ask_mark is not None:
@@ -153,7 +153,7 @@ class Memory:
         self._pause = 0
 
     def was_wrong(self) -> None:
-        """Forget what was expected, and guess more seldom: where others write the same wallets all the time, it costs
+        """Forget what was expected. And guess more seldom: where others write the same wallets all the time, it costs
         more than reading.
         """
         if self._expected is not None:

@@ -182,6 +182,7 @@ def spend_until_killed(served: Served, stripe: FakeStripe, sessions: list[str]) 
         running = [pool.submit(spend, who) for who in range(4)]
         told = pool.submit(notify)
         threading.Event().wait(0.7)
+        wait_until(lambda: len(known) > 20)
         served.kill()
         for each in running:
             each.result(30)

@@ -1,26 +1,29 @@
 """A lane on PostgreSQL decides its next batch while the one before it is committed: whatever comes of that one."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from time import sleep
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
+from engine import lane_book
 from engine.clock import Clock
 from engine.group_commit import BATCH_SIZE_MAX, Answer, GroupCommit
 from engine.lane_book import LaneBook
 from engine.lane_process import ProcessLane
-from engine.rules import decisions
 from engine.rules.commands import Command, Posted
 from engine.rules.decisions import Terms
-from engine.rules.errors import InsufficientCredits, Unavailable
-from engine.store.database import Database, reading
+from engine.rules.errors import InsufficientCredits, Unavailable, WalletNotActive
+from engine.store.database import Database, reading, writing
+from tests.e2e.served import wait_until
 from tests.engine.support import DAY_0, counting_terms, create_accounts, debit, gift, rows_of, wallets_locked
-from tests.engine.test_lane_book import HOT, assert_sound, elsewhere, posted
+from tests.engine.test_lane_book import HOT, WALLETS, assert_sound, elsewhere, posted
+from tests.engine.test_lane_process import Desk, patiently
 
 Batch = list[Command]
 LOCKED = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-WAITING = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+END_WAITING = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
 @pytest.fixture
@@ -29,8 +32,9 @@ def terms() -> Terms:
 
 
 @pytest.fixture
-def lane(postgresql: Database, terms: Terms) -> LaneBook:
-    """A lane that remembers the wallets `HOT` and `acc_2`, of 100 credits each."""
+def lane(postgresql: Database, terms: Terms, monkeypatch: pytest.MonkeyPatch) -> LaneBook:
+    """A lane that always looks ahead, and remembers the wallets `HOT` and `acc_2`, of 100 credits each."""
+    monkeypatch.setattr(lane_book, "AHEAD_SHARE", 0)
     create_accounts(postgresql, HOT, "acc_2")
     made = LaneBook(postgresql, terms, lambda: DAY_0)
     assert posted(made, gift(HOT, 101), gift("acc_2", 101)) == [101, 101]
@@ -38,18 +42,24 @@ def lane(postgresql: Database, terms: Terms) -> LaneBook:
     return made
 
 
+def asked(lane: LaneBook, first: Batch, second: Batch) -> list[Answer]:
+    """Carry out a batch; while it is committed, the second is asked for."""
+    calls: list[Batch] = []
+
+    def coming() -> Batch:
+        calls.append(second)
+        return second
+
+    answers = lane.carry_out(first, None, coming)
+    assert calls == [second]
+    return answers
+
+
 def both(
     lane: LaneBook, first: Batch, second: Batch, between: Callable[[], object] = bool
 ) -> tuple[list[Answer], list[Answer]]:
-    """Carry out two batches, the second asked for while the first is committed."""
-    asked: list[Batch] = []
-
-    def coming() -> Batch:
-        asked.append(second)
-        return second
-
-    one = lane.carry_out(first, None, coming)
-    assert asked, "the second batch was asked for while the first was on its way"
+    """Carry out two batches, the second decided while the first is committed, if that is."""
+    one = asked(lane, first, second)
     between()
     return one, lane.carry_out(second)
 
@@ -64,26 +74,11 @@ def balances(db: Database, account_id: str = HOT) -> list[int]:
         return [row.balance_after for row in rows_of(session, account_id)]
 
 
-@pytest.fixture
-def loads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many commands were decided at a time."""
-    counts: list[int] = []
-    decide_all = decisions.decide_all
-
-    def counted(pages: object, commands: Sequence[Command], terms: Terms) -> object:
-        counts.append(len(commands))
-        return decide_all(pages, commands, terms)  # type: ignore[arg-type]
-
-    for name in ("engine.lane_book.decide_all", "engine.book.decide_all"):
-        monkeypatch.setattr(name, counted)
-    return counts
-
-
-def test_the_second_batch_goes_on_where_the_first_ends(lane: LaneBook, postgresql: Database, loads: list[int]) -> None:
+def test_the_second_batch_goes_on_where_the_first_ends(lane: LaneBook, postgresql: Database, reads: list[int]) -> None:
     one, two = both(lane, [debit(HOT, 5), debit("acc_2", 1)], [debit(HOT, 7, key="a"), debit(HOT, 8)])
     assert (left(one), left(two)) == ([95, 99], [88, 80])
-    assert [size for size in loads if size > 0] == [2, 2], "each was decided once"
     assert posted(lane, debit(HOT, 10)) == [70]
+    assert reads == []
     assert_sound(postgresql, HOT, "acc_2")
 
 
@@ -96,6 +91,35 @@ def test_what_others_write_after_the_first_counts(lane: LaneBook, postgresql: Da
     assert_sound(postgresql, HOT)
 
 
+def test_what_others_change_without_a_row_counts(lane: LaneBook, postgresql: Database) -> None:
+    def suspend() -> None:
+        with writing(postgresql) as session:
+            session.connection().execute(update(WALLETS).values(status="suspended"))
+
+    one, two = both(lane, [debit(HOT, 5)], [debit(HOT, 20)], between=suspend)
+    assert left(one) == [95] and isinstance(two[0], WalletNotActive)
+    assert balances(postgresql) == [101, 100, 95]
+
+
+def test_another_batch_than_the_one_that_was_asked_for(lane: LaneBook, postgresql: Database) -> None:
+    second: Batch = [debit(HOT, 7)]
+    assert left(asked(lane, [debit(HOT, 5)], second)) == [95]
+    assert left(lane.carry_out([debit(HOT, 1)])) == [94]
+    assert left(lane.carry_out(second)) == [87]
+    assert_sound(postgresql, HOT)
+
+
+def test_where_a_commit_takes_much_longer_the_next_batch_is_waited_for(
+    lane: LaneBook, postgresql: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    with wallets_locked("postgresql", postgresql.url):
+        waiting = ThreadPoolExecutor(1).submit(asked, lane, [debit(HOT, 5)], [debit(HOT, 7)])
+        sleep(0.5)
+    assert left(waiting.result(30)) == [95]
+    assert left(lane.carry_out([debit(HOT, 7)], None, lambda: pytest.fail("it was asked"))) == [88]
+
+
 def test_where_the_first_guessed_wrong_both_are_carried_out_on_what_is_true(
     lane: LaneBook, postgresql: Database, terms: Terms
 ) -> None:
@@ -103,6 +127,7 @@ def test_where_the_first_guessed_wrong_both_are_carried_out_on_what_is_true(
     one, two = both(lane, [debit(HOT, 5)], [debit(HOT, 3, key="b"), debit(HOT, 3)])
     assert left(one) == [5] and left(two[:1]) == [2] and isinstance(two[1], InsufficientCredits)
     assert balances(postgresql) == [101, 100, 10, 5, 2]
+    assert lane._memory._pause == 1, "one guess was wrong: what was decided on it was dropped"
     assert posted(lane, debit(HOT, 2)) == [0]
     assert_sound(postgresql, HOT)
 
@@ -137,8 +162,7 @@ def test_a_connection_lost_on_the_way_loses_and_doubles_nothing(lane: LaneBook, 
     def coming() -> Batch:
         """What is under way waits for the wallet's lock, and its connection is ended there."""
         with postgresql.reader.connect() as connection:
-            while not connection.execute(text(WAITING)).scalars().all():
-                sleep(0.01)
+            wait_until(lambda: connection.execute(text(END_WAITING)).scalars().all() != [])
         return second
 
     with wallets_locked("postgresql", postgresql.url):
@@ -149,16 +173,13 @@ def test_a_connection_lost_on_the_way_loses_and_doubles_nothing(lane: LaneBook, 
     assert_sound(postgresql, HOT, "acc_2")
 
 
-@pytest.mark.parametrize("kind", ["asked for", "decided"])
-def test_what_cannot_be_looked_at_ahead_is_carried_out_in_its_turn(
-    lane: LaneBook, postgresql: Database, monkeypatch: pytest.MonkeyPatch, kind: str
+def test_what_cannot_be_decided_ahead_is_carried_out_in_its_turn(
+    lane: LaneBook, postgresql: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the batch under way has its own answer, once."""
     second: Batch = [debit(HOT, 1)]
 
     def coming() -> Batch:
-        if kind == "asked for":
-            raise RuntimeError("out of something")
         monkeypatch.setattr(LaneBook, "_decided", lambda *_: 1 / 0)
         return second
 
@@ -168,22 +189,42 @@ def test_what_cannot_be_looked_at_ahead_is_carried_out_in_its_turn(
     assert balances(postgresql) == [101, 100, 95, 94]
 
 
+def test_what_is_no_frame_ends_the_lane_after_the_batch_under_way(postgresql: Database) -> None:
+    create_accounts(postgresql, HOT)
+    desk = Desk(postgresql)
+    try:
+        assert left([desk.post(gift(HOT, 10_000)), desk.post(debit(HOT, 1))])[-1] == 9_999
+        before = desk.lane.process_id
+        with wallets_locked("postgresql", postgresql.url), postgresql.reader.connect() as watching:
+            spends = desk.group.submit_all([debit(HOT, 1) for _ in range(2 * BATCH_SIZE_MAX)])
+            assert desk.lane._line is not None
+            desk.lane._line.send((3).to_bytes(4, "little") + b"bad")
+            wait_until(lambda: watching.execute(text(LOCKED)).scalar_one() > 0)
+        assert left([future.result(30) for future in spends[:BATCH_SIZE_MAX]])[-1] == 9_999 - BATCH_SIZE_MAX
+        wait_until(lambda: desk.lane.process_id != before)
+        rest = [future for future in spends[BATCH_SIZE_MAX:] if future.exception(30) is None]
+        assert len(rest) in (0, BATCH_SIZE_MAX), "they were under way with the others, or never begun"
+        assert left([patiently(desk, debit(HOT, 1))]) == [9_998 - BATCH_SIZE_MAX - len(rest)]
+    finally:
+        desk.group.close()
+
+
 def test_a_lane_of_its_own_looks_ahead(postgresql: Database, terms: Terms) -> None:
     """What is there while a batch waits for its lock is decided then, so its rows are as old as that."""
     create_accounts(postgresql, HOT)
     group = GroupCommit([ProcessLane(postgresql, terms, Clock(), 0)])
+    many = 3 * BATCH_SIZE_MAX  # a batch has one or two times so many
     try:
-        assert isinstance(group.submit(gift(HOT, 2 * BATCH_SIZE_MAX + 1)).result(30), Posted)
+        assert isinstance(group.submit(gift(HOT, many + 1)).result(30), Posted)
         assert isinstance(group.submit(debit(HOT, 1)).result(30), Posted)
         with wallets_locked("postgresql", postgresql.url), postgresql.reader.connect() as watching:
-            spends = group.submit_all([debit(HOT, 1) for _ in range(2 * BATCH_SIZE_MAX)])
-            while not watching.execute(text(LOCKED)).scalar_one():
-                sleep(0.01)
+            spends = group.submit_all([debit(HOT, 1) for _ in range(many)])
+            wait_until(lambda: watching.execute(text(LOCKED)).scalar_one() > 0)
             sleep(0.5)
             released = Clock().now()
         outcomes = [future.result(30) for future in spends]
     finally:
         group.close()
-    assert left(outcomes) == list(reversed(range(2 * BATCH_SIZE_MAX)))
+    assert left(outcomes) == list(reversed(range(many)))
     assert all(isinstance(outcome, Posted) and outcome.transactions[0].created_at < released for outcome in outcomes)
     assert_sound(postgresql, HOT)

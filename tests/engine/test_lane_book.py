@@ -23,7 +23,6 @@ from engine.rules.errors import (
     Refusal,
     WalletNotActive,
 )
-from engine.rules.ledger import Page
 from engine.store import alerts, books, memory
 from engine.store.database import Database, reading, transact, writing
 from engine.store.tables import Base
@@ -74,20 +73,6 @@ def posted(lane: LaneBook, *commands: Command) -> list[int]:
 def elsewhere(db: Database, terms: Terms, *commands: Command) -> list[Outcome]:
     """Post commands as a flow of the server does, in a transaction of its own."""
     return transact(db, lambda session: book.post(session, commands, terms, DAY_0))
-
-
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many commands each batch had that was read."""
-    counts: list[int] = []
-    load = books.load
-
-    def counted(session: books.AnySession, commands: list[Command], now: object) -> dict[str, Page]:
-        counts.append(len(commands))
-        return load(session, commands, now)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(books, "load", counted)
-    return counts
 
 
 def test_spends_on_a_wallet_it_wrote_read_nothing(lane: LaneBook, db: Database, reads: list[int]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text, update
 from sqlalchemy.engine import make_url
 
+from engine import lane_book
 from engine.book import post
 from engine.lane_book import LaneBook
 from engine.rules.commands import Command, Outcome, Posted
@@ -59,6 +60,7 @@ def test_a_lane_that_remembers_does_what_one_that_reads_does(db: Database, monke
     A third lane decides each batch while the one before it is committed, as far as its database lets it.
     """
     monkeypatch.setattr(memory, "PAUSE_MAX", 1)
+    monkeypatch.setattr(lane_book, "AHEAD_SHARE", 0)
     sides, terms = ("guess", "read", "ahead"), counting_terms()
     create_accounts(db, *(f"{side}_{n}" for side in sides for n in range(4)))
     lanes = {side: LaneBook(db, terms, lambda: DAY_0) for side in sides}
@@ -144,8 +146,8 @@ def test_a_server_that_was_set_back_is_not_taken_for_the_one_it_was(postgresql: 
     with writing(postgresql) as session:
         session.connection().execute(update(WALLETS).values(status="suspended"))
         written_by = session.connection().execute(text("SELECT xmin::text FROM wallets")).scalar_one()
-    assert written_by != mark
-    lane._memory._known[HOT] = wallet, written_by  # as if the same number had been given twice
+    assert written_by != mark.text
+    lane._memory._known[HOT] = wallet, memory.Mark(written_by)  # as if the same number had been given twice
     postgresql.letters.dispose()
     (refused,) = lane.carry_out([debit(HOT, 1)])
     assert isinstance(refused, WalletNotActive)
@@ -218,7 +220,7 @@ def test_what_breaks_after_the_commit_spends_nothing_again(
     def break_off(*_: object) -> None:
         raise RuntimeError("out of something")
 
-    monkeypatch.setattr(memory.Memory, "remember", break_off)
+    monkeypatch.setattr(memory.Memory, "confirm", break_off)
     with pytest.raises(RuntimeError):
         lane.carry_out([debit(HOT, 20)])
     with reading(db) as session:

@@ -154,12 +154,20 @@ def test_answers_may_be_taken_in_any_order(db: Database) -> None:
         assert none() == [] and sorted(second()) == [("acc_1", 0), ("acc_2", 0)] and first() == [("acc_1",)]
 
 
+@pytest.mark.parametrize("counted", ["never", "too early"])
 def test_the_plans_of_a_letter_go_through_the_index_whatever_the_tables_hold(
-    postgresql: Database, postgresql_url: str
+    postgresql: Database, postgresql_url: str, counted: str
 ) -> None:
-    """One wallet with many lots and no statistics: what a batch reads and writes is named by key, and found by it."""
+    """One wallet with many lots: what a batch reads and writes is named by key, and found by it.
+
+    There are no statistics, or those of when the tables had a row or two; then what many rows change at once may walk.
+    """
     create_accounts(postgresql, *(f"acc_{number}" for number in range(20)))
     terms = counting_terms()
+    if counted == "too early":
+        LaneBook(postgresql, terms, lambda: DAY_0).carry_out([gift("acc_2", 5), debit("acc_2", 1)])
+        with writing(postgresql) as session:
+            session.connection().execute(text("ANALYZE"))
     grants = [gift("acc_1", 5) for _ in range(300)]
     spends = [Spend(account_id=f"acc_{n % 20}", actor="service", credits=1, key=f"k{n}") for n in range(40)]
     opened = open_database(postgresql_url)  # all of it through one connection
@@ -176,7 +184,8 @@ def test_the_plans_of_a_letter_go_through_the_index_whatever_the_tables_hold(
     opened.close()
     assert len(plans) > 8 and any("CTE held" in plan for plan in plans)
     assert [plan for plan in plans if "Seq Scan" in plan or "Hash" in plan] == []
-    assert [plan for plan in plans if plan.count("Index Scan") != plan.count("Index Cond")] == []
+    walks = [plan for plan in plans if plan.count("Index Scan") != plan.count("Index Cond")]
+    assert [plan for plan in walks if counted == "never" or not plan.startswith("Update")] == []
     assert any("ix_lots_spend_order" in plan and "Sort" not in plan for plan in plans)
     with reading(postgresql) as session:
         assert (

@@ -53,16 +53,15 @@ def write(
     metadata: str = "{}",
 ) -> Transaction:
     """Append one row to the page: the next `seq`, the running balance and debt. Sealing puts it on the chain."""
-    wallet = page.wallet
-    wallet.seq += 1
+    page.wallet.seq += 1
     row = Transaction(  # in the order of its fields: naming them all once more takes a tenth of a spend's decision
-        wallet.account_id,
-        wallet.seq,
-        transaction_id(terms.mint("txn", page.at), wallet.seq),
+        page.wallet.account_id,
+        page.wallet.seq,
+        transaction_id(terms.mint("txn", page.at), page.wallet.seq),
         type,
         amount_credits,
-        wallet.available_credits,
-        wallet.debt_credits,
+        page.wallet.available_credits,
+        page.wallet.debt_credits,
         source,
         description,
         reference_type,

@@ -1,17 +1,20 @@
 """A lane on PostgreSQL decides its next batch while the one before it is committed: whatever comes of that one."""
 
+import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
 from time import sleep
 
 import pytest
 from sqlalchemy import text, update
 
-from engine import lane_book
+from engine import lane_book, lane_process
 from engine.clock import Clock
-from engine.group_commit import BATCH_SIZE_MAX, Answer, GroupCommit
-from engine.lane_book import LaneBook
-from engine.lane_process import ProcessLane
+from engine.group_commit import BATCH_SIZE_MAX
+from engine.lane_book import Answer, LaneBook
+from engine.lane_wire import Frames, Order, asked_frame, packed, read_answered
 from engine.rules.commands import Command, Posted
 from engine.rules.decisions import Terms
 from engine.rules.errors import InsufficientCredits, Unavailable, WalletNotActive
@@ -209,22 +212,42 @@ def test_what_is_no_frame_ends_the_lane_after_the_batch_under_way(postgresql: Da
         desk.group.close()
 
 
-def test_a_lane_of_its_own_looks_ahead(postgresql: Database, terms: Terms) -> None:
+def test_what_arrives_during_a_commit_is_decided_then(
+    postgresql: Database, terms: Terms, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is there while a batch waits for its lock is decided then, so its rows are as old as that."""
+    monkeypatch.setattr(lane_book, "AHEAD_SHARE", 0)
+    monkeypatch.setattr(lane_process, "tune_interpreter", bool)
     create_accounts(postgresql, HOT)
-    group = GroupCommit([ProcessLane(postgresql, terms, Clock(), 0)])
-    many = 3 * BATCH_SIZE_MAX  # a batch has one or two times so many
-    try:
-        assert isinstance(group.submit(gift(HOT, many + 1)).result(30), Posted)
-        assert isinstance(group.submit(debit(HOT, 1)).result(30), Posted)
+    order = Order(postgresql.url, 10, terms.chain_key, terms.descriptions, terms.holds)
+    ours, theirs = socket.socketpair()
+    frames, many = Frames(ours), BATCH_SIZE_MAX + 2
+
+    def serve() -> None:
+        with theirs, suppress(EOFError):
+            lane_process._serve(theirs, Frames(theirs), order)
+
+    def frame(*asked: Command) -> bytes:
+        return asked_frame(0, packed(asked), timedelta(0), frozenset())
+
+    def heard() -> list[Answer]:
+        return [each.answer() for each in read_answered(frames.next()).told]
+
+    with ThreadPoolExecutor(1) as one, ours:
+        lane = one.submit(serve)
+        assert heard() == [], "its first word"
+        for command, balance in ((gift(HOT, many + 1), many + 1), (debit(HOT, 1), many)):
+            ours.sendall(frame(command))
+            assert left(heard()) == [balance]
         with wallets_locked("postgresql", postgresql.url), postgresql.reader.connect() as watching:
-            spends = group.submit_all([debit(HOT, 1) for _ in range(many)])
+            full = [debit(HOT, 1) for _ in range(BATCH_SIZE_MAX)]
+            ours.sendall(frame(*full) + frame(debit(HOT, 1)) + frame(debit(HOT, 1)))  # a full batch takes one more
             wait_until(lambda: watching.execute(text(LOCKED)).scalar_one() > 0)
-            sleep(0.5)
+            sleep(0.3)
             released = Clock().now()
-        outcomes = [future.result(30) for future in spends]
-    finally:
-        group.close()
-    assert left(outcomes) == list(reversed(range(many)))
-    assert all(isinstance(outcome, Posted) and outcome.transactions[0].created_at < released for outcome in outcomes)
+        first, ahead = heard(), heard()
+        ours.shutdown(socket.SHUT_WR)
+        lane.result(30)
+    assert left(first)[-1] == 1 and left(ahead) == [0]
+    assert isinstance(ahead[0], Posted) and ahead[0].transactions[0].created_at < released
     assert_sound(postgresql, HOT)

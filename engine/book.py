@@ -14,7 +14,7 @@ from engine.rules.commands import Command, Outcome, begins_month
 from engine.rules.decisions import Terms, decide_all
 from engine.rules.errors import MonthDue
 from engine.rules.ledger import Page
-from engine.store import books, months
+from engine.store import books, months, saving
 from engine.store.pens import AnySession
 
 
@@ -22,7 +22,7 @@ def post(session: AnySession, commands: Sequence[Command], terms: Terms, now: da
     """Carry out the commands in order, each all or nothing; outcomes stand in the same order."""
     pages = books.load(session, commands, now)
     outcomes = decide_all(pages, commands, terms)
-    books.save(session, pages.values())
+    saving.save(session, pages.values())
     return outcomes
 
 
@@ -47,5 +47,5 @@ def post_pages(
         sure = iter(outcomes)
         outcomes = [MonthDue() if is_late else next(sure) for is_late in put_off]
     changed = [*pages.values(), *decided]
-    books.save(session, changed)
+    saving.save(session, changed)
     return changed, outcomes

@@ -8,7 +8,7 @@ While PostgreSQL commits a batch the next one may be decided, on the wallets as 
 once the batch is committed; if that fails, what was decided on it is dropped.
 """
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +19,8 @@ from engine.clock import monotonic
 from engine.rules.commands import Command, Outcome, Posted
 from engine.rules.decisions import Terms, decide_all
 from engine.rules.errors import MonthDue, Unavailable
+from engine.rules.ledger import Page
+from engine.store import saving
 from engine.store.database import Database, as_unavailable, busy, transact_by_letter, writing_by_letter
 from engine.store.memory import Guess, Memory, Written, WrongGuess
 from engine.store.pens import Pen
@@ -106,7 +108,12 @@ class LaneBook:
         meanwhile = partial(self._look_ahead, coming) if coming is not None and self._is_ahead_worth_it else None
         with writing_by_letter(self._db, meanwhile) as pen:
             mark = self._memory.check(pen, guess)
-            pages, read = book.post_pages(pen, guess.others, self._terms, self._now(), guess.pages.values(), turned)
+            pages: Collection[Page] = guess.pages.values()
+            read: Sequence[Outcome | MonthDue] = ()
+            if guess.others:
+                pages, read = book.post_pages(pen, guess.others, self._terms, self._now(), pages, turned)
+            else:
+                mark = saving.save(pen, pages, None if pen.is_sqlite else guess.known_marks())
             written = self._memory.note(pen, pages, mark)
             sure, rest = iter(decided.outcomes), iter(read)
             answers: list[Answer] = [next(sure if c.account_id in guess.pages else rest) for c in commands]

@@ -1,4 +1,4 @@
-"""Loading and saving the pages of a batch: a few statements, however many commands.
+"""Loading the pages of a batch: a few statements, however many commands (`engine/store/saving.py` writes them).
 
 `load` locks the wallets in id order in one statement and reads everything else in the next ones, so what it reads is
 what the lock protects. A page gets the lots its commands can reach and no more: 100,000 lots cost what ten cost.
@@ -8,70 +8,29 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from operator import attrgetter, itemgetter
 
-from engine.rules.alerts import next_warning
 from engine.rules.commands import Command, Grant, Spend, reach
 from engine.rules.errors import NotFound, WalletNotActive
-from engine.rules.ledger import FrontLot, Page, Wallet, pages_in_order, seq_in
-from engine.rules.lots import BUCKETS, Lot, spend_order
-from engine.store.bulk import Row, Rows, ask_first, ask_rows, insert_rows, select_rows, update_rows
-from engine.store.holds import add_due, add_holds, ask_holds, pinned, save_holds
-from engine.store.key_uses import add_keys, save_key_uses
-from engine.store.messages import save_messages
+from engine.rules.ledger import Page, Wallet, seq_in
+from engine.rules.lots import Lot, spend_order
+from engine.store.bulk import Row, Rows, ask_first, ask_rows, select_rows
+from engine.store.holds import add_due, add_holds, ask_holds, pinned
+from engine.store.key_uses import add_keys
 from engine.store.pens import AnySession
-from engine.store.triggers import ask_recharges
-from engine.store.usage import save_usage
 from engine.store.values import LOT as LOT
 from engine.store.values import TRANSACTION as TRANSACTION
 from engine.store.values import WALLET as WALLET
-from engine.store.values import front_value, uses_values
 from engine.store.values import lot_of as lot_of
+from engine.store.values import lot_rare, stored_lot, stored_wallet, wallet_rare
 from engine.store.values import lot_row as lot_row
 from engine.store.values import new_wallet_row as new_wallet_row
 from engine.store.values import transaction_of as transaction_of
 from engine.store.values import transaction_row as transaction_row
 from engine.store.values import wallet_of as wallet_of
 
-WALLET_MOVES = (
-    "seq",
-    "head",
-    *(f"available_{bucket}" for bucket in BUCKETS),
-    "last_at",
-    "spent_on",
-    "spent_credits",
-    "used_credits",
-    "uses",
-    "front_lot",
-)
-WALLET_RARE_ALONE = (
-    "status",
-    "debt_credits",
-    "next_expiry_at",
-    "next_hold_expiry_at",
-    "limit_alerted_on",
-    "recharge_at_credits",
-)
-WALLET_RARE = ("used_on", *(f"held_{bucket}" for bucket in BUCKETS), *WALLET_RARE_ALONE)
-LOT_MOVES = ("remaining_credits",)
-LOT_RARE_ALONE = ("held_credits", "taken_credits", "owed_credits", "expired_credits")
-LOT_RARE = ("is_open", *LOT_RARE_ALONE)
-"""What every command moves, and what few do: naming an indexed column costs SQLite its index, changed or not."""
 ORDER = "bucket_order, expires_at, granted_seq"
 IS_CAMPAIGN = "reference_type = 'campaign'"
 FIRST_LOTS = 8
-RARE = (
-    *("source", "reference_id", "reverses_id", "purchase_id", "provider_id", "provider_name"),
-    *("capability_id", "outcome", "call_id", "api_key_id"),
-)
-PLAIN = tuple(name for name in TRANSACTION if name not in RARE)
-NOTHING_RARE = (None,) * len(RARE)
-_rare_values = itemgetter(*map(TRANSACTION.index, RARE))
-_plain_values = itemgetter(*map(TRANSACTION.index, PLAIN))
-_stored_wallet = itemgetter(*map(WALLET.index, WALLET_RARE))
-_wallet_values = attrgetter(*WALLET_RARE_ALONE)
-_stored_lot = itemgetter(*map(LOT.index, LOT_RARE_ALONE))
-_lot_values = attrgetter(*LOT_RARE_ALONE)
 
 
 @dataclass(slots=True)
@@ -175,7 +134,7 @@ def _ask_wallets(session: AnySession, account_ids: Iterable[str]) -> Rows:
 
 
 def _pages_of(rows: Iterable[Row], now: datetime) -> dict[str, Page]:
-    return {row[0]: page_of(wallet_of(row), _stored_wallet(row), now) for row in rows}
+    return {row[0]: page_of(wallet_of(row), stored_wallet(row), now) for row in rows}
 
 
 def page_of(wallet: Wallet, stored: Row | None, now: datetime) -> Page:
@@ -184,12 +143,12 @@ def page_of(wallet: Wallet, stored: Row | None, now: datetime) -> Page:
     Without it the wallet is just as it was saved.
     """
     page = Page(wallet=wallet, at=max(now, wallet.last_at))
-    page.stored[wallet.account_id] = stored or _wallet_rare(wallet)
+    page.stored[wallet.account_id] = stored or wallet_rare(wallet)
     if wallet.front is not None:
         page.front = lot = wallet.front.lot
         page.lots[lot.lot_id] = lot
         page.order = [lot]
-        page.stored[lot.lot_id] = (wallet.front.row_credits, *_lot_rare(lot))
+        page.stored[lot.lot_id] = (wallet.front.row_credits, *lot_rare(lot))
     return page
 
 
@@ -216,7 +175,7 @@ def _add_lots(pages: dict[str, Page], rows: Iterable[Row]) -> None:
         if page is not None and row[1] not in page.lots:
             lot = lot_of(row)
             page.lots[lot.lot_id] = lot
-            page.stored[lot.lot_id] = (lot.remaining_credits, lot.remaining_credits > 0, *_stored_lot(row))
+            page.stored[lot.lot_id] = (lot.remaining_credits, lot.remaining_credits > 0, *stored_lot(row))
 
 
 def _add_answers(session: AnySession, pages: dict[str, Page], rows: Iterable[Row]) -> None:
@@ -310,86 +269,3 @@ def _add_due(session: AnySession, pages: dict[str, Page]) -> None:
     _add_lots(pages, expired())
     for account_id, expires_at in later():
         pages[account_id].later_expiry = expires_at
-
-
-def save(session: AnySession, pages: Iterable[Page]) -> None:
-    """Write what the batch changed: one row a wallet, one a transaction, one a lot that its wallet does not carry."""
-    changed = [page for page in pages_in_order(pages) if page.is_changed]
-    ask_recharges(session, changed)
-    save_usage(session, changed)
-    _save_lots(session, changed)
-    _save_wallets(session, changed)
-    _save_rows(session, [transaction_row(row) for page in changed for row in page.written])
-    save_holds(session, changed)
-    save_key_uses(session, changed)
-    save_messages(session, changed)
-
-
-def _save_rows(session: AnySession, written: Sequence[Row]) -> None:
-    """Write ledger rows. Plain ones, as most spends are, name only what stands in them."""
-    plain = [_plain_values(row) for row in written if _rare_values(row) == NOTHING_RARE]
-    insert_rows(session, "transactions", PLAIN, plain)
-    if len(plain) < len(written):
-        insert_rows(session, "transactions", TRANSACTION, [row for row in written if _rare_values(row) != NOTHING_RARE])
-
-
-def _save_wallets(session: AnySession, changed: Iterable[Page]) -> None:
-    moved: list[Row] = []
-    rare: list[Row] = []
-    for page in changed:
-        wallet = page.wallet
-        moves = (wallet.account_id, wallet.seq, wallet.head, *wallet.available)
-        moves += (wallet.last_at, wallet.spent_on, wallet.spent_credits, *uses_values(wallet.uses))
-        moves += (front_value(wallet.front),)
-        others = _wallet_rare(wallet)
-        if page.stored.get(wallet.account_id) == others:
-            moved.append(moves)
-        else:
-            rare.append(moves + others)
-    update_rows(session, "wallets", ("account_id",), WALLET_MOVES, moved)
-    update_rows(session, "wallets", ("account_id",), WALLET_MOVES + WALLET_RARE, rare)
-
-
-def _save_lots(session: AnySession, changed: Iterable[Page]) -> None:
-    new: list[Row] = []
-    moved: list[Row] = []
-    rare: list[Row] = []
-    for page in changed:
-        account_id = page.wallet.account_id
-        front = _carry_front(page)
-        for lot in page.new_lots:
-            page.touched.pop(lot.lot_id, None)
-            warn_at = next_warning(lot.expires_at, lot.granted_at)
-            new.append((*lot_row(account_id, lot), BUCKETS.index(lot.bucket), lot.remaining_credits > 0, warn_at))
-        for lot in page.touched.values():
-            others = _lot_rare(lot)
-            if page.stored[lot.lot_id][1:] != others:
-                rare.append((account_id, lot.lot_id, lot.remaining_credits, *others))
-            elif lot is not front:
-                moved.append((account_id, lot.lot_id, lot.remaining_credits))
-    insert_rows(session, "lots", (*LOT, "bucket_order", "is_open", "warn_at"), new)
-    update_rows(session, "lots", ("account_id", "lot_id"), LOT_MOVES, moved)
-    update_rows(session, "lots", ("account_id", "lot_id"), LOT_MOVES + LOT_RARE, rare)
-
-
-def _carry_front(page: Page) -> Lot | None:
-    """Let the wallet carry the lot that is first now; what it carries no longer goes to the lot's own row."""
-    carried, front = page.wallet.front, page.front_lot()
-    if carried is not None and carried.lot is not front:
-        page.touched[carried.lot.lot_id] = carried.lot
-    if front is None:
-        page.wallet.front = None
-        return None
-    stored: Row = page.stored.get(front.lot_id, ())
-    is_kept = stored[1:] == _lot_rare(front)
-    page.wallet.front = FrontLot(stored[0] if is_kept else front.remaining_credits, front)
-    return front
-
-
-def _wallet_rare(wallet: Wallet) -> Row:
-    used_on = wallet.uses[0].day if wallet.uses else None
-    return (used_on, *wallet.held, *_wallet_values(wallet))
-
-
-def _lot_rare(lot: Lot) -> Row:
-    return (lot.remaining_credits > 0, *_lot_values(lot))

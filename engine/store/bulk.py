@@ -20,6 +20,8 @@ from engine.store.statements import Kind
 Row = tuple[Any, ...]
 Rows = Callable[[], list[Row]]
 """The answer to a statement; called once."""
+AskMark = Callable[[], str]
+"""PostgreSQL's name of the transaction under way, once it has answered."""
 _rows = msgspec.json.Decoder(list[list[Any]])
 
 
@@ -99,18 +101,35 @@ def add_rows(
             pen.run(on_postgresql(table, keys, sums, latest), _arrays(kinds, found))
 
 
-def lock_marked(pen: Pen, table: str, key: str, marks: Mapping[str, str], others: Collection[str]) -> Callable[[], str]:
-    """PostgreSQL: lock rows in the order in which `ask_rows` does; this transaction's mark, when it is asked for.
+def update_marked(
+    session: AnySession, table: str, key: str, columns: tuple[str, ...], rows: Sequence[Row], marks: Mapping[str, str]
+) -> AskMark:
+    """PostgreSQL: `update_rows` of rows that are not locked, in their order, which locks them; this transaction's mark.
 
     `marks` has, by key, the transaction that wrote each of them last: if another one has, whatever is sent with this
-    fails. Of the `others` nothing is asked.
+    fails.
+    """
+    pen = pen_of(session)
+    kinds: tuple[Kind, ...] = (*statements.kinds_of(table, (key, *columns)), "xid")
+    marked = [(*row, marks[row[0]]) for row in rows]
+    if len(rows) == 1:
+        first, *values, mark = _texts(kinds, marked[0])
+        asked = pen.run(statements.update_marked_row(table, key, columns), [*values, first, mark])
+    else:
+        asked = pen.run(statements.update_marked(table, key, columns), [*_arrays(kinds, marked), str(len(rows))])
+    return lambda: str(asked()[0][1])
+
+
+def lock_marked(pen: Pen, table: str, key: str, marks: Mapping[str, str], others: Collection[str]) -> AskMark:
+    """PostgreSQL: lock rows in the order in which `ask_rows` does, those with marks as `update_marked` does. Of the
+    `others` nothing is asked.
     """
     told = msgspec.json.encode(marks).decode()
     rows = pen.run(statements.lock_marked(table, key), [told, _array("text", [*marks, *others]), str(len(marks))])
     return lambda: str(rows()[0][1])
 
 
-def ask_mark(pen: Pen) -> Callable[[], str]:
+def ask_mark(pen: Pen) -> AskMark:
     """PostgreSQL: this transaction's mark, where none of its rows need be as it was remembered."""
     rows = pen.run(f"SELECT {statements.MARK}", ())
     return lambda: str(rows()[0][0])
@@ -302,6 +321,7 @@ _WRITERS: dict[Kind, Callable[[Any], str]] = {
     "date": _quoted_time,
     "bytea": _quoted_bytes,
     "text": _quoted,
+    "xid": str,
 }
 
 

@@ -164,7 +164,7 @@ def _open_postgresql(url: str, deadline_seconds: float, pool_size: int) -> Datab
     connecting = {"client_encoding": "utf8", "connect_timeout": max(2, int(deadline_seconds))}
     pool = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": deadline_seconds, "pool_pre_ping": False}
     writer = create_engine(parsed, connect_args={**connecting, "options": settings}, **pool)
-    # A letter brings its own BEGIN and COMMIT, and its own prepared statements: psycopg drops all there are on a
+    # A letter is a transaction by itself, and has its own prepared statements: psycopg drops all there are on a
     # rollback as soon as it has one itself.
     by_letter = {**connecting, "options": f"{settings} {LETTER_PLANS}", "prepare_threshold": None}
     letters = create_engine(

@@ -3,6 +3,9 @@
 A letter holds statements until an answer is needed, and sends them through libpq's pipeline. Each is prepared once a
 connection and then named, so the server neither parses nor plans it again; its values go as text beside it. Statements
 run one after the other, each with a snapshot of its own: what follows a lock in the same letter sees what it protects.
+
+What is sent at once is one transaction (PostgreSQL's manual, "Pipelining"), so only one that needs an answer before its
+end is begun and committed in words.
 """
 
 import re
@@ -31,15 +34,13 @@ class Known:
 
 
 class Letter:
-    """What one transaction wants to say. `known` outlives it.
-
-    Not a transaction by itself: its first statement is `BEGIN`, and an error leaves the rollback to the caller.
-    """
+    """What one transaction wants to say. `known` outlives it. An error leaves the rollback to the caller."""
 
     def __init__(self, driver: Connection[Any], known: Known) -> None:
         self._driver = driver
         self._known = known
-        self._parts: list[_Part] = [_Part(self, b"BEGIN")]
+        self._parts: list[_Part] = []
+        self._has_begun = False
 
     def write(self, statement: str, values: Sequence[str | None]) -> Rows:
         """Add a statement, `%s` for each value as text; its rows, when they are asked for."""
@@ -52,14 +53,21 @@ class Letter:
         return part.fetch
 
     def commit(self, meanwhile: Meanwhile | None = None) -> None:
-        self._parts.append(_Part(self, b"COMMIT"))
-        self.send(meanwhile)
+        """Send the rest and commit; `meanwhile` is called while the answers are on their way."""
+        if self._has_begun:
+            self._parts.append(_Part(self, b"COMMIT"))
+        if self._parts:
+            self._send(meanwhile)
 
-    def send(self, meanwhile: Meanwhile | None = None) -> None:
-        """Send what has been written and take the answers; `meanwhile` is called while they are on their way.
+    def ask(self) -> None:
+        """Send what has been written and take the answers; the transaction goes on."""
+        if not self._has_begun:
+            self._parts.insert(0, _Part(self, b"BEGIN"))
+            self._has_begun = True
+        self._send()
 
-        Raises the first error; nothing after it was run.
-        """
+    def _send(self, meanwhile: Meanwhile | None = None) -> None:
+        """Raises the first error; nothing after it was run."""
         parts, self._parts = self._parts, []
         try:
             self._driver.wait(_dispatched(self._driver.pgconn, parts))
@@ -69,12 +77,12 @@ class Letter:
         except BaseException:
             self._driver.close()  # half a letter may be on its way: nobody can go on from there
             raise
-        for part, result in zip(parts, results, strict=False):
+        for result in results:  # one more than there are parts, if they could not be committed
             if result.status == ExecStatus.FATAL_ERROR:
                 raise error_from_result(result)
+        for part, result in zip(parts, results, strict=True):
             if result.status == ExecStatus.TUPLES_OK:
                 part.rows = self._read(result)
-        assert len(results) == len(parts), "each statement has its result"
 
     def _read(self, result: PGresult) -> list[tuple[Any, ...]]:
         reader = self._known.reader
@@ -104,7 +112,7 @@ class _Part:
 
     def fetch(self) -> list[tuple[Any, ...]]:
         if self.rows is None:
-            self._letter.send()
+            self._letter.ask()
         assert self.rows is not None, "a query has rows"
         return self.rows
 

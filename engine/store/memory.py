@@ -2,13 +2,13 @@
 
 What is remembered is a guess: others write the same database. It is decided on before its transaction begins, and
 written only where it is still true. On SQLite the transaction looks first whether anybody else has written anything
-(`PRAGMA data_version` for other connections, `total_changes` for its own). On PostgreSQL it locks the wallets as every
-other does, and fails with all that was sent with it unless the transactions that are remembered wrote their rows last
-(`xmin`). Another connection may lead to a server that was set back: then nothing is remembered. That a key is new is a
-guess as well: the ledger's unique keys refuse one that is not.
+(`PRAGMA data_version` for other connections, `total_changes` for its own). On PostgreSQL it fails, with all that was
+sent with it, unless the transactions that are remembered wrote the wallets' rows last (`xmin`). Another connection may
+lead to a server that was set back: then nothing is remembered. That a key is new is a guess as well: the ledger's
+unique keys refuse one that is not.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeGuard
@@ -16,14 +16,13 @@ from typing import TypeGuard
 from engine.rules.commands import Command, Spend
 from engine.rules.ledger import Page, Wallet
 from engine.store import books
-from engine.store.bulk import ask_mark, lock_marked
+from engine.store.bulk import AskMark, ask_mark, lock_marked
 from engine.store.pens import Pen
 
 WALLETS_MAX = 16_384
 """About 2 kB each. One more, and all are forgotten: a lane that has to do with so many seldom meets one again."""
 PAUSE_MAX = 64
 """So many batches are read without a guess, at most, after one that was wrong."""
-AskMark = Callable[[], str]
 _State = tuple[object, int, int]
 
 
@@ -49,6 +48,9 @@ class Guess:
     marks: dict[str, Mark] = field(default_factory=dict)
     commands: Sequence[Command] = ()
     others: Sequence[Command] = ()
+
+    def known_marks(self) -> dict[str, str]:
+        return {account_id: mark.text for account_id, mark in self.marks.items()}
 
 
 @dataclass(slots=True)
@@ -106,17 +108,17 @@ class Memory:
         return guess
 
     def check(self, pen: Pen, guess: Guess) -> AskMark | None:
-        """In a transaction that has begun: `WrongGuess` if somebody else has written; else its mark.
+        """In a transaction that has begun: `WrongGuess` if it is known already that somebody else has written.
 
-        On PostgreSQL the transaction itself fails then, with its first letter.
+        On PostgreSQL the wallets of a batch that reads others as well are locked with those, in one order, and the
+        transaction's mark is asked for. Of any other they are locked as they are written.
         """
         if self.forget_outdated(pen):
             raise WrongGuess
-        if pen.is_sqlite:
+        if pen.is_sqlite or not guess.others:
             return None
         others = {command.account_id for command in guess.others}
-        marks = {account_id: mark.text for account_id, mark in guess.marks.items()}
-        return lock_marked(pen, "wallets", "account_id", marks, others)
+        return lock_marked(pen, "wallets", "account_id", guess.known_marks(), others)
 
     def forget_outdated(self, pen: Pen) -> bool:
         """Forget what is no longer true, as far as it can be told without a look at the wallets; whether it was."""

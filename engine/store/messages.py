@@ -1,6 +1,6 @@
 """What a batch has to tell, as outbox rows in its own transaction."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -14,9 +14,9 @@ PREFIXES = {"event": "evt", "notice": "out"}
 _encoder = msgspec.json.Encoder()
 
 
-def save_messages(session: AnySession, pages: Iterable[Page]) -> None:
-    """Write the messages of all pages; mostly there are none."""
-    rows: list[Row] = []
+def save_messages(session: AnySession, pages: Iterable[Page], more: Sequence[Row] = ()) -> None:
+    """Write the messages of all pages, and more rows of the outbox; mostly there are none."""
+    rows = list(more)
     for page in pages:
         for message in page.messages:
             message_id = new_id(PREFIXES[message.kind], page.at)

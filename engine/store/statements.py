@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, Boolean, Date, DateTime, Integer, LargeBinary
 
 from engine.store.tables import Base
 
-Kind = Literal["bigint", "integer", "boolean", "timestamptz", "date", "bytea", "text"]
+Kind = Literal["bigint", "integer", "boolean", "timestamptz", "date", "bytea", "text", "xid"]
 Names = tuple[str, ...]
 MARK = "pg_current_xact_id()::xid::text"
 """PostgreSQL: what a row that this transaction writes has for its `xmin`."""
@@ -45,7 +45,7 @@ def _kind(type_: object) -> Kind:
     return next((kind for of, kind in known if isinstance(type_, of)), "text")
 
 
-def _arrays(kinds: tuple[Kind, ...]) -> str:
+def _arrays(kinds: Sequence[Kind]) -> str:
     return "unnest(" + ", ".join(f"%s::{kind}[]" for kind in kinds) + ")"
 
 
@@ -122,12 +122,36 @@ def update_on_postgresql(table: str, keys: Names, columns: Names) -> str:
 
 
 @cache
+def update_marked_row(table: str, key: str, columns: Names) -> str:
+    """`update_row` of a row that a certain transaction wrote last; PostgreSQL only. Its values: the new ones, the key,
+    the mark.
+    """
+    return _all_marked(f"{update_row(table, (key,), columns)} AND xmin = %s::xid", "1")
+
+
+@cache
+def update_marked(table: str, key: str, columns: Names) -> str:
+    """The same for many, with their count at the end. They are locked in the order of the arrays."""
+    source = f"{_arrays((*kinds_of(table, (key, *columns)), 'xid'))} AS v({', '.join((key, *columns))}, mark)"
+    settings = ", ".join(f"{column} = v.{column}" for column in columns)
+    update = f"UPDATE {table} t SET {settings} FROM {source} WHERE t.{key} = v.{key} AND t.xmin = v.mark"  # noqa: S608
+    return _all_marked(update, "%s::bigint")
+
+
+def _all_marked(update: str, count: str) -> str:
+    """An update of so many rows, or a division by zero: it fails everything that was sent with it. The second column is
+    this transaction's own mark.
+    """
+    told = f"SELECT 1 / (count(*) = {count})::integer, {MARK} FROM moved"  # noqa: S608
+    return f"WITH moved AS ({update} RETURNING 1) {told}"
+
+
+@cache
 def lock_marked(table: str, key: str) -> str:
     """Lock the rows of so many keys, in the order of `select_on_postgresql`; PostgreSQL only.
 
-    Marks, a JSON object by key, name the transactions that wrote some of them last. Where another one has, the division
-    by zero fails everything that was sent with it. The second column is this transaction's own mark. An order of what a
-    join gives would cost a look at every row there is.
+    Marks, a JSON object by key, name the transactions that wrote some of them last; the answer is as `_all_marked` has
+    it. An order of what a join gives would cost a look at every row there is.
     """
     mark = f"(SELECT marks FROM told) ->> t.{key}"  # noqa: S608
     held = (

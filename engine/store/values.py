@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 import msgspec
 
@@ -53,7 +53,23 @@ LOT = (
     "granted_at",
 )
 TRANSACTION = tuple(f if f != "metadata" else "metadata_json" for f in Transaction.__struct_fields__)
+WALLET_RARE_ALONE = (
+    "status",
+    "debt_credits",
+    "next_expiry_at",
+    "next_hold_expiry_at",
+    "limit_alerted_on",
+    "recharge_at_credits",
+)
+WALLET_RARE = ("used_on", *(f"held_{bucket}" for bucket in BUCKETS), *WALLET_RARE_ALONE)
+LOT_RARE_ALONE = ("held_credits", "taken_credits", "owed_credits", "expired_credits")
+LOT_RARE = ("is_open", *LOT_RARE_ALONE)
+"""What few commands change. Naming an indexed column costs SQLite its index, changed or not."""
 ENTRIES = TRANSACTION.index("entries")
+stored_wallet = itemgetter(*map(WALLET.index, WALLET_RARE))
+stored_lot = itemgetter(*map(LOT.index, LOT_RARE_ALONE))
+_wallet_rare_alone = attrgetter(*WALLET_RARE_ALONE)
+_lot_rare_alone = attrgetter(*LOT_RARE_ALONE)
 _lot_values = attrgetter(*LOT[1:])
 _entries = msgspec.json.Decoder(tuple[Entry, ...])
 _uses = msgspec.json.Decoder(tuple[DayUse, ...])
@@ -87,6 +103,17 @@ def front_of(stored: str | None) -> FrontLot | None:
 def front_value(front: FrontLot | None) -> str | None:
     """`front_lot` of a wallet's row."""
     return None if front is None else _json.encode(front).decode()
+
+
+def wallet_rare(wallet: Wallet) -> Row:
+    """The values of `WALLET_RARE`, as they are in its row once it is saved."""
+    used_on = wallet.uses[0].day if wallet.uses else None
+    return (used_on, *wallet.held, *_wallet_rare_alone(wallet))
+
+
+def lot_rare(lot: Lot) -> Row:
+    """The same of `LOT_RARE`."""
+    return (lot.remaining_credits > 0, *_lot_rare_alone(lot))
 
 
 def lot_of(row: Row) -> Lot:

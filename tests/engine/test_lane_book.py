@@ -228,10 +228,15 @@ def test_a_batch_that_guessed_in_part_and_wrong_is_carried_out_once(
     assert_sound(db, HOT, "acc_2", "acc_3")
 
 
-def test_what_is_known_and_what_is_not_are_locked_in_one_order(db: Database, lane: LaneBook) -> None:
-    """A flow has the first wallet and wants the second: a lane that knows only the second waits for the first."""
+@pytest.mark.parametrize("known", ["one", "both", "both, one in its first spend of the day"])
+def test_wallets_are_locked_in_one_order_known_or_not(db: Database, lane: LaneBook, known: str) -> None:
+    """A flow has the first wallet and wants the second: a lane that knows the second waits for the first."""
+    if known.endswith("day"):
+        lane._now = lambda: DAY_0 + timedelta(days=1)
+        posted(lane, debit(HOT, 1))
+    second = gift("acc_2", 1) if known == "one" else debit("acc_2", 1)
     made: list[Outcome | Exception] = []
-    batch = threading.Thread(target=lambda: made.extend(lane.carry_out([debit(HOT, 1), gift("acc_2", 1)])))
+    batch = threading.Thread(target=lambda: made.extend(lane.carry_out([debit(HOT, 1), second])))
     began = monotonic()
     with writing(db) as session:
         books.lock_wallets(session, ["acc_2"], DAY_0)
@@ -242,6 +247,25 @@ def test_what_is_known_and_what_is_not_are_locked_in_one_order(db: Database, lan
     assert HOT > "acc_2" and all(isinstance(outcome, Posted) for outcome in made)
     assert monotonic() - began < 0.9, "a deadlock is found after a second"
     assert lane._memory._pause == 0, "the guess was right"
+
+
+@pytest.mark.parametrize("others", [(), ("acc_2",)], ids=["alone", "with another"])
+def test_a_guess_that_becomes_wrong_while_it_waits_writes_nothing(
+    lane: LaneBook, db: Database, terms: Terms, others: tuple[str, ...], reads: list[int]
+) -> None:
+    answers: list[Outcome | Exception] = []
+    batch = [debit(HOT, 600), *(debit(account_id, 1) for account_id in others)]
+    spender = threading.Thread(target=lambda: answers.extend(lane.carry_out(batch)))
+    with writing(db) as session:
+        book.post(session, [debit(HOT, 500)], terms, DAY_0)
+        spender.start()
+        sleep(0.2)
+        reads.clear()
+    spender.join(20)
+    assert isinstance(answers[0], InsufficientCredits) and all(isinstance(each, Posted) for each in answers[1:])
+    assert reads == [len(batch)], "nothing but what was read for"
+    assert posted(lane, debit(HOT, 500)) == [0]
+    assert_sound(db, HOT, *others)
 
 
 def test_a_lot_that_ends_is_not_spent(db: Database, terms: Terms) -> None:

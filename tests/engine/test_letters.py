@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from msgspec.structs import replace
 from psycopg import OperationalError
-from psycopg.errors import NotNullViolation
+from psycopg.errors import LockNotAvailable, NotNullViolation, UniqueViolation
 from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGconn
 from sqlalchemy import text
@@ -172,17 +172,19 @@ def test_the_plans_of_a_letter_go_through_the_index_whatever_the_tables_hold(
     spends = [Spend(account_id=f"acc_{n % 20}", actor="service", credits=1, key=f"k{n}") for n in range(40)]
     opened = open_database(postgresql_url)  # all of it through one connection
     lane = LaneBook(opened, terms, lambda: DAY_0)
-    for work in (grants, spends, spends[:1], [debit("acc_1", 1)], [debit("acc_1", 1)], [debit("acc_1", 1)]):
+    known = [debit("acc_1", 1), debit("acc_3", 1)]
+    for work in (grants, spends, spends[:1], [gift("acc_3", 9)], known, known, known[:1], [known[1], gift("acc_4", 1)]):
         lane.carry_out(work)
     with opened.letters.connect() as connection:
-        known = connection.execute(text("SELECT name, cardinality(parameter_types) FROM pg_prepared_statements")).all()
+        named = connection.execute(text("SELECT name, cardinality(parameter_types) FROM pg_prepared_statements")).all()
         plans = []
-        for name, count in known:
+        for name, count in named:
             values = f"({', '.join(['NULL'] * count)})" if count else ""
             plan = connection.exec_driver_sql(f"EXPLAIN EXECUTE {name}{values}")
             plans.append("\n".join(plan.scalars()))
     opened.close()
     assert len(plans) > 8 and any("CTE held" in plan for plan in plans)
+    assert len([plan for plan in plans if "CTE moved" in plan]) == 2, "of one wallet and of many"
     assert [plan for plan in plans if "Seq Scan" in plan or "Hash" in plan] == []
     walks = [plan for plan in plans if plan.count("Index Scan") != plan.count("Index Cond")]
     assert [plan for plan in walks if counted == "never" or not plan.startswith("Update")] == []
@@ -246,6 +248,63 @@ def test_a_letter_that_breaks_off_gives_back_no_connection_that_is_half_way(
     for _ in range(3):
         with writing_by_letter(postgresql) as pen:
             assert select_rows(pen, "wallets", ("seq",), ("account_id",), [("acc_1",)]) == [(0,)]
+
+
+@pytest.fixture
+def late_constraint(postgresql: Database) -> Iterator[None]:
+    """Of the accounts' `next_grant_at`: that no two have the same is looked at no sooner than at the commit."""
+    made = "ALTER TABLE accounts ADD CONSTRAINT once UNIQUE (next_grant_at) DEFERRABLE INITIALLY DEFERRED"
+    with postgresql.writer.begin() as connection:
+        connection.execute(text(made))
+    yield
+    with postgresql.writer.begin() as connection:
+        connection.execute(text("ALTER TABLE accounts DROP CONSTRAINT once"))
+
+
+@pytest.mark.usefixtures("late_constraint")
+@pytest.mark.parametrize("asks", [False, True], ids=["in one", "in two"])
+def test_what_cannot_be_committed_is_an_error_and_leaves_nothing(postgresql: Database, asks: bool) -> None:
+    create_accounts(postgresql, "acc_1")
+
+    def insert(pen: Pen, *names: str) -> None:
+        rows = [(name, "en", "{}", DAY_0, DAY_0, DAY_0) for name in names]
+        columns = ("account_id", "locale", "profile", "anchor_at", "created_at", "next_grant_at")
+        insert_rows(pen, "accounts", columns, rows)
+        if asks:
+            assert len(select_rows(pen, "accounts", ("account_id",), ("account_id",), [(rows[0][0],)])) == 1
+
+    for _ in range(2):
+        with pytest.raises(DBAPIError) as raised, writing_by_letter(postgresql) as pen:
+            insert(pen, "acc_2", "acc_3")
+        assert isinstance(raised.value.orig, UniqueViolation)
+        assert len(names_in(postgresql)) == 1
+    with writing_by_letter(postgresql) as pen:
+        insert(pen, "acc_2")
+    assert len(names_in(postgresql)) == 2
+
+
+def test_a_transaction_of_one_letter_holds_its_locks_to_the_end(postgresql: Database) -> None:
+    """Though nothing begins it in words: what follows the lock waits with it, and all is stored or nothing."""
+    create_accounts(postgresql, "acc_1", "acc_2")
+    done: list[str | None] = []
+
+    def rename() -> None:
+        with writing_by_letter(postgresql) as pen:
+            update_rows(pen, "accounts", ("account_id",), ("name",), [("acc_1", "first")])
+            update_rows(pen, "accounts", ("account_id",), ("name",), [("acc_2", "second")])
+        done.append("second")
+
+    with postgresql.writer.begin() as connection:
+        connection.execute(text("SELECT * FROM accounts WHERE account_id = 'acc_2' FOR UPDATE"))
+        waiting = threading.Thread(target=rename)
+        waiting.start()
+        wait_for_a_lock(postgresql)
+        with postgresql.writer.connect() as other, pytest.raises(DBAPIError) as raised:
+            other.execute(text("SELECT * FROM accounts WHERE account_id = 'acc_1' FOR UPDATE NOWAIT"))
+        assert isinstance(raised.value.orig, LockNotAvailable)
+        assert done == [] and names_in(postgresql) == [None, None]
+    waiting.join(20)
+    assert done == ["second"] and names_in(postgresql) == ["first", "second"]
 
 
 @pytest.mark.parametrize("last", [ExecStatus.COMMAND_OK, None], ids=["after an answer", "before any"])

@@ -287,7 +287,7 @@ class Page(msgspec.Struct):
 
 
 def pages_in_order(pages: Iterable[Page]) -> list[Page]:
-    """Pages by account id: the order in which wallets are locked and saved."""
+    """Pages by account id: the order in which they are saved."""
     return sorted(pages, key=lambda page: page.wallet.account_id)
 
 

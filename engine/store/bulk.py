@@ -104,7 +104,8 @@ def add_rows(
 def update_marked(
     session: AnySession, table: str, key: str, columns: tuple[str, ...], rows: Sequence[Row], marks: Mapping[str, str]
 ) -> AskMark:
-    """PostgreSQL: `update_rows` of rows that are not locked, in their order, which locks them; this transaction's mark.
+    """PostgreSQL: `update_rows` of rows that are not locked, which locks them in the order in which `ask_rows` does;
+    this transaction's mark.
 
     `marks` has, by key, the transaction that wrote each of them last: if another one has, whatever is sent with this
     fails.
@@ -121,8 +122,8 @@ def update_marked(
 
 
 def lock_marked(pen: Pen, table: str, key: str, marks: Mapping[str, str], others: Collection[str]) -> AskMark:
-    """PostgreSQL: lock rows in the order in which `ask_rows` does, those with marks as `update_marked` does. Of the
-    `others` nothing is asked.
+    """PostgreSQL: lock rows in the same order, those with marks as `update_marked` does. Of the `others` nothing is
+    asked.
     """
     told = msgspec.json.encode(marks).decode()
     rows = pen.run(statements.lock_marked(table, key), [told, _array("text", [*marks, *others]), str(len(marks))])

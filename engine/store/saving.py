@@ -81,7 +81,7 @@ def _save_wallets(session: AnySession, changed: Sequence[Page], marks: Mapping[s
     every = WALLET_MOVES + WALLET_RARE
     if marks and all(is_plain):
         return update_marked(session, "wallets", "account_id", WALLET_MOVES, [moves for moves, _ in rows], marks)
-    if marks:  # in one statement, which locks them in their order
+    if marks:  # in one statement, which locks them in order
         return update_marked(session, "wallets", "account_id", every, [moves + rare for moves, rare in rows], marks)
     moved = [moves for (moves, _), is_so in zip(rows, is_plain, strict=True) if is_so]
     others = [moves + rare for (moves, rare), is_so in zip(rows, is_plain, strict=True) if not is_so]

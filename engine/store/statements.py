@@ -131,10 +131,13 @@ def update_marked_row(table: str, key: str, columns: Names) -> str:
 
 @cache
 def update_marked(table: str, key: str, columns: Names) -> str:
-    """The same for many, with their count at the end. They are locked in the order of the arrays."""
-    source = f"{_arrays((*kinds_of(table, (key, *columns)), 'xid'))} AS v({', '.join((key, *columns))}, mark)"
+    """The same for many, with their count at the end. They are locked in the order of `select_on_postgresql`, which is
+    the database's own: hosts choose ids, and not every collation orders them as we do.
+    """
+    told = f"{_arrays((*kinds_of(table, (key, *columns)), 'xid'))} AS told({', '.join((key, *columns))}, mark)"
     settings = ", ".join(f"{column} = v.{column}" for column in columns)
-    update = f"UPDATE {table} t SET {settings} FROM {source} WHERE t.{key} = v.{key} AND t.xmin = v.mark"  # noqa: S608
+    match = f"t.{key} = v.{key} AND t.xmin = v.mark"
+    update = f"UPDATE {table} t SET {settings} FROM (SELECT * FROM {told} ORDER BY told.{key}) v WHERE {match}"  # noqa: S608
     return _all_marked(update, "%s::bigint")
 
 

@@ -21,7 +21,7 @@ from engine.rules.commands import Command, Outcome, Posted, Spend
 from engine.rules.decisions import Terms
 from engine.rules.errors import MonthDue
 from engine.store import letters
-from engine.store.bulk import ask_rows, insert_rows, select_rows, update_rows
+from engine.store.bulk import ask_rows, insert_rows, select_rows, update_marked, update_rows
 from engine.store.database import (
     Database,
     open_database,
@@ -248,6 +248,33 @@ def test_a_letter_that_breaks_off_gives_back_no_connection_that_is_half_way(
     for _ in range(3):
         with writing_by_letter(postgresql) as pen:
             assert select_rows(pen, "wallets", ("seq",), ("account_id",), [("acc_1",)]) == [(0,)]
+
+
+def test_marked_rows_are_locked_in_the_order_of_their_keys_however_they_come(postgresql: Database) -> None:
+    """By the database's own order, in which all others lock: it may not be the one that we sort by."""
+    create_accounts(postgresql, "acc_1", "acc_2")
+    with postgresql.writer.connect() as connection:
+        mark = connection.execute(text("SELECT DISTINCT xmin::text FROM wallets")).scalar_one()
+    own: list[str] = []
+
+    def write() -> None:
+        with writing_by_letter(postgresql) as pen:
+            rows = [("acc_2", 7), ("acc_1", 7)]
+            asked = update_marked(
+                pen, "wallets", "account_id", ("spent_credits",), rows, dict.fromkeys(dict(rows), mark)
+            )
+        own.append(asked())
+
+    with postgresql.writer.begin() as connection:
+        connection.execute(text("SELECT * FROM wallets WHERE account_id = 'acc_1' FOR UPDATE"))
+        waiting = threading.Thread(target=write)
+        waiting.start()
+        wait_for_a_lock(postgresql)
+        connection.execute(text("SELECT * FROM wallets WHERE account_id = 'acc_2' FOR UPDATE NOWAIT"))
+    waiting.join(20)
+    with postgresql.writer.connect() as connection:
+        written = connection.execute(text("SELECT spent_credits, xmin::text FROM wallets")).all()
+    assert [tuple(row) for row in written] == [(7, own[0])] * 2
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from api.body import Body, Credits, PageQuery, metadata_text
+from api.body import Body, Credits, Description, PageQuery, metadata_text
 from api.grants import expiry_of
 from api.proposals import CorrectionView, correction_view
 from api.scope import Answer, Call, Resource
@@ -24,20 +24,25 @@ from engine.store.database import reading
 
 
 class AdminGrantBody(Body, frozen=True, kw_only=True):
-    """Credits for one bucket, as a lot of their own. Recharge credits never expire."""
+    """Credits for one bucket, as a lot of their own. Recharge credits never expire. The customer reads `description`,
+    or else the catalogue's words with the reason."""
 
     bucket: Bucket
     amount_credits: Credits
     reason: Reason
+    source: Literal["admin"] = "admin"
     expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+    description: Description | None = None
 
 
 class AdminDebitBody(Body, frozen=True, kw_only=True):
-    """Credits to take, all or nothing, in spend order; with `bucket` from that bucket alone."""
+    """Credits to take, all or nothing, in spend order; with `bucket` from that bucket alone. The customer reads
+    `description`, or else the catalogue's words with the reason."""
 
     amount_credits: Credits
     reason: Reason
     bucket: Bucket | None = None
+    description: Description | None = None
 
 
 class AdminGrantAnswer(View, frozen=True, kw_only=True):
@@ -87,10 +92,10 @@ def post_admin_grant(call: Call[AdminGrantBody]) -> Answer:
         account_id=call.account_id,
         actor=call.actor,
         type="admin_credit",
-        source="admin",
+        source=ask.source,
         bucket=ask.bucket,
         credits=int(ask.amount_credits),
-        description=describe(catalog.descriptions.admin_credit, reason=reason),
+        description=ask.description or describe(catalog.descriptions.admin_credit, reason=reason),
         expires_at=expiry_of(ask.bucket, ask.expires_at),
         reference_type="admin",
         metadata=metadata_text({"reason": reason}, "reason"),
@@ -118,7 +123,7 @@ def post_admin_debit(call: Call[AdminDebitBody]) -> Answer:
         account_id=call.account_id,
         actor=call.actor,
         credits=int(ask.amount_credits),
-        description=describe(catalog.descriptions.admin_debit, reason=reason),
+        description=ask.description or describe(catalog.descriptions.admin_debit, reason=reason),
         bucket=ask.bucket,
         metadata=metadata_text({"reason": reason}, "reason"),
         key=call.key,

@@ -14,7 +14,8 @@ from engine.rules.commands import Command, Outcome, Posted, Spend
 from engine.rules.errors import Refusal
 from engine.runtime import Runtime
 
-BATCH_BYTES_MAX = 1024 * 1024
+BATCH_BYTES_MAX = 16 * 1024 * 1024
+"""Enough for a thousand spends with all that each of them may say."""
 
 
 class BatchItem(SpendBody, frozen=True, kw_only=True):
@@ -101,6 +102,6 @@ RESOURCES: tuple[Resource[Any], ...] = (
         asks=BatchBody,
         answers=BatchAnswer,
         body_bytes_max=BATCH_BYTES_MAX,
-        summary="Up to 1,000 spends of any accounts (1 MiB), each with its own key and outcome.",
+        summary="Up to 1,000 spends of any accounts (16 MiB), each with its own key and outcome.",
     ),
 )

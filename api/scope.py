@@ -160,10 +160,12 @@ def route(resource: Resource[Any], site: Site) -> HTTPRouteHandler:
 
 
 async def enter(resource: Resource[T], site: Site, request: AnyRequest) -> Call[T]:
-    """Who, whether, about which account, what: refused in this order."""
+    """Who, about which account, whether, what: refused in this order."""
     principal = None
     if resource.may is not None:
         principal = await site.keyring.principal_of(request)
+        if not resource.path.startswith("/") or resource.path.startswith("/v1/accounts/"):
+            _check_own(principal, request.path_params)  # whatever it may do with its own
         principal.check_may(resource.may)
     path: dict[str, str] = request.path_params
     account_id = _account(principal, resource, path)
@@ -175,13 +177,20 @@ async def enter(resource: Resource[T], site: Site, request: AnyRequest) -> Call[
     return Call(site, cast(Any, request), principal, account_id, path, ask, key)
 
 
+def _check_own(principal: Principal, path: Mapping[str, str]) -> None:
+    """For an account's own credential no other account is there."""
+    named = path.get("account_id")
+    if principal.account_id is not None and named is not None and named != principal.account_id:
+        raise NotFound("account")
+
+
 def _account(principal: Principal | None, resource: Resource[Any], path: Mapping[str, str]) -> str:
-    """The account a request is about; another account's is not there."""
+    """The account a request is about."""
+    if principal is not None:
+        _check_own(principal, path)
     own = principal.account_id if principal is not None else None
     named = path.get("account_id")
     if named is not None:
-        if own is not None and named != own:
-            raise NotFound("account")
         return named
     if own is None and not resource.path.startswith("/"):
         raise Forbidden("This credential has no account of its own: name one in /v1/accounts/{accountId}.")

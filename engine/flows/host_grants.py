@@ -63,11 +63,11 @@ def grant(runtime: Runtime, command: Grant, *, needs_review: bool) -> Posted | R
 
 
 def _asked_before(session: Session, command: Grant, key: str, identity: str) -> ProposalRow | None:
-    """The review that this key, or this campaign step, asked for before."""
+    """The review that this key asked for before, or this campaign step, unless it has its grant by now."""
     reply = replies.find(session, command.account_id, command.operation, key, identity)
     if reply is not None:
         return flow.told_first(session, command.account_id, reply.answer)
-    if command.campaign is None:
+    if command.campaign is None or _is_granted(session, command):
         return None
     return proposals.proposal_for(session, command.account_id, command.campaign)
 

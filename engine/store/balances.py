@@ -1,7 +1,7 @@
 """A wallet's balance as it is, and as it was: totals by bucket and the lots behind them."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 
@@ -16,6 +16,7 @@ from engine.store import books
 from engine.store.bulk import select_first, select_rows
 from engine.store.front_lots import present
 from engine.store.history import find_wallet, first_seq
+from engine.store.holds import over_at
 from engine.store.tables import Base
 
 LOTS_MAX = 100
@@ -195,7 +196,8 @@ def _view(
 def balance_at(session: Session, account_id: str, at: datetime) -> BalanceView | None:
     """The balance as it was at a past instant, in a snapshot: the present lots, rolled back by every later row.
 
-    The status is the present one; what had expired by then counts as gone, whenever its row was written.
+    The status is the present one; what had expired by then counts as gone, and the holds that were over by then as
+    released, whenever their rows were written.
     """
     wallet = find_wallet(session, account_id)
     return None if wallet is None else _rolled_back(session, wallet, at)
@@ -206,8 +208,16 @@ def _rolled_back(session: Session, wallet: Wallet, at: datetime) -> BalanceView:
     last = first_seq(session, wallet, at, is_after=True) - 1
     moved: dict[str, int] = defaultdict(int)
     released: dict[str, int] = defaultdict(int)
-    later = select(_ROWS.type, _ROWS.entries).where(_ROWS.account_id == account_id, _ROWS.seq > last)
-    for kind, entries in session.execute(later, execution_options={"yield_per": 2_000}):
+    over = over_at(session, account_id, at)
+    for part in (part for hold in over.values() if hold.status == "open" for part in hold.parts):
+        moved[part.lot_id] -= part.credits
+        released[part.lot_id] -= part.credits
+    later = select(_ROWS.type, _ROWS.entries, _ROWS.reference_id).where(
+        _ROWS.account_id == account_id, _ROWS.seq > last
+    )
+    for kind, entries, reference_id in session.execute(later, execution_options={"yield_per": 2_000}):
+        if kind == "hold_release" and reference_id in over:
+            continue
         for entry in _entries.decode(entries):
             moved[entry.lot_id] += entry.credits
             if kind in ("hold", "hold_release"):
@@ -227,7 +237,7 @@ def _rolled_back(session: Session, wallet: Wallet, at: datetime) -> BalanceView:
     rows = select_rows(session, "transactions", books.TRANSACTION, ("account_id", "seq"), [(account_id, last)])
     debt = books.transaction_of(rows[0]).debt_after if rows else 0
     past = structs.replace(wallet, debt_credits=debt)
-    view = _view(past, lots, available, held, _spent_on_day_of(session, wallet, at, last))
+    view = _view(past, lots, available, held, _spent_on_day_of(session, wallet, at, last, over))
     return replace(view, expiring=expiring_of(lots, at))
 
 
@@ -244,7 +254,7 @@ def _all_lots(session: Session, wallet: Wallet, moved: set[str]) -> list[Lot]:
     return [present(lot, wallet.front) for lot in (*lots.values(), *map(books.lot_of, rows))]
 
 
-def _spent_on_day_of(session: Session, wallet: Wallet, at: datetime, last: int) -> int:
+def _spent_on_day_of(session: Session, wallet: Wallet, at: datetime, last: int, over: Container[str]) -> int:
     """What counted on the UTC day of `at` until then: its debits and holds, less what came back of those very ones.
 
     Of a hold that ended, only what was held on the day itself counts or comes back: the last of what it drew.
@@ -269,4 +279,4 @@ def _spent_on_day_of(session: Session, wallet: Wallet, at: datetime, last: int) 
             counted[transaction_id] = max(0, -credits - earlier)
         elif reverses_id in counted:
             counted[reverses_id] = max(0, counted[reverses_id] - credits)
-    return sum(held.values()) + sum(counted.values())
+    return sum(credits for hold_id, credits in held.items() if hold_id not in over) + sum(counted.values())

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
-from sqlalchemy import func
+from sqlalchemy import and_, func, or_
 from sqlmodel import Session, col, select
 
 from engine.rules.holds import Hold, Part
 from engine.rules.ledger import Page
 from engine.store.bulk import Row, Rows, ask_first, ask_rows, insert_rows, select_rows, update_rows
 from engine.store.pens import AnySession
-from engine.store.tables import HoldRow
+from engine.store.tables import Base, HoldRow
 
 HOLD = (
     "account_id",
@@ -116,6 +117,14 @@ def open_hold_ids(session: Session, account_id: str) -> list[str]:
     """The holds of an account that have not ended, oldest first."""
     of_account = (col(HoldRow.account_id) == account_id, col(HoldRow.status) == "open")
     return list(session.execute(select(HoldRow.hold_id).where(*of_account).order_by(HoldRow.hold_id)).scalars())
+
+
+def over_at(session: Session, account_id: str, at: datetime) -> dict[str, Hold]:
+    """By id, the holds that time had ended by an instant, though that was written later or still is not."""
+    c = Base.metadata.tables["holds"].c
+    is_over = and_(c.account_id == account_id, c.expires_at <= at, or_(c.status == "open", c.ended_at > at))
+    rows = session.execute(select(*(c[name] for name in HOLD)).where(is_over))
+    return {hold.hold_id: hold for hold in (hold_of(tuple(row)) for row in rows)}
 
 
 def holds_page(session: Session, account_id: str, page: int, limit: int) -> HoldList:

@@ -58,6 +58,18 @@ def test_a_hosts_key_and_an_admins_are_apart(host: Host, path: str, admin: str) 
     assert host.post(f"{ADMIN}/grants", GRANT, key="k", bearer=admin).json()["balanceAfter"] == "1000"
 
 
+def test_an_act_may_have_words_for_the_customer_beside_its_reason(host: Host, path: str, admin: str) -> None:
+    words = {"reason": "lost in the move", "description": "With our apologies"}
+    for act, more in (("grants", {"bucket": "recharge", "source": "admin"}), ("debits", {})):
+        made = host.post(f"{ADMIN}/{act}", {"amountCredits": "5", **words, **more}, bearer=admin)
+        row = made.json()["transaction"]
+        assert (made.status_code, row["description"]) == (201, "With our apologies")
+        assert row["metadata"] == {"reason": "lost in the move"}
+    assert [reason for _, _, reason in log(host)] == ["lost in the move"] * 2
+    other = GRANT | {"source": "promo"}
+    assert_problem(host.post(f"{ADMIN}/grants", other, bearer=admin), 400, "INVALID", field="source")
+
+
 def test_a_debit_is_all_or_nothing_in_spend_order(host: Host, path: str, admin: str) -> None:
     first = host.grant(path, "limited_time", 5)
     second = host.grant(path, "recharge", 10)

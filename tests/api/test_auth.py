@@ -125,6 +125,12 @@ def test_another_account_is_not_there(host: Host) -> None:
         nobody = host.get(f"/v1/accounts/nobody{resource}", bearer=key)
         assert_problem(other, 404, "NOT-FOUND")
         assert other.json() == nobody.json()
+    for resource in ("spends", "holds", "grants", "api-keys", "portal-sessions", "holds/x/void"):
+        assert_problem(host.post(f"/v1/accounts/b/{resource}", {}, bearer=key), 404, "NOT-FOUND")
+        assert_problem(host.post(f"/v1/accounts/a/{resource}", {}, bearer=key), 403, "AUTH-002")
+    put = host.client.put("/v1/accounts/b/limits", json={}, headers={"Authorization": f"Bearer {key}"})
+    assert_problem(put, 404, "NOT-FOUND")
+    assert_problem(host.get("/v1/support/accounts/b/timeline", bearer=key), 403, "AUTH-002")
 
 
 @pytest.mark.parametrize("role", ["service", "support", "admin", "auditor"])

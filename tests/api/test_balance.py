@@ -141,6 +141,26 @@ def test_what_had_expired_by_then_was_gone_whenever_its_row_was_written(host: Ho
     assert host.balance(path, at=(expired - timedelta(hours=2)).isoformat())["balanceCredits"] == "100"
 
 
+def test_a_hold_that_was_over_by_then_was_released_whenever_its_row_was_written(host: Host) -> None:
+    path = host.open("a", plan="pro")
+    start = host.clock.now()
+    host.grant(path, "limited_time", 20, start + timedelta(minutes=10))
+    host.grant(path, "recharge", 100)
+    host.post(f"{path}/holds", {"amountCredits": "5", "expiresInSeconds": 300})
+    lasting = host.post(f"{path}/holds", {"amountCredits": "1", "expiresInSeconds": 7_200}).json()["holdId"]
+    host.wait(hours=1)
+
+    def then(minutes: float) -> tuple[str, str, str]:
+        found = host.balance(path, at=(start + timedelta(minutes=minutes)).isoformat())
+        return found["balanceCredits"], found["heldCredits"], found["dailySpentCredits"]
+
+    expected = {4.9: ("114", "6", "6"), 5: ("119", "1", "1"), 9.9: ("119", "1", "1"), 10: ("100", "1", "1")}
+    for touch in (host.balance, lambda _: host.post(f"{path}/holds/{lasting}/void"), lambda _: None):
+        assert {minutes: then(minutes) for minutes in expected} == expected, "written or not"
+        touch(path)
+    assert host.balance(path)["balanceCredits"] == "100"
+
+
 @pytest.mark.parametrize(
     "at", ["2026-11-02T09:30:01Z", "2030-01-01", "yesterday", "2026-11-02T09:30:00", "\x00", "1", "2026-W01-1"]
 )

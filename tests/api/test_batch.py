@@ -81,6 +81,14 @@ def test_a_thousand_spends_fit_and_one_more_does_not(host: Host) -> None:
     assert results(host) == []
 
 
+def test_a_thousand_spends_fit_with_all_that_each_may_say(host: Host) -> None:
+    host.grant(host.open("a", plan="pro"), "recharge", 1_000)
+    long = dict.fromkeys(("providerId", "providerName", "capabilityId", "outcome", "callId"), "ü" * 200)
+    says = {**long, "description": "ü" * 500, "metadata": {"note": "m" * 4_085}}
+    found = results(host, *(spent("a", "1", f"k{n:0>254}", **says) for n in range(1_000)))
+    assert {r["status"] for r in found} == {201} and found[-1]["balanceAfter"] == "0"
+
+
 DEEP = b'{"metadata":{"a":' + b"[" * 13 + b"]" * 13 + b"}}"
 
 

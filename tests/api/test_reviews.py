@@ -76,6 +76,21 @@ def test_a_step_belongs_to_what_was_made_for_it_first(host: Host, path: str, des
     assert desk.queue("review") == []
 
 
+def test_a_step_that_was_approved_answers_its_grant(host: Host, path: str, desk: Desk) -> None:
+    """Whoever asks with another key, with review or without; the key that asked for the review has its own answer."""
+    asked = host.post(f"{path}/grants", SURVEY, key="k")
+    transaction_id = desk.resolve("review", asked.json()["reviewId"], "approve").json()["transactionId"]
+    plain = {name: value for name, value in SURVEY.items() if name != "review"}
+    for body in (plain, SURVEY, plain | {"amountCredits": "70"}):
+        again = host.post(f"{path}/grants", body)
+        told = again.json()
+        assert (again.status_code, told["transaction"]["id"], told["balanceAfter"]) == (201, transaction_id, "50")
+        assert again.headers["idempotency-replayed"] == "true"
+    assert host.post(f"{path}/grants", SURVEY, key="k").json() == asked.json()
+    assert host.balance(path)["balanceCredits"] == "50" and desk.queue("review") == []
+    assert is_clean(host)
+
+
 def test_one_key_names_one_request_with_or_without_review(host: Host, path: str, desk: Desk) -> None:
     body = {"bucket": "recharge", "amountCredits": "5", "source": "promo"}
     assert host.post(f"{path}/grants", body | {"review": True}, key="k").status_code == 202

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from api.batch import BATCH_BYTES_MAX
 from api.whole import WholeProtocol
 from engine.clock import monotonic, sleep
 from tests.api.host import Host, new_app
@@ -99,7 +100,7 @@ def test_a_body_larger_than_the_path_takes_is_refused(host: Host, port: int) -> 
     path = host.open("a")
     status, body = post(host, port, f"{path}/spends", {"amountCredits": "3", "callId": "x" * 65_536}, "k")
     assert (status, body["code"]) == (413, "INVALID")
-    status, body = post(host, port, "/v1/spends/batch", {"spends": ["x" * 1_048_576]})
+    status, body = post(host, port, "/v1/spends/batch", {"spends": ["x" * BATCH_BYTES_MAX]})
     assert (status, body["code"]) == (413, "INVALID")
 
 

@@ -22,10 +22,12 @@ from api import (
     holds,
     identities,
     limits,
+    payments,
     portal,
     profile,
     purchases,
     queues,
+    quotes,
     recharge,
     refunds,
     spends,
@@ -50,7 +52,7 @@ from api.sign_in import CALLBACK_PATH, SignIn
 from engine.runtime import Runtime
 
 BODY_BYTES_MAX = 1024 * 1024
-"""No request is larger, whatever its path."""
+"""No request is larger, unless its resource says so."""
 
 RESOURCES: tuple[Resource[Any], ...] = (
     *accounts.RESOURCES,
@@ -63,7 +65,9 @@ RESOURCES: tuple[Resource[Any], ...] = (
     *limits.RESOURCES,
     *alerts.RESOURCES,
     *grants.RESOURCES,
+    *quotes.RESOURCES,
     *topups.RESOURCES,
+    *payments.RESOURCES,
     *purchases.RESOURCES,
     *support.RESOURCES,
     *refunds.RESOURCES,

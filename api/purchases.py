@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from api.body import Body
+from api.payments import Payment, payment
 from api.scope import Answer, Call, Resource
-from api.topups import Payment, payment
 from engine.flows import store_customers, stores
 from engine.rules.errors import IdempotencyMismatch, Invalid, NotFound, Unavailable
 from engine.store import documents

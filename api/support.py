@@ -6,8 +6,8 @@ from msgspec import Meta
 
 from api.body import Body
 from api.instants import instant
+from api.payments import Payment, payment
 from api.scope import Answer, Call, Resource
-from api.topups import Payment, payment
 from engine.flows import refunds
 from engine.rules.errors import (
     AlreadyRefunded,

@@ -141,10 +141,14 @@ def list_transactions(call: Call[TransactionsQuery]) -> Answer:
     runtime, ask = call.runtime, call.ask
     if ask.cursor is not None and ask.page != 1:
         raise Invalid("page", "A cursor already says where to go on.")
+    start = instant_of("from", ask.from_) if ask.from_ is not None else None
+    end = instant_of("to", ask.to, is_end=True) if ask.to is not None else None
+    if start is not None and end is not None and start > end:
+        raise Invalid("from", "It is later than `to`.")
     query = StatementQuery(
         type=ask.type,
-        start=instant_of("from", ask.from_) if ask.from_ else None,
-        end=instant_of("to", ask.to, is_end=True) if ask.to else None,
+        start=start,
+        end=end,
         before_seq=_read_cursor(ask.cursor) if ask.cursor is not None else None,
         page=ask.page,
         limit=ask.limit,

@@ -8,10 +8,10 @@ from litestar import Response
 from api.pages import recharging
 from api.pages.forms import call_of, see_other, text_or_none
 from api.pages.frame import Visit
+from api.payments import Payment, payment
 from api.problems import KINDS
 from api.receipt_files import pdf_of
 from api.receipts import InvoiceBody, post_invoice
-from api.topups import Payment, payment
 from engine.flows.document_parts import buyer_of
 from engine.rules.errors import AlreadyRefunded, Invalid, NotFound
 from engine.store import documents, purchases

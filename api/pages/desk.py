@@ -11,9 +11,9 @@ from api.pages.desk_queues import Task, queue_counts
 from api.pages.frame import Visit
 from api.pages.topup import see_other
 from api.pages.usage import holdings
+from api.payments import Payment, payment
 from api.problems import KINDS
 from api.scope import checked_key
-from api.topups import Payment, payment
 from engine.clock import new_id
 from engine.flows import refunds
 from engine.flows.policy_refunds import Offer, refund_offer

@@ -13,7 +13,7 @@ from litestar import Response
 from api.pages.frame import Visit
 from api.pages.topup import PATH as TOP_UP_PATH
 from api.pages.topup import own_purchase
-from api.topups import PAYMENT_STATUS
+from api.payments import PAYMENT_STATUS
 from engine.clock import monotonic
 from engine.flows import receive
 from engine.payments import ProviderRefused, ProviderUnreachable

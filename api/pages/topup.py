@@ -15,8 +15,8 @@ from api.pages.frame import Visit
 from api.pages.tongues import Tongue
 from api.pages.words import Words, money, money_short
 from api.problems import KINDS
+from api.quotes import OF_COUPONS, NextTier, QuoteAnswer, QuoteQuery, quote_for
 from api.scope import checked_key
-from api.topups import OF_COUPONS, NextTier, QuoteAnswer, QuoteQuery, quote_for
 from engine.clock import new_id
 from engine.flows import topups
 from engine.payments import keeps_cards

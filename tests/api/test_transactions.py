@@ -105,7 +105,7 @@ def test_one_type_is_counted_and_paged_alone(host: Host, history: str) -> None:
         ({"from": "2026-11-02T19:30:00.000001Z"}, [12]),
         ({"to": "2026-11-02T09:30:00.000001Z"}, [1]),
         ({"from": "2026-11-02T15:00:00Z", "type": "promo_credit"}, [9]),
-        ({"from": "2026-11-05", "to": "2026-11-01"}, []),
+        ({"from": "2026-11-02T12:30:00Z", "to": "2026-11-02T12:30:00Z"}, []),
     ],
 )
 def test_dates_are_inclusive_and_instants_half_open(
@@ -128,6 +128,9 @@ def test_dates_are_inclusive_and_instants_half_open(
         ({"from": "20261102"}, "from"),
         ({"from": "20261102T093000Z"}, "from"),
         ({"from": "2026-11-02T09:30:00"}, "from"),
+        ({"from": "2026-11-05", "to": "2026-11-01"}, "from"),
+        ({"from": "2026-11-02T12:30:00Z", "to": "2026-11-02T12:29:59Z"}, "from"),
+        ({"from": ""}, "from"),
         ({"cursor": "abc"}, "cursor"),
         ({"cursor": "c2VxOi01"}, "cursor"),
         ({"cursor": "c2VxOjU", "page": 2}, "page"),

@@ -12,30 +12,12 @@ from api.transactions import Pagination, View
 from api.webhook_sender import addresses_of
 from engine.flows import webhooks
 from engine.rules.errors import Invalid, NotFound
+from engine.rules.outgoing import EventType
 from engine.rules.webhooks import check_addresses, target_of
 from engine.store import endpoints
 from engine.store.database import reading
 from engine.store.tables import WebhookDeliveryRow, WebhookEndpointRow
 
-EventType = Literal[
-    "credits.granted",
-    "credits.spent",
-    "credits.expired",
-    "balance.low",
-    "balance.depleted",
-    "hold.created",
-    "hold.captured",
-    "hold.voided",
-    "hold.expired",
-    "purchase.completed",
-    "purchase.failed",
-    "purchase.refunded",
-    "purchase.disputed",
-    "subscription.changed",
-    "receipt.issued",
-    "auto_recharge.succeeded",
-    "auto_recharge.failed",
-]
 Events = Annotated[tuple[EventType, ...], Meta(min_length=1, max_length=50)] | Literal["all"]
 Url = Annotated[str, Meta(min_length=1, max_length=2_000)]
 Words = Annotated[str, Meta(max_length=200, pattern=r"\A[^\x00-\x1f\x7f]*\Z")]

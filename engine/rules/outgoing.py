@@ -6,11 +6,12 @@ Every event names its account. One that comes from the ledger carries `seq`, its
 
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from typing import Literal, get_args
 
 from engine.rules.ledger import Message, Page, Transaction
 from engine.rules.lots import NEVER
 
-EVENT_TYPES = (
+EventType = Literal[
     "credits.granted",
     "credits.spent",
     "credits.expired",
@@ -28,7 +29,8 @@ EVENT_TYPES = (
     "receipt.issued",
     "auto_recharge.succeeded",
     "auto_recharge.failed",
-)
+]
+EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 ON_DEMAND = frozenset({"credits.spent", "hold.created", "hold.captured", "hold.voided", "hold.expired"})
 """Events of the busiest commands: written only while somebody listens to them."""
 

@@ -201,7 +201,8 @@ def _audit_coupons(session: Session, report: Report) -> None:
             "JOIN purchases p ON p.account_id = u.account_id AND p.purchase_id = u.purchase_id"
         )
     ):
-        if bool(is_counted) != uses_coupon(status, has_landed=landed_at is not None):
+        right = {uses_coupon(status, has_landed=landed_at is not None, is_over=is_over) for is_over in (False, True)}
+        if bool(is_counted) not in right:
             said = "counted" if is_counted else "not counted"
             report.findings.append(Finding(purchase_id, f"it is {status} and the use of its coupon is {said}"))
         if is_counted:

@@ -91,7 +91,7 @@ def settle(session: Session, runtime: Runtime, purchase: PurchaseRow, actor: str
     note_second_payments(session, purchase, provider, now)
     if purchase.landed_at is not None:
         cases.note_foreign(session, purchase, purchases.facts_of(session, purchase), now)
-    count_use(session, purchase)
+    count_use(session, purchase, now)
     count_part(commit, purchase.status == "refunded", purchase.landed_at)
     session.add(purchase)
     session.flush()

@@ -219,10 +219,11 @@ def _adopt_unknown(runtime: Runtime, provider: PaymentProvider, mode: str, facts
 def expire_sessions(runtime: Runtime, now: datetime, limit: int = 100) -> int:
     """Purchases whose session is over: ask the provider once more, then call them expired. Late money still wins.
 
-    What goes wrong with one stops no other.
+    One that failed stays so, and gives back its coupon. What goes wrong with one stops no other.
     """
     with reading(runtime.db) as session:
         rows = purchases.open_purchases_past(session, now, limit)
+        rows += purchases.failed_with_coupon_past(session, now, limit)
     expired = 0
     for row in rows:
         try:
@@ -258,11 +259,13 @@ def refresh(runtime: Runtime, purchase: PurchaseRow) -> None:
 def _expire(session: Session, row: PurchaseRow, now: datetime, *, asks_again: bool) -> None:
     books.lock_wallets(session, [row.account_id], now)
     purchase = purchases.get_purchase(session, row.account_id, row.purchase_id, lock=True)
+    if purchase is not None and purchase.status == "failed":
+        count_use(session, purchase, now)
     if purchase is not None and purchase.status in ("created", "open"):
         purchase.status = "expired"
         purchase.updated_at = now
         session.add(purchase)
-        count_use(session, purchase)
+        count_use(session, purchase, now)
         if asks_again:
             asked: dict[str, object] = {"purchaseId": row.purchase_id, "asked": "0"}
             outbox.enqueue(session, row.account_id, "late_payment_check", asked, now, now + LATE_CHECKS[0])

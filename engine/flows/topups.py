@@ -324,7 +324,7 @@ def _refused(session: Session, runtime: Runtime, purchase: PurchaseRow, problem:
         row.problem = problem[:500]
         row.updated_at = now
         session.add(row)
-        count_use(session, row)
+        count_use(session, row, now)
         facts: dict[str, object] = {"purchaseId": row.purchase_id, "status": "failed", "provider": row.provider}
         facts |= {"amountMinor": row.amount_minor, "currency": row.currency}
         outbox.emit(session, row.account_id, "purchase.failed", facts, now)

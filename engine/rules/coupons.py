@@ -2,7 +2,8 @@
 
 A coupon on a purchase is used from the moment its purchase is written, so that of several accounts at once no more
 reserve it than its cap allows. The use is given back when the purchase ends unpaid, and taken again, above the cap if
-it must be, should the money come after all: what was agreed is granted.
+it must be, should the money come after all: what was agreed is granted. A card that was declined is not yet the end:
+another may pay on the same page for as long as that is open.
 """
 
 from dataclasses import dataclass
@@ -93,6 +94,11 @@ def coupon_offer(coupon: Coupon, quoted: Quote) -> CouponOffer:
     )
 
 
-def uses_coupon(status: str, *, has_landed: bool) -> bool:
-    """Whether a purchase in this state has its coupon's use: not once it has ended with nothing granted."""
+def uses_coupon(status: str, *, has_landed: bool, is_over: bool) -> bool:
+    """Whether a purchase in this state has its coupon's use: not once it has ended with nothing granted.
+
+    `is_over`: its page, where it has one, can't be paid any more.
+    """
+    if status == "failed" and not is_over:
+        return True
     return has_landed or status not in ENDED_UNPAID

@@ -14,7 +14,14 @@ from engine.rules.purchases import KnownFact, about_credited
 from engine.store import books
 from engine.store.bulk import insert_rows, select_rows
 from engine.store.front_lots import front_lot, present
-from engine.store.tables import ClaimRow, FactRow, ProviderEventRow, PurchaseRow, ReversalRow
+from engine.store.tables import (
+    ClaimRow,
+    FactRow,
+    ProviderEventRow,
+    PurchaseCouponRow,
+    PurchaseRow,
+    ReversalRow,
+)
 
 EVENT = ("provider", "event_id", "type", "payload", "status", "attempts", "received_at", "due_at")
 
@@ -161,6 +168,27 @@ def open_purchases_past(session: Session, now: datetime, limit: int) -> list[Pur
                 col(PurchaseRow.status).in_(("created", "open")),
                 PurchaseRow.expires_at <= now,
                 func.coalesce(PurchaseRow.kind, "") != "auto_recharge",
+            )
+            .order_by(col(PurchaseRow.expires_at))
+            .limit(limit)
+        ).all()
+    )
+
+
+def failed_with_coupon_past(session: Session, now: datetime, limit: int) -> list[PurchaseRow]:
+    """Purchases whose session is over, that failed before that was, and that still have a coupon's use."""
+    return list(
+        session.exec(
+            select(PurchaseRow)
+            .join(
+                PurchaseCouponRow,
+                (col(PurchaseCouponRow.account_id) == col(PurchaseRow.account_id))
+                & (col(PurchaseCouponRow.purchase_id) == col(PurchaseRow.purchase_id)),
+            )
+            .where(
+                PurchaseRow.status == "failed",
+                PurchaseRow.expires_at <= now,
+                col(PurchaseCouponRow.is_counted).is_(True),
             )
             .order_by(col(PurchaseRow.expires_at))
             .limit(limit)

@@ -114,4 +114,5 @@ def test_what_a_coupon_adds_is_offered_in_whole_credits_or_not_at_all() -> None:
 def test_a_purchase_has_its_coupons_use_until_it_ends_with_nothing_granted(
     status: str, has_landed: bool, is_used: bool
 ) -> None:
-    assert uses_coupon(status, has_landed=has_landed) is is_used
+    assert uses_coupon(status, has_landed=has_landed, is_over=True) is is_used
+    assert uses_coupon(status, has_landed=has_landed, is_over=False) is (is_used or status == "failed")

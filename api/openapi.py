@@ -145,7 +145,8 @@ def _operation(
     if resource.waits is not None:
         waits = {"application/json": {"schema": named[resource.waits]}}
         responses["202"] = {"description": "Kept: a person decides first.", "content": waits}
-    responses |= {str(status): {"description": words} for status, words in resource.also.items()}
+    for status, words in resource.also.items():
+        responses[str(status)] = (answer if status < 300 else {}) | {"description": words}
     operation["responses"] = responses | _refusals(refuses, prefix)
     operation["security"] = [] if resource.may is None else [{"key": []}]
     return operation

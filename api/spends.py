@@ -148,6 +148,7 @@ RESOURCES: tuple[Resource[Any], ...] = (
         key="optional",
         is_hot=True,
         refuses=SPEND_REFUSALS,
+        also={200: "A dry run: what would be drawn, and nothing was."},
         summary="Spend credits in spend order, all or nothing. The key is required unless it is a dry run.",
     ),
     Resource(

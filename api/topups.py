@@ -53,7 +53,7 @@ def _amount_in_body(ask: CheckoutBody) -> Money:
     for value in (ask.amount_usd_cents, ask.amount_minor):
         if value is not None and type(value) is not int:
             raise MalformedAmount("An amount is an integer of minor units.")
-        texts.append(None if value is None else str(value))
+        texts.append(None if value is None else str(min(value, 2**64)))  # above every maximum, however many digits
     return amount_asked(QuoteQuery(amount_usd_cents=texts[0], amount_minor=texts[1], currency=ask.currency))
 
 

@@ -43,10 +43,13 @@ def watch_limit(page: Page) -> None:
 
 
 def meet_limit(page: Page, refusal: LimitReached) -> None:
-    """Tell once a UTC day that a spend was refused because of the account's limit for the day; an API key's own limit
-    says nothing of the account's."""
-    limit = page.wallet.daily_limit_credits
-    if limit is not None and refusal.facts["limitType"] == "daily" and "apiKeyId" not in refusal.facts:
+    """Tell once a UTC day that a spend was refused because of what the account has spent of its limit for the day.
+
+    An API key's own limit says nothing of the account's, and a spend above the whole limit nothing of the day.
+    """
+    limit, facts = page.wallet.daily_limit_credits, refusal.facts
+    is_the_days = facts["limitType"] == "daily" and "apiKeyId" not in facts
+    if limit is not None and is_the_days and int(str(facts["requestedCredits"])) <= limit:
         _note_limit(page, limit, page.wallet.spent_today(page.at.date()))
 
 

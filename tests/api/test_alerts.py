@@ -153,6 +153,16 @@ def test_the_days_limit_is_told_once_a_day(host: Host, acme: str) -> None:
 
 
 @pytest.mark.parametrize("catalog", ["acn"])
+def test_a_spend_above_the_whole_limit_says_nothing_of_the_day(host: Host, acme: str) -> None:
+    put(host, f"{acme}/limits", {"dailySpendLimitCredits": "100"})
+    assert_problem(host.spend(acme, 101), 402, "ACN-CREDIT-002", limitType="daily")
+    assert told(host, "notice") == []
+    assert host.spend(acme, 1).status_code == 201
+    assert_problem(host.spend(acme, 100), 402, "ACN-CREDIT-002", limitType="daily")
+    assert told(host, "notice") == [{"notice": "dailyLimitReached", "limitCredits": "100", "spentCredits": "1"}]
+
+
+@pytest.mark.parametrize("catalog", ["acn"])
 def test_a_keys_own_limit_says_nothing_of_the_accounts(host: Host, acme: str) -> None:
     """What the key is refused leaves the account's own notice of that day to be told."""
     put(host, f"{acme}/limits", {"dailySpendLimitCredits": "1000"})

@@ -213,6 +213,8 @@ def test_the_codes_that_a_host_meets_first(host: Host, desk: Desk, catalog: str)
         (host.get(f"{path}/quote", amountUsdCents=2_000, provider="barter"), 400, "INVALID"),
         (host.get(f"{path}/quote", amountUsdCents=2_000, country="ZZ"), 400, "INVALID"),
         (host.post(f"{path}/checkout", {"amountUsdCents": 10**17}), 400, "BILLING-002"),
+        (host.post(f"{path}/checkout", {"amountUsdCents": 10**40}), 400, "BILLING-002"),
+        (host.post(f"{path}/checkout", {"amountUsdCents": 20.5}), 400, "BILLING-003"),
         (host.post(f"{path}/checkout", {"amountUsdCents": 2_000, "successUrl": ""}), 400, "BILLING-004"),
         (host.post("/v1/accounts", {"accountId": "zz", "email": "a@b.example", "country": "ZZ"}), 400, "INVALID"),
         (host.post(f"{path}/checkout", {"amountUsdCents": 2_000, "successUrl": "https://x.example/"}), 400,

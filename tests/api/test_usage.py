@@ -211,7 +211,7 @@ def test_the_export_keeps_to_its_range(host: Host, used: str) -> None:
         assert_problem(host.get(f"{used}/usage/export", **query), 400, "INVALID", field="from")
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff20"])
 def test_no_cell_starts_a_formula(host: Host, start: str) -> None:
     path = host.open("a")
     host.grant(path, "recharge", 100)

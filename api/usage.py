@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, timedelta, timezone
 from typing import Annotated, Any, Literal
 
 from litestar.response import Stream
@@ -199,19 +199,18 @@ def get_export(call: Call[ExportQuery]) -> Stream:
     end = instant_of("to", call.ask.to, is_end=True) if call.ask.to is not None else None
     if start is not None and end is not None and start >= end:
         raise Invalid("from", "It is not before `to`.")
-    return export(call.runtime, call.account_id, start, end)
+    return export(call.runtime, call.account_id, (start, end))
 
 
-def export(runtime: Runtime, account_id: str, start: datetime | None, end: datetime | None) -> Stream:
-    """The account's debits in `[start, end)` as a file that is made while it is sent.
+def export(runtime: Runtime, account_id: str, span: history.Span) -> Stream:
+    """The account's debits in a span, as a file that is made while it is sent.
 
     The ledger never changes behind the last row it had when this began, so each window is a read of its own: nothing
     stays open while a slow client reads, and a million rows take no more memory than one window.
     """
     wallet = settled_wallet(runtime, account_id, runtime.clock.now())
     with reading(runtime.db) as session:
-        lowest = history.first_seq(session, wallet, start) if start is not None else 1
-        highest = history.first_seq(session, wallet, end) - 1 if end is not None else wallet.seq
+        lowest, highest = history.seqs_in(session, wallet, span)
     headers = {"content-disposition": 'attachment; filename="usage.csv"', "cache-control": "private, no-store"}
     lines = _lines(runtime, account_id, lowest - 1, highest)
     return Stream(lines, media_type="text/csv", headers=headers)

@@ -9,9 +9,9 @@ from litestar import Response
 
 from api.pages.charts import Bar, Slice, bars, slices
 from api.pages.frame import Visit
+from api.pages.ledger_file import ledger_file
 from api.pages.tongues import Tongue
 from api.pages.words import TYPE_NAMES
-from api.usage import export
 from engine.flows.expiry import settled_wallet
 from engine.rules.catalog import Catalog
 from engine.rules.errors import Invalid, NotFound
@@ -56,9 +56,7 @@ def show(visit: Visit) -> Response[str]:
     span = int(visit.query.get("days", "30")) if visit.query.get("days", "30") in map(str, DAYS) else 30
     months = months_until(visit.now, visit.tongue)
     month = next((m for m in months if m.key == visit.query.get("month")), None)
-    kind = visit.query.get("type", "")
-    if kind and kind not in TYPE_NAMES:
-        raise Invalid("type", "There is no such type of transaction.")
+    kind = _kind(visit)
     query = history.StatementQuery(
         type=kind or None,
         start=month.start if month else None,
@@ -86,12 +84,21 @@ def show(visit: Visit) -> Response[str]:
 
 
 def download(visit: Visit) -> Response[Any]:
-    """Every debit, or those of one month, as a file to keep."""
+    """The ledger, or what the filters leave of it, as a file to keep."""
     wanted = visit.query.get("month", "")
     month = next((m for m in months_until(visit.now, visit.tongue) if m.key == wanted), None)
     if wanted and month is None:
         raise Invalid("month", "There is no such month here.")
-    return export(visit.runtime, visit.account_id, month.start if month else None, month.end if month else None)
+    span = (month.start, month.end) if month else (None, None)
+    return ledger_file(visit.runtime, visit.account_id, _kind(visit) or None, span)
+
+
+def _kind(visit: Visit) -> str:
+    """The type that the filter asks for, empty for all."""
+    kind = visit.query.get("type", "")
+    if kind and kind not in TYPE_NAMES:
+        raise Invalid("type", "There is no such type of transaction.")
+    return kind
 
 
 def holdings(visit: Visit, account_id: str) -> Holdings:

@@ -19,6 +19,9 @@ from engine.store.tables import Base, TransactionRow, WalletRow
 COUNTED_MAX = 10_000
 """Totals of filtered lists are exact up to here."""
 
+Span = tuple[datetime | None, datetime | None]
+"""`[start, end)`; `None` where it has no start or no end."""
+
 _ROWS = Base.metadata.tables["transactions"].c
 
 
@@ -60,8 +63,7 @@ def wallets_to_expire(session: Session, now: datetime, limit: int) -> list[str]:
 
 def statement(session: Session, wallet: Wallet, query: StatementQuery) -> Statement:
     """A page of the ledger, newest first."""
-    lowest = first_seq(session, wallet, query.start) if query.start is not None else 1
-    highest = first_seq(session, wallet, query.end) - 1 if query.end is not None else wallet.seq
+    lowest, highest = seqs_in(session, wallet, (query.start, query.end))
     top = highest if query.before_seq is None else min(highest, query.before_seq - 1)
     skipped = (query.page - 1) * query.limit
     matches: list[ColumnElement[bool]] = [_ROWS.account_id == wallet.account_id, _ROWS.seq >= lowest]
@@ -82,6 +84,26 @@ def statement(session: Session, wallet: Wallet, query: StatementQuery) -> Statem
     ).all()
     shown = tuple(books.transaction_of(tuple(row)) for row in rows[: query.limit])
     return Statement(shown, total, has_more=len(rows) > query.limit)
+
+
+def seqs_in(session: Session, wallet: Wallet, span: Span) -> tuple[int, int]:
+    """The first and the last row of a span; the last is one below the first where there is none."""
+    start, end = span
+    first = first_seq(session, wallet, start) if start is not None else 1
+    last = first_seq(session, wallet, end) - 1 if end is not None else wallet.seq
+    return first, last
+
+
+def rows_after(
+    session: Session, account_id: str, after_seq: int, last_seq: int, kind: str | None, limit: int
+) -> list[Transaction]:
+    """The next rows of a ledger, of one type or of all, oldest first: how all of them are read in pieces."""
+    found = select(*(_ROWS[name] for name in books.TRANSACTION)).where(
+        _ROWS.account_id == account_id, _ROWS.seq > after_seq, _ROWS.seq <= last_seq
+    )
+    if kind is not None:
+        found = found.where(_ROWS.type == kind)
+    return [books.transaction_of(tuple(row)) for row in session.execute(found.order_by(_ROWS.seq).limit(limit))]
 
 
 def descriptions(session: Session, account_id: str, seqs: Collection[int]) -> dict[int, str]:

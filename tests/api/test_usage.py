@@ -233,7 +233,7 @@ def test_an_export_of_many_rows_holds_one_window_at_a_time(host: Host) -> None:
     spend = Spend(account_id="a", actor="service", credits=1, description="A call like any other")
     for _ in range(30):
         transact(host.runtime.db, lambda session: post(session, [spend] * 1_000, host.runtime.terms, host.clock.now()))
-    lines = export(host.runtime, "a", None, None).iterator
+    lines = export(host.runtime, "a", (None, None)).iterator
     assert isinstance(lines, Iterator)
     assert str(next(lines)).strip().split(",") == list(HEADER)
     rows = str(next(lines)).count("\r\n")

@@ -1,6 +1,7 @@
 """The usage page as a signed-in customer's browser gets it: the chart, what expires soon, and the CSV."""
 
 import csv
+import html
 import io
 import re
 from collections.abc import Iterator
@@ -10,11 +11,11 @@ import pytest
 from litestar.testing import TestClient
 
 from api.app import create_app
-from api.pages import usage
+from api.pages import ledger_file, usage
 from api.pages.assets import asset_handler, read_assets
 from api.pages.frame import Handler, Page, page_route
+from api.pages.ledger_file import HEADER
 from api.pages.render import Templates
-from api.usage import HEADER
 from tests.api.host import Host
 from tests.api.test_portal import session_of
 
@@ -64,24 +65,43 @@ def test_the_csv_is_downloaded_with_the_page_s_cookie_for_the_month_shown(paged:
     paged.grant(path, "recharge", 100)
     paged.spend(path, 3)
     paged.wait(days=30)
-    paged.spend(path, 5)
+    paged.spend(path, 5, description="=1+1")
     cookie = session_of(paged, "a")
-    shown = paged.client.get("/account/usage?month=2026-11", headers=cookie).text
-    link = re.search(r'href="(/account/usage/export[^"]*)" download', shown)
-    assert link is not None
-    for url, charged in ((link[1], ["3"]), ("/account/usage/export", ["3", "5"])):
-        answer = paged.client.get(url, headers=cookie)
+
+    def amounts(query: str) -> list[tuple[str, str, str]]:
+        shown = paged.client.get(f"/account/usage?{query}", headers=cookie).text
+        link = re.search(r'href="(/account/usage/export[^"]*)" download', shown)
+        assert link is not None
+        answer = paged.client.get(html.unescape(link[1]), headers=cookie)
         assert answer.headers["content-disposition"].startswith("attachment")
         header, *rows = csv.reader(io.StringIO(answer.text, newline=""))
         assert tuple(header) == HEADER
-        assert [row[5] for row in rows] == charged
+        return [(row[2], row[3], row[4]) for row in rows if row[2] in ("promo_credit", "debit")]
+
+    granted, first, second = ("promo_credit", "100", "100"), ("debit", "-3", "97"), ("debit", "-5", "92")
+    assert amounts("month=2026-11") == [granted, first]
+    assert amounts("type=debit") == [first, second]
+    assert amounts("month=2026-12&type=debit") == [second]
+    assert amounts("days=7") == [granted, first, second]
+    assert "'=1+1" in paged.client.get("/account/usage/export", headers=cookie).text
+
+
+def test_a_long_ledger_is_downloaded_window_by_window(paged: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_file, "WINDOW", 2)
+    path = paged.open("a", plan="pro")
+    for credits in range(1, 6):
+        paged.grant(path, "recharge", credits)
+    answer = paged.client.get("/account/usage/export?type=promo_credit", headers=session_of(paged, "a"))
+    rows = list(csv.reader(io.StringIO(answer.text, newline="")))[1:]
+    assert [row[3] for row in rows] == ["1", "2", "3", "4", "5"]
 
 
 def test_the_download_needs_a_session_and_a_month_that_is_shown(paged: Host) -> None:
     paged.open("a", plan="pro")
     assert paged.client.get("/account/usage/export").status_code == 401
-    answer = paged.client.get("/account/usage/export?month=1999-13", headers=session_of(paged, "a"))
-    assert answer.status_code == 400
+    for query in ("month=1999-13", "type=nothing"):
+        answer = paged.client.get(f"/account/usage/export?{query}", headers=session_of(paged, "a"))
+        assert answer.status_code == 400
 
 
 def test_lots_of_a_plan_are_named_by_it(paged: Host) -> None:

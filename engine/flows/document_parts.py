@@ -13,6 +13,7 @@ from engine.rules.document_chain import FIRST, link
 from engine.rules.document_data import Buyer, Document, Kind, Line
 from engine.rules.document_kinds import Row, Sale, row_for
 from engine.rules.money import Money
+from engine.rules.sellers import Tax
 from engine.rules.tax_ids import is_sound_tax_id
 from engine.runtime import Runtime
 from engine.store import documents, outbox
@@ -60,7 +61,7 @@ def compose(
         locale=account.locale,
         timezone=catalog.seller.timezone,
         seller=catalog.seller,
-        tax=catalog.tax,
+        tax=tax_of(runtime, order.provider),
         unit=catalog.unit,
         buyer=buyer,
         lines=order.lines,
@@ -105,6 +106,12 @@ def merchant(runtime: Runtime, provider: str) -> str | None:
     """Who sells in our place through this provider, if anybody does."""
     known = runtime.providers.get(provider)
     return known.merchant_of_record if known is not None else None
+
+
+def tax_of(runtime: Runtime, provider: str) -> Tax:
+    """The tax as it stands in what was charged: only a merchant of record adds it on top, all else includes it."""
+    tax = runtime.catalog.tax
+    return tax if merchant(runtime, provider) else msgspec.structs.replace(tax, prices_include_tax=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ __all__ = [
 ]
 
 SOLD_BY_SELLER = frozenset({"stripe", "moonpay"})
-"""Rails on which the operator is the seller; the others' owners are merchants of record (the sandbox plays one)."""
+"""Rails on which the operator is the seller; the others' owners are merchants of record (the sandbox plays either)."""
 
 
 COUPON_PERCENT_MAX = 1_000

@@ -69,7 +69,7 @@ class Tax(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     `tax_point` says whether it is due when credits are sold or when they are used (multi-purpose vouchers).
 
     Only a merchant of record adds tax on top by itself: a catalogue that sells through Stripe or MoonPay has it in its
-    prices.
+    prices, and what the sandbox charges includes it.
 
     Credits follow the price before tax on top. `note` is printed on every document. Where invoices are in another
     currency than the seller's country has, they state the tax in that too, at the newest rate of `exchange` that is

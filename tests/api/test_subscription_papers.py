@@ -2,10 +2,14 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from decimal import Decimal
+from typing import Any
 
+import msgspec
 import pytest
 from sqlmodel import select
 
+from engine.rules.catalog import SOLD_BY_SELLER
 from engine.rules.documents import Document, read
 from engine.store.database import Database, reading
 from engine.store.documents import list_documents
@@ -63,3 +67,29 @@ def test_a_refunded_payments_note_names_its_receipt(mira: Subscriber) -> None:
     note, receipt = papers(mira)
     assert (note.kind, note.original_number, note.total_minor) == ("credit_note", receipt.number, 4_900)
     assert mira.is_clean()
+
+
+def test_papers_state_what_was_charged_where_nobody_added_tax_on_top(db: Database, clock: FakeClock) -> None:
+    def on_top(catalog: Any) -> Any:
+        tax = msgspec.structs.replace(catalog.tax, prices_include_tax=False, default_percent=Decimal(19), rates=())
+        rails = tuple(rail for rail in catalog.providers if rail.name not in SOLD_BY_SELLER)
+        return msgspec.structs.replace(catalog, tax=tax, providers=rails)
+
+    mira = subscriber(db, clock, on_top)
+    mira.subscribe("pro")
+    mira.wait(seconds=1)
+    started = mira.host.post(f"{mira.path}/checkout", {"amountUsdCents": 50_000, "provider": "sandbox"})
+    mira.press(started.json()["checkoutUrl"], "pay")
+    top_up, plan = mira.payments()
+    assert (top_up["amountMinor"], plan["amountMinor"]) == (50_000, 4_900)
+    mira.wait(seconds=1)
+    mira.refund_payment(top_up["providerReference"])
+    note, *receipts = papers(mira)
+    assert [(paper.order_id, paper.total_minor, paper.tax_minor) for paper in (note, *receipts)] == [
+        (top_up["id"], 50_000, 7_983),
+        (plan["id"], 4_900, 782),
+        (top_up["id"], 50_000, 7_983),
+    ]
+    assert {paper.lines[0].amount_minor for paper in (note, receipts[1])} == {50_000}
+    assert mira.is_clean()
+    mira.runtime.group.close()

@@ -170,8 +170,7 @@ def do(session: Session, reference: str, asked: Asked, key: str, now: datetime) 
         case "resume":
             row.is_paused = False
             if now >= row.period_end_at:
-                _move(row, row.state)
-                return renew(session, row.reference, now)
+                return _begin_anew(session, row, now)
     _move(row, row.state)
     return (_about(row, now),)
 
@@ -190,6 +189,18 @@ def renew(session: Session, reference: str, now: datetime) -> tuple[Webhook, ...
     row.period_start_at, row.period_end_at = invoice.period_start_at, invoice.period_end_at
     _move(row, "active")
     return (_about_invoice(invoice, now), _about(row, now))
+
+
+def _begin_anew(session: Session, row: Row, now: datetime) -> tuple[Webhook, ...]:
+    """A new period is charged from now on; one that was overdue before is not any more."""
+    row.anchor_at = row.period_end_at = now
+    overdue = _open_invoice(session, row)
+    if overdue is None:
+        return renew(session, row.reference, now)
+    overdue.state = "void"
+    overdue.version += 1
+    row.credit_minor += read_terms(overdue.terms).price_minor - overdue.amount_minor
+    return (_about_invoice(overdue, now), *renew(session, row.reference, now))
 
 
 def fail_payment(session: Session, reference: str, now: datetime) -> tuple[Webhook, ...]:

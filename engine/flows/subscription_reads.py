@@ -157,7 +157,7 @@ def read_current(session: Session, runtime: Runtime, account_id: str) -> Current
         period_end=row.period_end_at,
         cancel_at_period_end=row.cancel_at_period_end,
         pending_plan=row.pending_plan,
-        monthly_credits=live.terms.plan.monthly_credits if holds else 0,
+        monthly_credits=live.terms.plan.monthly_credits if holds else _own_monthly_credits(runtime, account),
     )
 
 
@@ -187,7 +187,6 @@ def running(session: Session, runtime: Runtime, account_id: str) -> list[Live]:
 
 def _without(runtime: Runtime, account: AccountRow) -> Current:
     """The account's own plan; its period is that of the monthly credits that come from here, if any do."""
-    plan = next((plan for plan in runtime.catalog.plans if plan.id == account.plan), None)
     start = end = None
     if account.next_grant_at is not None:
         n = period_at(account.anchor_at, max(runtime.clock.now(), account.anchor_at))
@@ -202,5 +201,12 @@ def _without(runtime: Runtime, account: AccountRow) -> Current:
         period_end=end,
         cancel_at_period_end=False,
         pending_plan=None,
-        monthly_credits=plan.monthly_credits if plan is not None and account.next_grant_at is not None else 0,
+        monthly_credits=_own_monthly_credits(runtime, account),
     )
+
+
+def _own_monthly_credits(runtime: Runtime, account: AccountRow) -> int:
+    """What the account's own plan gives a month; 0 where its credits do not come from here."""
+    if account.next_grant_at is None:
+        return 0
+    return next((plan.monthly_credits for plan in runtime.catalog.plans if plan.id == account.plan), 0)

@@ -1,6 +1,7 @@
 """Subscriptions over HTTP on both databases: starting, changing, failing, ending, and what each costs and gives."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -165,10 +166,42 @@ def test_paused_keeps_what_is_paid_and_resumed_begins_anew(mira: Subscriber) -> 
     assert mira.act("pause")["status"] == "paused" and mira.subscription()["plan"] == "pro"
     mira.wait(days=45)
     now = mira.subscription()
-    assert (now["plan"], now["status"], now["monthlyCredits"]) == ("free", "paused", "0")
+    assert (now["plan"], now["status"], now["monthlyCredits"]) == ("free", "paused", "100")
     resumed = mira.act("resume")
     assert (resumed["plan"], resumed["status"]) == ("pro", "active")
     assert mira.monthly() == 10_100
+
+
+def test_resumed_some_days_after_the_paid_period_a_new_one_begins_then(mira: Subscriber) -> None:
+    end = mira.subscribe("base")["currentPeriodEnd"]
+    mira.act("pause")
+    mira.change("pro")
+    resumed_at = mira.wait_until(end, days=4)
+    now = mira.subscription()
+    assert (now["plan"], now["monthlyCredits"], mira.monthly()) == ("free", "100", 100)
+    resumed = mira.act("resume")
+    period = [datetime.fromisoformat(resumed[f"currentPeriod{edge}"]) for edge in ("Start", "End")]
+    assert period == [resumed_at, period_start(resumed_at, 1)]
+    assert (resumed["monthlyCredits"], mira.monthly()) == ("10000", 10_100)
+    assert sorted(payment["amountMinor"] for payment in mira.payments()) == [1_900, 3_000, 4_900]
+    mira.wait_until(resumed["currentPeriodEnd"], hours=-1)
+    assert mira.subscription()["plan"] == "pro"
+    assert mira.is_clean()
+
+
+def test_paused_while_overdue_the_period_that_was_not_paid_is_not_charged_when_resumed(mira: Subscriber) -> None:
+    end = mira.subscribe("base")["currentPeriodEnd"]
+    mira.wait_until(end)
+    mira.play("payment-failed")
+    mira.act("pause")
+    resumed_at = mira.wait(days=4)
+    resumed = mira.act("resume")
+    assert datetime.fromisoformat(resumed["currentPeriodStart"]) == resumed_at
+    assert [payment["amountMinor"] for payment in mira.payments()] == [1_900, 1_900]
+    mira.wait_until(resumed["currentPeriodEnd"])
+    mira.play("renew")
+    assert len(mira.payments()) == 3 and mira.subscription()["status"] == "active"
+    assert mira.is_clean()
 
 
 def test_the_provider_may_end_it_at_once(mira: Subscriber) -> None:

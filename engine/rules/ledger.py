@@ -18,7 +18,7 @@ import msgspec
 
 from engine.rules.holds import Hold
 from engine.rules.keyed_hash import hmac_sha256
-from engine.rules.lots import BUCKETS, NEVER, Bucket, Draw, Lot, spend_order
+from engine.rules.lots import BUCKETS, NEVER, Bucket, Draw, Lot, purchase_order, spend_order
 
 _SEQ = re.compile(r"[0-9A-F]{10}", re.ASCII)
 
@@ -283,7 +283,7 @@ class Page(msgspec.Struct):
     def purchase_lots(self, purchase_id: str) -> list[Lot]:
         """The lots one purchase was granted, base before bonus."""
         lots = [lot for lot in self.lots.values() if lot.purchase_id == purchase_id]
-        return sorted(lots, key=lambda lot: lot.granted_seq)
+        return sorted(lots, key=purchase_order)
 
 
 def pages_in_order(pages: Iterable[Page]) -> list[Page]:

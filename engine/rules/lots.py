@@ -13,6 +13,9 @@ BUCKETS: tuple[Bucket, ...] = get_args(Bucket)
 BUCKET_NAMES: dict[Bucket, str] = {"limited_time": "Limited-time", "monthly": "Monthly", "recharge": "Recharge"}
 """The buckets' names as people read them."""
 
+BONUS_SOURCES = ("volume_discount", "coupon")
+"""Where the lots come from that a purchase grants beside what was paid for."""
+
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 """`expires_at` of a lot that never expires: a far-future instant, so that one index serves the spend order."""
 
@@ -74,6 +77,11 @@ class Draw(msgspec.Struct, frozen=True):
 def spend_order(lot: Lot) -> tuple[int, datetime, int]:
     """Bucket, then expiry (soonest first, never last), then the granting transaction's `seq`: a total order."""
     return BUCKETS.index(lot.bucket), lot.expires_at, lot.granted_seq
+
+
+def purchase_order(lot: Lot) -> tuple[bool, int]:
+    """Base before bonus and coupon, each as they were granted: of a purchase the last lot is taken back first."""
+    return lot.source in BONUS_SOURCES, lot.granted_seq
 
 
 def is_live(lot: Lot, at: datetime) -> bool:

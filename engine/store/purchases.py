@@ -8,7 +8,7 @@ from sqlalchemy import Row, delete, func, tuple_
 from sqlmodel import Session, col, select
 
 from engine.rules.facts import Fact
-from engine.rules.lots import Lot
+from engine.rules.lots import Lot, purchase_order
 from engine.rules.money import Money
 from engine.rules.purchases import KnownFact, about_credited
 from engine.store import books
@@ -41,7 +41,7 @@ def purchase_lots(session: Session, account_id: str, purchase_id: str) -> tuple[
     """The purchase's lots, base before bonus."""
     front = front_lot(session, account_id)
     rows = select_rows(session, "lots", books.LOT, ("account_id", "purchase_id"), [(account_id, purchase_id)])
-    return tuple(sorted((present(books.lot_of(row), front) for row in rows), key=lambda lot: lot.granted_seq))
+    return tuple(sorted((present(books.lot_of(row), front) for row in rows), key=purchase_order))
 
 
 def known_facts(session: Session, account_id: str, purchase_id: str) -> list[KnownFact]:

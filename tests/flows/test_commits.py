@@ -15,6 +15,7 @@ from engine.rules.commits import commit_credits, part_of
 from engine.rules.errors import Invalid
 from engine.rules.money import Money
 from engine.store.database import Database, reading
+from engine.store.purchases import purchase_lots
 from engine.store.tables import CommitRow, PurchaseRow
 from tests.engine.support import FakeClock, debit, rows_of, wallet_of
 from tests.flows.test_policy_refunds import refund
@@ -112,6 +113,35 @@ def test_a_partial_refund_takes_its_share_of_every_part(by_month: World) -> None
     assert available(by_month) == 70 * USD
     wait(by_month, 70)
     assert available(by_month) == 210 * USD, "two thirds of the money, two thirds of the credits"
+
+
+def test_a_refund_takes_the_bonus_of_every_part_before_the_newest_base_lot(by_month: World) -> None:
+    purchase = commit(by_month)
+    by_month.deliver(by_month.pay(purchase))
+    wait(by_month, 70)
+    by_month.deliver(by_month.refund_elsewhere(purchase, "re_1", 15_000))
+    with reading(by_month.db) as session:
+        *_, taken = rows_of(session, ACCOUNT)
+    assert [entry.credits for entry in taken.entries] == [-5 * USD, -5 * USD, -5 * USD, -100 * USD, -42_500_000]
+    by_month.deliver(by_month.refund_elsewhere(purchase, "re_1", 15_000, "failed"))
+    assert left(by_month, purchase) == [100 * USD, 100 * USD, 100 * USD, 5 * USD, 5 * USD, 5 * USD]
+
+
+def test_what_comes_back_of_a_plan_returns_to_its_base_first(by_month: World) -> None:
+    purchase = commit(by_month)
+    by_month.deliver(by_month.pay(purchase))
+    wait(by_month, 70)
+    by_month.deliver(by_month.refund_elsewhere(purchase, "re_1", 15_000))
+    by_month.deliver(by_month.refund_elsewhere(purchase, "re_2", 10_000))
+    assert left(by_month, purchase) == [52_500_000, 0, 0, 0, 0, 0]
+    by_month.deliver(by_month.refund_elsewhere(purchase, "re_1", 15_000, "failed"))
+    assert left(by_month, purchase) == [100 * USD, 100 * USD, 10 * USD, 0, 0, 0]
+
+
+def left(world: World, purchase: PurchaseRow) -> list[int]:
+    """What remains of the plan's lots, base before bonus."""
+    with reading(world.db) as session:
+        return [lot.remaining_credits for lot in purchase_lots(session, ACCOUNT, purchase.purchase_id)]
 
 
 def test_a_refund_that_is_known_before_its_payment_takes_its_share_of_the_first_part_too(by_month: World) -> None:

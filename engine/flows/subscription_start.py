@@ -89,8 +89,10 @@ def _choose(runtime: Runtime, name: str | None, country: str | None, platform: s
     can = [each for each in offered if isinstance(runtime.providers[each], SubscriptionProvider)]
     if name is not None and name not in can:
         raise Invalid("provider", "This provider does not sell subscriptions here.")
-    if not can:
+    if not any(isinstance(each, SubscriptionProvider) for each in runtime.providers.values()):
         raise Unavailable("No payment provider that sells subscriptions is configured.")
+    if not can:
+        raise Invalid("provider", "No payment provider that sells subscriptions is offered for this country.")
     chosen = runtime.providers[name or can[0]]
     assert isinstance(chosen, SubscriptionProvider)
     return chosen

@@ -186,8 +186,10 @@ def _choose_provider(runtime: Runtime, name: str | None, country: str | None, pl
     offered = offered_providers(runtime, country, platform)
     if name is not None and name not in offered:
         raise Invalid("provider", "This provider is not offered here.")
-    if not offered:
+    if not runtime.providers:
         raise Unavailable("No payment provider is configured.")
+    if not offered:
+        raise Invalid("provider", "No payment provider is offered for this country.")
     return runtime.providers[name or offered[0]]
 
 

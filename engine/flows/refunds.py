@@ -19,7 +19,7 @@ from engine.payments import Fact, ProviderRefused, RefundRequest
 from engine.rules.commands import fingerprint_of
 from engine.rules.errors import AlreadyRefunded, NotFound, OwnApproval
 from engine.rules.money import Money
-from engine.rules.purchases import KnownFact, Reversible, check_reversal, made_minor
+from engine.rules.purchases import KnownFact, Reversible, check_approval, check_reversal, made_minor
 from engine.rules.refunds import is_same_person
 from engine.runtime import Runtime
 from engine.store import books, outbox, purchases, replies
@@ -154,7 +154,8 @@ def decide_reversal(
 ) -> tuple[ReversalRow, bool]:
     """Approve or reject a proposal; never one's own. A rejected one gives the credits back.
 
-    The reversal, and whether this key was answered before.
+    What was disputed or refunded since is not approved; it waits on, and may be rejected. The reversal, and whether
+    this key was answered before.
     """
     with reading(runtime.db) as session:
         found = purchases.find_reversal(session, reversal_id)
@@ -173,10 +174,7 @@ def decide_reversal(
         purchase = purchases.get_purchase(session, account_id, purchase_id, lock=True)
         reversal = _reversal(session, account_id, reversal_id)
         assert purchase is not None
-        if reversal.status != "pending_approval":
-            raise AlreadyRefunded("This reversal was decided before.", reversalStatus=reversal.status)
-        if is_same_person(reversal.requested_by, actor):
-            raise OwnApproval
+        _check_decision(session, runtime, purchase, reversal, actor, approve=approve)
         # From here the decision must succeed.
         reversal.decided_by = actor
         reversal.updated_at = now
@@ -198,6 +196,19 @@ def decide_reversal(
         return reversal, False
 
     return transact(runtime.db, work)
+
+
+def _check_decision(
+    session: Session, runtime: Runtime, purchase: PurchaseRow, reversal: ReversalRow, actor: str, *, approve: bool
+) -> None:
+    if reversal.status != "pending_approval":
+        raise AlreadyRefunded("This reversal was decided before.", reversalStatus=reversal.status)
+    if is_same_person(reversal.requested_by, actor):
+        raise OwnApproval
+    if approve:
+        known = purchases.known_facts(session, purchase.account_id, purchase.purchase_id)
+        freezes = runtime.catalog.refunds.early_fraud_warnings == "freeze"
+        check_approval(known, reversal.reversal_id, purchase.amount_minor, freezes)
 
 
 def send_refund(runtime: Runtime, account_id: str, reversal_id: str) -> ReversalRow:

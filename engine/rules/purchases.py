@@ -329,6 +329,24 @@ def check_reversal(purchase: Reversible, now: datetime, window_hours: int) -> No
         raise RefundCreditsTouched("Some of the purchase's credits were used.")
 
 
+def check_approval(facts: Iterable[KnownFact], own_id: str, agreed_minor: int, freezes_warnings: bool) -> None:
+    """Whether a refund of ours that waited for a second person may go now; its own fact is among the purchase's.
+
+    No dispute of its payment may be open, and so much of its money be left: what is in another currency hides that.
+    """
+    known = tuple(facts)
+    own = next(fact for fact in known if fact.fact_id == own_id)
+    paid = next((f.amount.minor for f in known if f.kind == "payment" and f.fact_id == own.parent_id), agreed_minor)
+    waiting = ("open", "warning") if freezes_warnings else ("open",)
+    out = [fact for fact in about_credited(known, own.parent_id) if _is_out(fact, (*waiting, "lost"))]
+    is_disputed = any(fact.kind == "dispute" and fact.state in waiting for fact in out)
+    is_foreign = any(fact.amount.currency != own.amount.currency for fact in out)
+    if is_disputed or is_foreign or sum(fact.amount.minor for fact in out) > paid:
+        raise AlreadyRefunded(
+            "Since this was proposed the purchase was disputed or refunded: it can't be approved now."
+        )
+
+
 def is_untouched(lots: Iterable[Lot]) -> bool:
     """Whether each lot still holds all that it was granted."""
     return all(lot.remaining_credits == lot.granted_credits for lot in lots)

@@ -1,10 +1,19 @@
 """Refunds by policy over HTTP: who may, how much, how it ends, and the second person above the limit."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
+from litestar.testing import TestClient
 
+from api.app import create_app
+from api.pages import desk as desk_pages
+from api.pages import desk_queues
+from api.pages.assets import asset_handler, read_assets
+from api.pages.frame import Page, Visit, page_route
+from api.pages.render import Templates
 from engine.store.credentials import KeyRole
 from engine.store.database import reading
 from engine.store.documents import documents_of
@@ -96,6 +105,46 @@ def test_above_the_limit_a_second_person_decides_in_the_queue(host: Host, path: 
     assert (twice.json()["status"], twice.headers["idempotency-replayed"]) == ("succeeded", "true")
     assert_problem(desk.resolve("approvals", item["id"], "reject", desk.admin), 409, "REFUND-003")
     assert (desk.queue("approvals"), host.balance(path)["balanceCredits"]) == ([], left)
+
+
+def test_nobody_approves_what_was_disputed_since(host: Host, path: str, desk: Desk) -> None:
+    purchase = desk.buy(path, 60_000)
+    made = host.post(f"/v1/support/purchases/{purchase}/reversals", {"reason": "unwanted"}, bearer=desk.support).json()
+    desk.deliver(desk.provider.say("dispute", "dp_1", "open", 60_000, parent=f"pi_{purchase}"))
+    url = f"/v1/support/reversals/{made['reversalId']}"
+    assert_problem(host.post(f"{url}/approve", key="k", bearer=desk.approver), 409, "REFUND-003")
+    assert_problem(desk.resolve("approvals", made["reversalId"], "approve", desk.admin), 409, "REFUND-003")
+    desk.jobs.run_due()
+    assert [fact.kind for fact in desk.provider.objects.values()] == ["payment", "dispute"]
+    assert host.get(url, bearer=desk.support).json()["status"] == "pending_approval"
+    assert [item["id"] for item in desk.queue("approvals")] == [made["reversalId"]]
+    assert desk.acts() == [("support:Sam", "reversal.proposed")]
+    assert host.post(f"{url}/reject", key="k2", bearer=desk.approver).json()["status"] == "rejected"
+    desk.deliver(desk.provider.say("dispute", "dp_1", "won", 60_000, parent=f"pi_{purchase}"))
+    assert (desk.queue("approvals"), host.balance(path)["balanceCredits"]) == ([], "75000")
+
+
+@pytest.mark.parametrize(
+    ("path_of", "handler", "button"),
+    [
+        ("/support/reversals/{reversal_id:str}/{decision:str}", desk_pages.decide, "reversals/{}/approve"),
+        ("/support/queues/{queue:str}/{item_id:str}/resolve", desk_queues.decide, "queues/approvals/{}/resolve"),
+    ],
+)
+def test_the_desks_buttons_say_why_it_is_not_approved(
+    host: Host, path: str, desk: Desk, path_of: str, handler: Callable[[Visit], Any], button: str
+) -> None:
+    purchase = desk.buy(path, 60_000)
+    made = host.post(f"/v1/support/purchases/{purchase}/reversals", {"reason": "unwanted"}, bearer=desk.support).json()
+    desk.deliver(desk.provider.say("refund", "re_1", "succeeded", 100, parent=f"pi_{purchase}"))
+    templates = Templates(assets := read_assets())
+    page = Page(method="POST", path=path_of, reader="staff", may="support", handler=handler)
+    routes = [asset_handler(assets), page_route(page, templates)]
+    form, staff = {"action": "approve", "reason": "looked into it"}, {"Authorization": f"Bearer {desk.approver}"}
+    with TestClient(create_app(host.runtime, host.site.settings, routes)) as client:
+        shown = client.post(f"/support/{button.format(made['reversalId'])}", data=form, headers=staff)
+    assert shown.status_code == 409
+    assert "the purchase was disputed or refunded: it can&#39;t be approved now" in shown.text
 
 
 @pytest.mark.parametrize("role", ["account", "service", "auditor"])

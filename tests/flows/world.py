@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -149,12 +149,12 @@ class World:
         return self.provider.say("dispute", name, state, amount, parent=f"pi_{purchase.purchase_id}")
 
     def deliver(self, *facts: Fact) -> None:
-        """Bring facts as events of their own, and let the jobs do what follows."""
-        for fact in facts:
+        """Bring facts as events of their own, a microsecond apart, and let the jobs do what follows."""
+        for ago, fact in zip(range(len(facts) - 1, -1, -1), facts, strict=True):
             self.delivered += 1
             payload = msgspec.json.encode(fact)
             event = Event(f"evt_{self.delivered}", f"{fact.kind}.{fact.state}", payload)
-            assert receive.store(self.runtime, self.provider, event, self.clock.now())
+            assert receive.store(self.runtime, self.provider, event, self.clock.now() - timedelta(microseconds=ago))
         self.jobs.run_due()
 
     def post(self, *commands: Command) -> list[Any]:
